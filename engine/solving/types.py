@@ -1,0 +1,336 @@
+"""The domain of a solve: what is asked, what happens, what comes back. Free of gRPC; times are in seconds."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from executor.types import Limits, Test
+from executor.verdict import Report, TestReport
+
+
+class ReturnPolicy(StrEnum):
+    """When a solve ends and which candidates come back."""
+
+    FIRST_PASS = "first_pass"
+    ALL = "all"
+    BEST = "best"
+
+
+class Priority(StrEnum):
+    """How urgent a solve is."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class SolveOutcome(StrEnum):
+    """Why a solve ended well enough to have a summary."""
+
+    SOLVED = "solved"
+    EXHAUSTED = "exhausted"
+    BUDGET_TIME = "budget_time"
+    BUDGET_TOKENS = "budget_tokens"
+    BUDGET_EXECUTIONS = "budget_executions"
+    BUDGET_ROWS = "budget_rows"
+
+
+class FinishReason(StrEnum):
+    """Why a candidate's text ends where it does."""
+
+    END_OF_TEXT = "end_of_text"
+    STOP_SEQUENCE = "stop_sequence"
+    LENGTH = "length"
+    END_OF_PROGRAM = "end_of_program"
+
+
+class BranchOutcome(StrEnum):
+    """How a branch ended. Each branch ends exactly once."""
+
+    FINISHED = "finished"
+    DUPLICATE = "duplicate"
+    CUT_OFF = "cut_off"
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline"
+    BUDGET = "budget"
+    DROPPED = "dropped"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionPrompt:
+    """A text to continue. `part_of_program`: the program is this text followed by the completion (HumanEval)."""
+
+    text: str
+    part_of_program: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One chat turn; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """Turns rendered with the model's chat template."""
+
+    messages: tuple[ChatMessage, ...]
+
+
+Prompt = CompletionPrompt | ChatPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTest:
+    """A test of a problem. Hidden tests run only after all visible ones passed, never decide and are never quoted."""
+
+    test: Test
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How samples are drawn. None means the model's or the server's default."""
+
+    k: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    max_new_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    greedy_first: bool = False
+    width: int | None = None
+    keep_after_program: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Soft limits; on reaching one the solve ends with a summary."""
+
+    wall_seconds: float | None = None
+    generated_tokens: int | None = None
+    executions: int | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventOptions:
+    """Which optional events the caller wants."""
+
+    token_deltas: bool = False
+    delta_interval: float = 0.05
+    test_results: bool = False
+    failing_code: bool = False
+    branches: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolveSpec:
+    """One validated request."""
+
+    request_id: str
+    prompt: Prompt
+    tests: tuple[HeldTest, ...]
+    model: str = ""  # without the "models/" prefix; empty: the server's default
+    problem_id: str = ""
+    entry_point: str | None = None
+    setup_code: str = ""
+    limits: Limits = Limits()
+    sampling: Sampling = field(default_factory=Sampling)
+    return_policy: ReturnPolicy = ReturnPolicy.FIRST_PASS
+    stop_after_passes: int = 1
+    budget: Budget = field(default_factory=Budget)
+    events: EventOptions = field(default_factory=EventOptions)
+    priority: Priority = Priority.INTERACTIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A finished program. Samples with the same program share one candidate.
+
+    `mean_logprob` is per token in natural logarithm; it and `generated_tokens` are those of its first sample.
+    """
+
+    index: int
+    code: str
+    finish_reason: FinishReason
+    generated_tokens: int
+    samples: tuple[int, ...]
+    model: str
+    mean_logprob: float | None = None
+    report: Report | None = None
+    held_out: Report | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The request is valid and queued."""
+
+    request_id: str
+    model: str
+    queue_depth: int
+    prompt_tokens: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchStarted:
+    """Samples that have drawn the same tokens so far entered the batch, `position` tokens after the prompt."""
+
+    branch: int
+    parent: int | None
+    position: int
+    samples: tuple[int, ...]
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchDelta:
+    """More text of a branch."""
+
+    branch: int
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchEnded:
+    """A branch left the batch; `generated_tokens` counts its text from the root."""
+
+    branch: int
+    outcome: BranchOutcome
+    generated_tokens: int
+    candidate: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateFinished:
+    """A new program is complete and queued for execution."""
+
+    index: int
+    branch: int | None
+    finish_reason: FinishReason
+    generated_tokens: int
+    samples: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestFinished:
+    """One visible test of one candidate has run."""
+
+    __test__ = False  # not a pytest class
+
+    index: int
+    result: TestReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateJudged:
+    """A candidate has its verdict."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplesJoined:
+    """More samples drew a candidate that was already finished."""
+
+    index: int
+    samples: tuple[int, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Accounting:
+    """What a solve cost. See Accounting in solve.proto for the meaning of each figure."""
+
+    samples_requested: int = 0
+    samples_started: int = 0
+    samples_finished: int = 0
+    samples_cut_off: int = 0
+    samples_passed: int = 0
+    branches_started: int = 0
+    candidates_finished: int = 0
+    candidates_executed: int = 0
+    candidates_passed: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    generated_tokens: int = 0
+    rows_computed: int = 0
+    rows_saved: int = 0
+    wasted_tokens: int = 0
+    time_to_first_pass: float | None = None
+    queue_time: float = 0.0
+    generation_time: float = 0.0
+    execution_queue_time: float = 0.0
+    execution_time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Escalation:
+    """Advice to a router above: whether another tier is worth asking."""
+
+    recommended: bool
+    confidence: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The last event of a solve that ended well."""
+
+    outcome: SolveOutcome
+    candidates: tuple[Candidate, ...]
+    accounting: Accounting
+    escalation: Escalation
+    seed: int
+
+
+EventBody = (
+    Accepted
+    | BranchStarted
+    | BranchDelta
+    | BranchEnded
+    | CandidateFinished
+    | TestFinished
+    | CandidateJudged
+    | SamplesJoined
+    | Summary
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SolveEvent:
+    """One event: `sequence` counts 1, 2, 3 ... within a solve, `elapsed` seconds since it was accepted."""
+
+    sequence: int
+    elapsed: float
+    body: EventBody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """A served model."""
+
+    name: str
+    context_length: int
+    chat: bool
+    infill: bool
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How busy the server is; kv_cache_usage is 0..1, rows_per_second the mean of the last 10 s."""
+
+    solves_running: int
+    solves_waiting: int
+    branches_running: int
+    kv_cache_usage: float
+    executor_slots: int
+    executor_queue: int
+    rows_per_second: float
+    draining: bool

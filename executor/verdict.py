@@ -1,0 +1,83 @@
+"""What the executor says about a program: verdicts, evidence and reports."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Verdict(StrEnum):
+    """Outcome of one program, or of one test."""
+
+    PASSED = "passed"
+    WRONG_ANSWER = "wrong_answer"
+    COMPILE_ERROR = "compile_error"
+    RUNTIME_ERROR = "runtime_error"
+    TIME_LIMIT = "time_limit"
+    MEMORY_LIMIT = "memory_limit"
+    OUTPUT_LIMIT = "output_limit"
+    SANDBOX_VIOLATION = "sandbox_violation"
+    SKIPPED = "skipped"
+    SANDBOX_FAILURE = "sandbox_failure"
+    """The sandbox's fault; never counts against the candidate."""
+
+
+class Evidence(StrEnum):
+    """How far a pass can be trusted: where the comparison was made. Strongest first."""
+
+    STDOUT = "stdout"
+    """The host compared the bytes that the program printed."""
+    VALUES = "values"
+    """The host compared plain values that the call returned."""
+    JUDGE = "judge"
+    """The asserts ran in a second jail that calls the candidate by proxy."""
+    IN_PROCESS = "in_process"
+    """The asserts ran inside the candidate's process: a pass can be forged."""
+
+
+class TestReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened to one test. Times are in seconds."""
+
+    __test__ = False  # not a pytest class
+
+    index: int
+    name: str = ""
+    verdict: Verdict
+    message: str = ""
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    evidence: Evidence | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened to one program. Times are in seconds, memory in bytes.
+
+    `verdict` is PASSED only if every test passed; otherwise it is that of the first test that did not.
+    `weaknesses` names each guarantee that this machine's sandbox did not give.
+    """
+
+    verdict: Verdict
+    tests: tuple[TestReport, ...] = ()
+    tests_total: int = 0
+    detail: str = ""
+    queue_seconds: float = 0.0
+    startup_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int | None = None
+    weaknesses: tuple[str, ...] = ()
+
+    @property
+    def tests_passed(self) -> int:
+        """Number of tests with the verdict PASSED."""
+        return sum(1 for test in self.tests if test.verdict is Verdict.PASSED)
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """The weakest evidence among the tests that ran; None if none did."""
+        order = list(Evidence)
+        found = [order.index(test.evidence) for test in self.tests if test.evidence is not None]
+        return order[max(found)] if found else None

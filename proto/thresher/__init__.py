@@ -1,0 +1,1 @@
+"""Thresher's public packages: `thresher.v1` (the gRPC messages and stubs) and `thresher.client`."""
