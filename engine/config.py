@@ -1,0 +1,313 @@
+"""What can be set, and where a setting comes from: defaults < TOML file < THRESHER_* environment < flags.
+
+`Settings` is plain typed data, free of torch and gRPC. `Settings()` is the defaults and reads nothing; `load_settings`
+adds the layers. Keys that are no setting are refused by name.
+"""
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+ENVIRONMENT_PREFIX = "THRESHER_"
+CONFIG_VARIABLE = "THRESHER_CONFIG"
+# Kubernetes puts these into every pod beside a Service called "thresher-<section>"; nobody wrote them as settings.
+_SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
+
+
+class ConfigError(ValueError):
+    """A setting is unknown or has a value that cannot be used; the text names each one and the way out."""
+
+
+class Arithmetic(StrEnum):
+    """Number format of the weights and the matrix products."""
+
+    AUTO = "auto"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+def _split_commas(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+"""Several words: a TOML array, or one string with commas (environment, `--set`)."""
+
+_Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ServingSettings(Section):
+    """The front: where it listens and who may call."""
+
+    listen: Names = ()
+    """Addresses of the gRPC server, `unix:/path` or `host:port`. None given: the Unix socket `thresher.sock` in the
+    runtime directory ($XDG_RUNTIME_DIR/thresher, or /tmp/thresher-UID). Unix sockets have mode 0600 and need no token;
+    TCP needs the bearer token."""
+    token_file: Path | None = None
+    """File with the bearer token of TCP calls (white space around it is dropped). Absent: one is drawn at start and
+    written to the runtime directory with mode 0600."""
+    insecure: bool = False
+    """Allow addresses other than loopback without TLS: tokens, programs and metrics then cross the network readable."""
+    metrics_listen: str | None = None
+    """`host:port` of the Prometheus endpoint. Absent: there is none."""
+    drain_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """Seconds that running solves get to finish after SIGTERM or SIGINT; the rest ends with UNAVAILABLE."""
+    max_request_bytes: Annotated[ByteSize, Field(ge=1 << 16, le=1 << 30)] = ByteSize(16 << 20)
+    """Largest gRPC message in either direction, in bytes."""
+
+
+class ModelSettings(Section):
+    """What is served."""
+
+    serve: Names = ("qwen2.5-coder-0.5b-instruct",)
+    """Models to load: names from `thresher models list`, or paths of GGUF files."""
+    default: str | None = None
+    """Model of requests that name none. Absent: the first of `serve`."""
+    arithmetic: Arithmetic = Arithmetic.AUTO
+    """`auto` takes bfloat16 where the device has fast instructions for it, otherwise float32."""
+
+    @model_validator(mode="after")
+    def _default_is_served(self) -> "ModelSettings":
+        if not self.serve:
+            raise ValueError("serve is empty; name at least one model")
+        if len(set(self.serve)) != len(self.serve):
+            raise ValueError(f"serve names a model twice: {', '.join(self.serve)}")
+        if self.default is not None and self.default not in self.serve:
+            raise ValueError(f"default {self.default!r} is not in serve ({', '.join(self.serve)}); add it there")
+        return self
+
+
+class EngineSettings(Section):
+    """The engine process of each model."""
+
+    threads: _Positive | None = None
+    """CPU threads of the matrix products. Absent: the cores this process may use."""
+    kv_bytes: Annotated[ByteSize, Field(ge=1 << 20)] = ByteSize(1 << 30)
+    """Memory for keys and values of all solves together, in bytes (a number, or text such as `2GiB`)."""
+    page_tokens: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Tokens in one page of that memory. Absent: 16 on a CPU, 64 on a GPU."""
+    step_ms: Annotated[float, Field(gt=0, le=10_000)] = 100.0
+    """Upper bound of one engine step in milliseconds; prefill is cut into chunks to keep it, so that a verdict or a
+    cancel never waits longer."""
+    max_rows: _Positive = 64
+    """Branches that decode in one step at most, over all solves."""
+
+
+class LimitSettings(Section):
+    """What one request may ask for. More is refused, never cut."""
+
+    max_k: _Positive = 256
+    """Samples of one solve."""
+    max_tests: _Positive = 2048
+    """Tests of one problem."""
+    max_program_bytes: _Positive = 256 << 10
+    """Length of one program, test snippet or setup code, in bytes of UTF-8."""
+    max_prompt_bytes: _Positive = 1 << 20
+    """Length of a prompt, in bytes of UTF-8."""
+    max_waiting: _Positive = 256
+    """Solves that wait for the engine; one more is refused with RESOURCE_EXHAUSTED."""
+
+
+class ExecutorSettings(Section):
+    """The sandbox. Limits that a request asks for are clamped to the maxima here."""
+
+    slots: _Positive | None = None
+    """Programs that run at the same time. Absent: the cores this process may use."""
+    warm: Annotated[int, Field(ge=0)] | None = None
+    """Jails kept started ahead of need. Absent: as many as slots."""
+    allow_weaker: Names = ()
+    """Guarantees that may be missing on this machine, by the names that `thresher doctor` prints; every result then
+    says so. Any other missing guarantee stops the start."""
+    max_cpu_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Largest CPU limit of one test, in seconds."""
+    max_wall_seconds: Annotated[float, Field(gt=0)] = 180.0
+    """Largest wall limit of one test, in seconds."""
+    max_memory_bytes: Annotated[ByteSize, Field(ge=1 << 24)] = ByteSize(2 << 30)
+    """Largest memory limit of one program with all its processes, in bytes."""
+    max_output_bytes: Annotated[ByteSize, Field(ge=1)] = ByteSize(16 << 20)
+    """Largest output limit of one test, in bytes for each stream."""
+    max_processes: _Positive = 64
+    """Largest process limit of one program."""
+
+
+class LogSettings(Section):
+    """Logs go to standard error."""
+
+    level: LogLevel = LogLevel.INFO
+    """Lines below this level are not written. Programs and prompts are never written at INFO or above."""
+    format: LogFormat = LogFormat.AUTO
+    """`auto` writes console lines on a terminal and JSON otherwise."""
+
+
+class Settings(Section):
+    """All settings of a server."""
+
+    serving: ServingSettings = ServingSettings()
+    models: ModelSettings = ModelSettings()
+    engine: EngineSettings = EngineSettings()
+    limits: LimitSettings = LimitSettings()
+    executor: ExecutorSettings = ExecutorSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def default_model(self) -> str:
+        """The model of requests that name none."""
+        return self.models.default or self.models.serve[0]
+
+
+class _Environment(EnvSettingsSource):
+    """THRESHER_<SECTION>_<FIELD>, e.g. THRESHER_SERVING_DRAIN_SECONDS. Other THRESHER_ words belong to the client."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        named = super()._load_env_vars()
+        return {name: value for name, value in named.items() if not _SERVICE_LINK.search(name.upper())}
+
+
+class _Layered(Settings, BaseSettings):  # pyright: ignore[reportIncompatibleVariableOverride]
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        env_ignore_empty=True,
+        nested_model_default_partial_update=True,
+    )
+
+
+def load_settings(config: Path | None = None, flags: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
+    """Read all layers. `flags` maps section -> field -> value; `config` defaults to the file named by THRESHER_CONFIG.
+
+    Raises ConfigError naming every unknown key and every value that cannot be used.
+    """
+    if config is None and (named := os.environ.get(CONFIG_VARIABLE)):
+        config = Path(named)
+    if config is not None and not config.is_file():
+        raise ConfigError(f"configuration file {config} does not exist")
+
+    class Layers(_Layered):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            layers: tuple[PydanticBaseSettingsSource, ...] = (init_settings, _Environment(settings_cls))
+            if config is not None:
+                layers += (TomlConfigSettingsSource(settings_cls, toml_file=config),)
+            return layers
+
+    try:
+        words: dict[str, Any] = {section: dict(fields) for section, fields in (flags or {}).items()}
+        layered = Layers(**words)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{config}: {error}") from None
+    return Settings(**{section: getattr(layered, section) for section in Settings.model_fields})
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Read `section.field=value` words, as `--set` takes them. Raises ConfigError for anything else."""
+    flags: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        name, separator, value = assignment.partition("=")
+        section, dot, field = name.strip().partition(".")
+        if not (separator and dot and section and field):
+            raise ConfigError(f"{assignment!r} is not of the form section.field=value")
+        flags.setdefault(section, {})[field] = value.strip()
+    return flags
+
+
+def section_fields(section: str) -> dict[str, str]:
+    """Field names and descriptions of a section, for help texts and documentation."""
+    kind = cast(type[Section], Settings.model_fields[section].annotation)
+    return {name: " ".join((field.description or "").split()) for name, field in kind.model_fields.items()}
+
+
+def to_toml(settings: Settings) -> str:
+    """The settings as a TOML file that `load_settings` reads, with a comment above each; absent values are comments."""
+    lines: list[str] = []
+    for section in Settings.model_fields:
+        values: Section = getattr(settings, section)
+        lines += [f"# {(type(values).__doc__ or '').strip()}", f"[{section}]"]
+        for field, description in section_fields(section).items():
+            value = values.model_dump(mode="json")[field]
+            lines.append(f"# {description}")
+            lines.append(f"# {field} =" if value is None else f"{field} = {_toml_value(value)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def to_json(settings: Settings) -> str:
+    """The settings as one JSON object of sections; absent values are null."""
+    return json.dumps(settings.model_dump(mode="json"), indent=2)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(item) for item in cast(list[Any], value)) + "]"
+    # TOML's basic strings, booleans and numbers are written as JSON's, but for the delete character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _explain(error: ValidationError) -> str:
+    return "\n".join(_explain_one(tuple(str(part) for part in one["loc"]), one) for one in error.errors())
+
+
+def _explain_one(location: tuple[str, ...], one: Mapping[str, Any]) -> str:
+    name = ".".join(location)
+    if one["type"] != "extra_forbidden":
+        message = str(one["msg"]).removeprefix("Value error, ")
+        given = "" if isinstance(one["input"], dict | BaseModel) else f" (it is {one['input']!r})"
+        return f"{name}: {message}{given}"
+    if location[-1].startswith("tls") or location[-1] in ("certificate", "certificate_file", "private_key"):
+        return f"{name}: this server has no TLS yet; listen on a Unix socket or on loopback behind a TLS proxy"
+    known = list(Settings.model_fields) if len(location) == 1 else list(section_fields(location[0]))
+    close = difflib.get_close_matches(location[-1], known, n=1)
+    advice = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+    return f"{name}: no such setting; {advice}"
