@@ -1,0 +1,293 @@
+"""What is counted, and under which name. One process owns the registry; workers send their numbers over their pipes.
+
+Names carry the prefix `thresher_`, base units and no colon. Every label has a small closed set of values: models that
+are served, and the words listed in this file; another word is a fault of the caller and raises ValueError. Outcomes
+are counted, not signals, and `cancelled` is never a success.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+
+# A start time beside every counter and bucket set doubles the series, and nothing here reads them.
+disable_created_metrics()
+
+OUTCOMES = (
+    "solved",
+    "exhausted",
+    "budget_time",
+    "budget_tokens",
+    "budget_executions",
+    "budget_rows",
+    "cancelled",
+    "deadline",
+    "error",
+)
+"""How a solve ends."""
+PRIORITIES = ("interactive", "batch")
+VERDICTS = (
+    "passed",
+    "wrong_answer",
+    "compile_error",
+    "runtime_error",
+    "time_limit",
+    "memory_limit",
+    "output_limit",
+    "sandbox_violation",
+    "skipped",
+    "sandbox_failure",
+)
+SOURCES = ("sampled", "request")
+"""Who wrote the program that was judged: the model, or a caller of ExecutionService."""
+BRANCH_OUTCOMES = ("finished", "duplicate", "cut_off", "cancelled", "deadline", "budget", "dropped", "error")
+WASTE = ("cut_off", "client_gone", "deadline", "budget", "preempted", "error")
+"""Why drawn tokens were of no use."""
+CANCEL_PHASES = ("pass", "client", "deadline", "budget", "drain")
+"""What ended a solve whose rows and jails then had to go."""
+IDLE_CAUSES = ("no_work", "waiting_executor")
+
+_WASTE_OF = {
+    "solved": "cut_off",
+    "exhausted": "cut_off",
+    "cancelled": "client_gone",
+    "deadline": "deadline",
+    "error": "error",
+}
+
+_SECONDS_LONG = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SECONDS_SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
+
+
+class SolveCost(Protocol):
+    """What is read of a solve's accounting; `engine.solving.types.Accounting` fits."""
+
+    @property
+    def samples_started(self) -> int: ...
+    @property
+    def samples_finished(self) -> int: ...
+    @property
+    def samples_cut_off(self) -> int: ...
+    @property
+    def samples_passed(self) -> int: ...
+    @property
+    def candidates_finished(self) -> int: ...
+    @property
+    def candidates_executed(self) -> int: ...
+    @property
+    def candidates_passed(self) -> int: ...
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def cached_prompt_tokens(self) -> int: ...
+    @property
+    def generated_tokens(self) -> int: ...
+    @property
+    def rows_saved(self) -> int: ...
+    @property
+    def wasted_tokens(self) -> int: ...
+    @property
+    def time_to_first_pass(self) -> float | None: ...
+
+
+class Metrics:
+    """All metrics of one server.
+
+    Calls of solving and the engine's front, all cheap and thread-safe; times in seconds, intervals never absolute:
+
+    - `serve_models(names)`: once, when the models are known, so that their series start at zero
+    - `solve_waiting(model)` then either `solve_started(model, priority, queue_seconds)` or straight to
+      `solve_ended(model, outcome, priority, cost, seconds, started=False)`; every solve ends exactly once
+    - `solve_ended(model, outcome, priority, cost, seconds, started=True)`: takes samples, candidates, tokens from `cost`
+    - `branch_ended(model, outcome)`, `verdict(verdict, source)`, `wasted(model, reason, tokens)` (preemption only; the
+      waste of a solve comes from its cost), `cancel_latency(phase, seconds)`
+    - `step(model, rows, seconds)`: one engine step with its decode rows; `kv_cache(model, usage, pages_shared)`;
+      `engine_idle(cause, seconds)`
+    - `executor(busy, idle, starting, queue_depth)`, `execution(queue_seconds, startup_seconds, run_seconds)`
+    - `build(version, torch, triton, device)`: once
+    """
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"thresher_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"thresher_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"thresher_{name}", text, labels, registry=registry, buckets=buckets)
+
+        self._solves = counter("solves_total", "Solves that ended.", "model", "outcome", "priority")
+        self._running = gauge("solves_running", "Solves whose samples are being drawn or judged.", "model")
+        self._waiting = gauge("solves_waiting", "Solves in the admission queue.", "model")
+        self._samples = counter("samples_total", "Samples of ended solves by the stage they reached.", "model", "stage")
+        self._candidates = counter("candidates_total", "Distinct programs of ended solves by stage.", "model", "stage")
+        self._branches = counter("branches_total", "Branches that ended.", "model", "outcome")
+        self._verdicts = counter("verdicts_total", "Programs judged.", "verdict", "source")
+        self._prompt = counter("prompt_tokens_total", "Prompt tokens of ended solves.", "model")
+        self._cached = counter("cached_prompt_tokens_total", "Prompt tokens that needed no prefill.", "model")
+        self._generated = counter(
+            "generated_tokens_total", "Tokens of all samples: what separate draws would have cost.", "model"
+        )
+        self._rows = counter("rows_computed_total", "Decode rows the model really ran.", "model")
+        self._rows_saved = counter("rows_saved_total", "Generated tokens that needed no row of their own.", "model")
+        self._wasted = counter(
+            "wasted_tokens_total", "Tokens drawn by samples that came to nothing.", "model", "reason"
+        )
+        self._first_pass = histogram(
+            "time_to_first_pass_seconds", "From acceptance to the first passed candidate.", _SECONDS_LONG, "model"
+        )
+        self._duration = histogram(
+            "solve_duration_seconds", "From acceptance to the end of a solve.", _SECONDS_LONG, "model", "outcome"
+        )
+        self._tokens_per_solved = histogram(
+            "tokens_per_solved_problem",
+            "Generated tokens of each solved problem.",
+            tuple(64.0 * 2**power for power in range(11)),
+            "model",
+        )
+        self._queue = histogram("queue_seconds", "Wait in the admission queue.", _SECONDS, "priority")
+        self._step = histogram("step_seconds", "Length of one engine step.", _SECONDS_SHORT, "model")
+        self._batch = gauge("batch_rows", "Decode rows in the last engine step.", "model")
+        self._kv_usage = gauge("kv_cache_usage_ratio", "Share of the key-value pages in use, 0 to 1.", "model")
+        self._kv_shared = gauge("kv_pages_shared", "Key-value pages with more than one reference.", "model")
+        self._cancel = histogram(
+            "cancel_latency_seconds", "From the end of a solve to its last row and jail gone.", _SECONDS_SHORT, "phase"
+        )
+        self._slots = gauge("executor_slots", "Sandbox slots by state.", "state")
+        self._executor_depth = gauge("executor_queue_depth", "Programs waiting for a sandbox.")
+        self._executor_queue = histogram(
+            "executor_queue_seconds", "From a complete program to its sandbox.", _SECONDS_SHORT
+        )
+        self._executor_startup = histogram("executor_startup_seconds", "Start of one jail.", _SECONDS_SHORT)
+        self._execution = histogram("execution_seconds", "Run of one program over its tests.", _SECONDS)
+        self._idle = counter("engine_idle_seconds_total", "Time in which the engine had no row to run.", "cause")
+        self._requests = counter("grpc_requests_total", "Calls that ended.", "method", "code")
+        self._request_seconds = histogram("grpc_request_seconds", "Length of calls.", _SECONDS_LONG, "method")
+        self._lag = histogram("event_loop_lag_seconds", "Delay of a 100 ms timer of the front.", _SECONDS_SHORT)
+        self._build = Info("thresher_build", "What is running.", registry=registry)
+
+        for verdict in VERDICTS:
+            for source in SOURCES:
+                self._verdicts.labels(verdict, source)
+        for cause in IDLE_CAUSES:
+            self._idle.labels(cause)
+
+    def serve_models(self, models: Iterable[str]) -> None:
+        """Start the series of each model at zero, so that a rate can be taken from the first event on."""
+        for model in models:
+            for gauge in (self._running, self._waiting, self._batch, self._kv_usage, self._kv_shared):
+                gauge.labels(model)
+            for counter in (self._prompt, self._cached, self._generated, self._rows, self._rows_saved):
+                counter.labels(model)
+            for outcome in OUTCOMES:
+                for priority in PRIORITIES:
+                    self._solves.labels(model, outcome, priority)
+            for reason in WASTE:
+                self._wasted.labels(model, reason)
+
+    def solve_waiting(self, model: str) -> None:
+        """A solve entered the admission queue."""
+        self._waiting.labels(model).inc()
+
+    def solve_started(self, model: str, priority: str, queue_seconds: float) -> None:
+        """A waiting solve was admitted."""
+        self._waiting.labels(model).dec()
+        self._running.labels(model).inc()
+        self._queue.labels(_one_of(priority, PRIORITIES)).observe(queue_seconds)
+
+    def solve_ended(
+        self, model: str, outcome: str, priority: str, cost: SolveCost, seconds: float, *, started: bool = True
+    ) -> None:
+        """A solve ended after `seconds` since its acceptance; `started` is False if it was still waiting."""
+        _one_of(outcome, OUTCOMES)
+        (self._running if started else self._waiting).labels(model).dec()
+        self._solves.labels(model, outcome, _one_of(priority, PRIORITIES)).inc()
+        self._duration.labels(model, outcome).observe(seconds)
+        for stage, count in (
+            ("started", cost.samples_started),
+            ("finished", cost.samples_finished),
+            ("cut_off", cost.samples_cut_off),
+            ("passed", cost.samples_passed),
+        ):
+            self._samples.labels(model, stage).inc(count)
+        for stage, count in (
+            ("finished", cost.candidates_finished),
+            ("executed", cost.candidates_executed),
+            ("passed", cost.candidates_passed),
+        ):
+            self._candidates.labels(model, stage).inc(count)
+        self._prompt.labels(model).inc(cost.prompt_tokens)
+        self._cached.labels(model).inc(cost.cached_prompt_tokens)
+        self._generated.labels(model).inc(cost.generated_tokens)
+        self._rows_saved.labels(model).inc(cost.rows_saved)
+        self.wasted(model, _WASTE_OF.get(outcome, "budget"), cost.wasted_tokens)
+        if cost.time_to_first_pass is not None:
+            self._first_pass.labels(model).observe(cost.time_to_first_pass)
+        if outcome == "solved":
+            self._tokens_per_solved.labels(model).observe(cost.generated_tokens)
+
+    def branch_ended(self, model: str, outcome: str) -> None:
+        """A branch left the batch for good."""
+        self._branches.labels(model, _one_of(outcome, BRANCH_OUTCOMES)).inc()
+
+    def verdict(self, verdict: str, source: str = "sampled") -> None:
+        """A program was judged."""
+        self._verdicts.labels(_one_of(verdict, VERDICTS), _one_of(source, SOURCES)).inc()
+
+    def wasted(self, model: str, reason: str, tokens: int) -> None:
+        """Tokens were drawn for nothing."""
+        self._wasted.labels(model, _one_of(reason, WASTE)).inc(tokens)
+
+    def cancel_latency(self, phase: str, seconds: float) -> None:
+        """The last row and jail of an ended solve are gone."""
+        self._cancel.labels(_one_of(phase, CANCEL_PHASES)).observe(seconds)
+
+    def step(self, model: str, rows: int, seconds: float) -> None:
+        """One engine step ran with `rows` decode rows (0 for a step of prefill alone)."""
+        self._step.labels(model).observe(seconds)
+        self._batch.labels(model).set(rows)
+        self._rows.labels(model).inc(rows)
+
+    def kv_cache(self, model: str, usage: float, pages_shared: int) -> None:
+        """State of the page pool: share in use (0 to 1) and pages with more than one reference."""
+        self._kv_usage.labels(model).set(usage)
+        self._kv_shared.labels(model).set(pages_shared)
+
+    def engine_idle(self, cause: str, seconds: float) -> None:
+        """The engine had no row to run for `seconds`."""
+        self._idle.labels(_one_of(cause, IDLE_CAUSES)).inc(seconds)
+
+    def executor(self, *, busy: int, idle: int, starting: int, queue_depth: int) -> None:
+        """State of the sandbox pool."""
+        for state, count in (("busy", busy), ("idle", idle), ("starting", starting)):
+            self._slots.labels(state).set(count)
+        self._executor_depth.set(queue_depth)
+
+    def execution(self, *, queue_seconds: float, startup_seconds: float, run_seconds: float) -> None:
+        """One program ran."""
+        self._executor_queue.observe(queue_seconds)
+        self._executor_startup.observe(startup_seconds)
+        self._execution.observe(run_seconds)
+
+    def grpc_request(self, method: str, code: str, seconds: float) -> None:
+        """One call ended. `method` is a served full name or "unknown": what a client types is no label."""
+        self._requests.labels(method, code).inc()
+        self._request_seconds.labels(method).observe(seconds)
+
+    def event_loop_lag(self, seconds: float) -> None:
+        """A timer of the front fired late by `seconds`."""
+        self._lag.observe(seconds)
+
+    def build(self, *, version: str, torch: str, triton: str, device: str) -> None:
+        """Name what is running; empty strings for parts that are absent."""
+        self._build.info({"version": version, "torch": torch, "triton": triton, "device": device})
+
+
+def _one_of(word: str, words: Collection[str]) -> str:
+    if word not in words:
+        raise ValueError(f"{word!r} is no value of this label; there are: {', '.join(words)}")
+    return word
