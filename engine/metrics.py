@@ -99,7 +99,7 @@ class Metrics:
     - `serve_models(names)`: once, when the models are known, so that their series start at zero
     - `solve_waiting(model)` then either `solve_started(model, priority, queue_seconds)` or straight to
       `solve_ended(model, outcome, priority, cost, seconds, started=False)`; every solve ends exactly once
-    - `solve_ended(model, outcome, priority, cost, seconds, started=True)`: takes samples, candidates, tokens from `cost`
+    - `solve_ended(model, outcome, priority, cost, seconds, started=True)`: takes samples, programs, tokens from `cost`
     - `branch_ended(model, outcome)`, `verdict(verdict, source)`, `wasted(model, reason, tokens)` (preemption only; the
       waste of a solve comes from its cost), `cancel_latency(phase, seconds)`
     - `step(model, rows, seconds)`: one engine step with its decode rows; `kv_cache(model, usage, pages_shared)`;
