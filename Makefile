@@ -1,0 +1,64 @@
+# Thresher's commands. `make demo` and `make test` need nothing but a Python >= 3.12; they set up the rest in .venv.
+#
+#   make setup TORCH_INDEX=<url>      a CPU-only torch from another index (see requirements/README.md)
+#   make setup PYTHON=/path/python3   another interpreter
+#   make lock UPGRADE=1               newest versions instead of the ones locked now
+
+BIN := .venv/bin
+export PYTHON TORCH_INDEX UPGRADE
+
+.PHONY: help setup demo test check lint types walls proto-check unit format lock proto clean
+
+help:
+	@echo "make demo    solve a real problem from here to the passing program"
+	@echo "make test    set up, check, and run every test"
+	@echo "make check   the fast part: lint, types, walls, generated code, unit tests"
+	@echo "make setup   make .venv from the locked requirements"
+	@echo "make format  let ruff and buf format the sources"
+	@echo "make lock    lock the requirements again"
+	@echo "make proto   generate the gRPC code again"
+	@echo "make clean   remove .venv and what tools left behind"
+
+setup:
+	@sh scripts/setup.sh
+
+demo: setup
+	@$(BIN)/python -m engine.cli.demo
+
+test: check
+	$(BIN)/python -m pytest -m "sandbox or model or slow"
+
+check: lint types walls proto-check unit
+
+lint: setup
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+
+types: setup
+	$(BIN)/basedpyright
+
+walls: setup
+	$(BIN)/lint-imports --no-logo
+
+proto-check: setup
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/python scripts/proto.py --check
+
+unit: setup
+	$(BIN)/python -m pytest -q -n auto -m "not sandbox and not model and not slow"
+
+format: setup
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+	$(BIN)/buf format --write
+
+lock: setup
+	$(BIN)/python scripts/lock.py
+
+proto: setup
+	$(BIN)/python scripts/proto.py
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
