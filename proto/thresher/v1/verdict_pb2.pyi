@@ -168,6 +168,7 @@ class ExecutionReport(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     WEAKNESSES_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
     verdict: Global___Verdict.ValueType
     tests_passed: _builtins.int
     tests_run: _builtins.int
@@ -181,6 +182,8 @@ class ExecutionReport(_message.Message):
     term_signal: _builtins.int
     evidence: Global___Evidence.ValueType
     """the weakest evidence among the tests that ran"""
+    detail: _builtins.str
+    """short: why no test ran, e.g. the syntax error; empty for hidden tests"""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___TestResult]: ...
     @_builtins.property
@@ -205,10 +208,11 @@ class ExecutionReport(_message.Message):
         usage: Global___ResourceUsage | None = ...,
         evidence: Global___Evidence.ValueType = ...,
         weaknesses: _abc.Iterable[_builtins.str] | None = ...,
+        detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_term_signal", b"_term_signal", "exit_code", b"exit_code", "term_signal", b"term_signal", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_term_signal", b"_term_signal", "evidence", b"evidence", "exit_code", b"exit_code", "results", b"results", "score", b"score", "stderr", b"stderr", "stdout", b"stdout", "term_signal", b"term_signal", "tests_passed", b"tests_passed", "tests_run", b"tests_run", "tests_total", b"tests_total", "usage", b"usage", "verdict", b"verdict", "weaknesses", b"weaknesses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_term_signal", b"_term_signal", "detail", b"detail", "evidence", b"evidence", "exit_code", b"exit_code", "results", b"results", "score", b"score", "stderr", b"stderr", "stdout", b"stdout", "term_signal", b"term_signal", "tests_passed", b"tests_passed", "tests_run", b"tests_run", "tests_total", b"tests_total", "usage", b"usage", "verdict", b"verdict", "weaknesses", b"weaknesses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015

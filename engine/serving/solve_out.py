@@ -1,0 +1,208 @@
+"""Events of a solve, load and models: from domain to proto."""
+
+from thresher.v1 import info_service_pb2, solve_pb2
+
+from engine.serving.report_out import TestPlaces, duration_out, report_out, result_out
+from engine.solving.types import (
+    Accepted,
+    Accounting,
+    BranchDelta,
+    BranchEnded,
+    BranchOutcome,
+    BranchStarted,
+    Candidate,
+    CandidateFinished,
+    CandidateJudged,
+    FinishReason,
+    Load,
+    ModelInfo,
+    ReturnPolicy,
+    SamplesJoined,
+    SolveEvent,
+    SolveOutcome,
+    SolveSpec,
+    Summary,
+    TestFinished,
+)
+from executor.verdict import Verdict
+
+_FINISH = {
+    FinishReason.END_OF_TEXT: solve_pb2.FINISH_REASON_END_OF_TEXT,
+    FinishReason.STOP_SEQUENCE: solve_pb2.FINISH_REASON_STOP_SEQUENCE,
+    FinishReason.LENGTH: solve_pb2.FINISH_REASON_LENGTH,
+    FinishReason.END_OF_PROGRAM: solve_pb2.FINISH_REASON_END_OF_PROGRAM,
+}
+_BRANCH = {
+    BranchOutcome.FINISHED: solve_pb2.BRANCH_OUTCOME_FINISHED,
+    BranchOutcome.DUPLICATE: solve_pb2.BRANCH_OUTCOME_DUPLICATE,
+    BranchOutcome.CUT_OFF: solve_pb2.BRANCH_OUTCOME_CUT_OFF,
+    BranchOutcome.CANCELLED: solve_pb2.BRANCH_OUTCOME_CANCELLED,
+    BranchOutcome.DEADLINE: solve_pb2.BRANCH_OUTCOME_DEADLINE,
+    BranchOutcome.BUDGET: solve_pb2.BRANCH_OUTCOME_BUDGET,
+    BranchOutcome.DROPPED: solve_pb2.BRANCH_OUTCOME_DROPPED,
+    BranchOutcome.ERROR: solve_pb2.BRANCH_OUTCOME_ERROR,
+}
+_OUTCOME = {
+    SolveOutcome.SOLVED: solve_pb2.SOLVE_OUTCOME_SOLVED,
+    SolveOutcome.EXHAUSTED: solve_pb2.SOLVE_OUTCOME_EXHAUSTED,
+    SolveOutcome.BUDGET_TIME: solve_pb2.SOLVE_OUTCOME_BUDGET_TIME,
+    SolveOutcome.BUDGET_TOKENS: solve_pb2.SOLVE_OUTCOME_BUDGET_TOKENS,
+    SolveOutcome.BUDGET_EXECUTIONS: solve_pb2.SOLVE_OUTCOME_BUDGET_EXECUTIONS,
+    SolveOutcome.BUDGET_ROWS: solve_pb2.SOLVE_OUTCOME_BUDGET_ROWS,
+}
+
+
+def model_name(name: str) -> str:
+    """The resource name of a model."""
+    return f"models/{name}"
+
+
+class EventWriter:
+    """Writes the events of one solve; from the spec follow the places and weights of tests and the echo of code."""
+
+    def __init__(self, spec: SolveSpec) -> None:
+        numbered = list(enumerate(spec.tests))
+        self._visible = TestPlaces.of([(index, held.test.weight) for index, held in numbered if not held.hidden])
+        self._hidden = TestPlaces.of([(index, held.test.weight) for index, held in numbered if held.hidden])
+        self._all_code = spec.events.failing_code or spec.return_policy is not ReturnPolicy.FIRST_PASS
+
+    def event(self, event: SolveEvent) -> solve_pb2.SolveEvent:
+        """One event."""
+        message = solve_pb2.SolveEvent(sequence=event.sequence, elapsed=duration_out(event.elapsed))
+        match event.body:
+            case Accepted() as body:
+                message.accepted.CopyFrom(
+                    solve_pb2.Accepted(
+                        request_id=body.request_id,
+                        model=model_name(body.model),
+                        queue_depth=body.queue_depth,
+                        prompt_tokens=body.prompt_tokens,
+                        seed=body.seed,
+                    )
+                )
+            case BranchStarted() as body:
+                message.branch_started.CopyFrom(
+                    solve_pb2.BranchStarted(
+                        branch=body.branch,
+                        parent=body.parent,
+                        position=body.position,
+                        samples=body.samples,
+                        model=model_name(body.model),
+                    )
+                )
+            case BranchDelta() as body:
+                message.branch_delta.CopyFrom(
+                    solve_pb2.BranchDelta(branch=body.branch, text=body.text, tokens=body.tokens)
+                )
+            case BranchEnded() as body:
+                message.branch_ended.CopyFrom(
+                    solve_pb2.BranchEnded(
+                        branch=body.branch,
+                        outcome=_BRANCH[body.outcome],
+                        generated_tokens=body.generated_tokens,
+                        candidate=body.candidate,
+                    )
+                )
+            case CandidateFinished() as body:
+                message.candidate_finished.CopyFrom(
+                    solve_pb2.CandidateFinished(
+                        index=body.index,
+                        branch=body.branch,
+                        finish_reason=_FINISH[body.finish_reason],
+                        generated_tokens=body.generated_tokens,
+                        samples=body.samples,
+                    )
+                )
+            case TestFinished() as body:
+                message.test_finished.CopyFrom(
+                    solve_pb2.TestFinished(index=body.index, result=result_out(body.result, self._visible))
+                )
+            case CandidateJudged() as body:
+                message.candidate_judged.CopyFrom(solve_pb2.CandidateJudged(candidate=self._candidate(body.candidate)))
+            case SamplesJoined() as body:
+                message.samples_joined.CopyFrom(solve_pb2.SamplesJoined(index=body.index, samples=body.samples))
+            case Summary() as body:
+                message.summary.CopyFrom(self.summary(body))
+        return message
+
+    def summary(self, summary: Summary) -> solve_pb2.Summary:
+        """The last event."""
+        return solve_pb2.Summary(
+            outcome=_OUTCOME[summary.outcome],
+            candidates=[self._candidate(candidate) for candidate in summary.candidates],
+            accounting=_accounting(summary.accounting),
+            escalation=solve_pb2.Escalation(
+                recommended=summary.escalation.recommended,
+                confidence=summary.escalation.confidence,
+                reason=summary.escalation.reason,
+            ),
+            seed=summary.seed,
+        )
+
+    def _candidate(self, candidate: Candidate) -> solve_pb2.Candidate:
+        report, held_out = candidate.report, candidate.held_out
+        passed = report is not None and report.verdict is Verdict.PASSED
+        return solve_pb2.Candidate(
+            index=candidate.index,
+            source=solve_pb2.CANDIDATE_SOURCE_SAMPLED,
+            code=candidate.code if passed or self._all_code else "",
+            finish_reason=_FINISH[candidate.finish_reason],
+            generated_tokens=candidate.generated_tokens,
+            mean_logprob=candidate.mean_logprob,
+            report=None if report is None else report_out(report, self._visible),
+            model=model_name(candidate.model),
+            samples=candidate.samples,
+            held_out=None if held_out is None else report_out(held_out, self._hidden, hidden=True),
+        )
+
+
+def _accounting(cost: Accounting) -> solve_pb2.Accounting:
+    first = cost.time_to_first_pass
+    return solve_pb2.Accounting(
+        samples_requested=cost.samples_requested,
+        samples_started=cost.samples_started,
+        samples_finished=cost.samples_finished,
+        samples_cut_off=cost.samples_cut_off,
+        samples_passed=cost.samples_passed,
+        branches_started=cost.branches_started,
+        candidates_finished=cost.candidates_finished,
+        candidates_executed=cost.candidates_executed,
+        candidates_passed=cost.candidates_passed,
+        prompt_tokens=cost.prompt_tokens,
+        cached_prompt_tokens=cost.cached_prompt_tokens,
+        generated_tokens=cost.generated_tokens,
+        rows_computed=cost.rows_computed,
+        rows_saved=cost.rows_saved,
+        wasted_tokens=cost.wasted_tokens,
+        time_to_first_pass=None if first is None else duration_out(first),
+        queue_time=duration_out(cost.queue_time),
+        generation_time=duration_out(cost.generation_time),
+        execution_queue_time=duration_out(cost.execution_queue_time),
+        execution_time=duration_out(cost.execution_time),
+    )
+
+
+def load_out(load: Load) -> info_service_pb2.GetLoadResponse:
+    """How busy the server is."""
+    return info_service_pb2.GetLoadResponse(
+        solves_running=load.solves_running,
+        solves_waiting=load.solves_waiting,
+        branches_running=load.branches_running,
+        kv_cache_usage=load.kv_cache_usage,
+        executor_slots=load.executor_slots,
+        executor_queue=load.executor_queue,
+        tokens_per_second=load.rows_per_second,
+        draining=load.draining,
+    )
+
+
+def model_out(model: ModelInfo) -> info_service_pb2.Model:
+    """A served model."""
+    return info_service_pb2.Model(
+        name=model_name(model.name),
+        context_length=model.context_length,
+        chat=model.chat,
+        infill=model.infill,
+        dtype=model.dtype,
+        device=model.device,
+    )
