@@ -1,0 +1,54 @@
+"""Thresher's Python client: `Client` and `AsyncClient`, problem files, and where the local server is.
+
+    from thresher.client import Client, solve_spec
+
+    with Client() as client:
+        for event in client.solve(solve_spec({"prompt": "Write add(a, b).", "tests": ["assert add(1, 2) == 3"]})):
+            ...
+
+Needs grpcio and protobuf only. Names are loaded when they are used, so that `thresher.client.runtime` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from thresher.client.aio import AsyncClient, AsyncSolveStream
+    from thresher.client.errors import ThresherError
+    from thresher.client.plain import to_plain
+    from thresher.client.problems import ProblemError, load_document, parse_document, program, solve_spec
+    from thresher.client.sync import Client, SolveStream
+
+__all__ = [
+    "AsyncClient",
+    "AsyncSolveStream",
+    "Client",
+    "ProblemError",
+    "SolveStream",
+    "ThresherError",
+    "load_document",
+    "parse_document",
+    "program",
+    "solve_spec",
+    "to_plain",
+]
+
+_HOME = {
+    "AsyncClient": "aio",
+    "AsyncSolveStream": "aio",
+    "Client": "sync",
+    "ProblemError": "problems",
+    "SolveStream": "sync",
+    "ThresherError": "errors",
+    "load_document": "problems",
+    "parse_document": "problems",
+    "program": "problems",
+    "solve_spec": "problems",
+    "to_plain": "plain",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

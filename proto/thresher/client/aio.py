@@ -1,0 +1,168 @@
+"""The asyncio client. It says the same as `thresher.client.sync`, in the same words."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from thresher.client.channel import Endpoint, find_server
+from thresher.client.errors import ThresherError, from_rpc, no_summary, not_ready
+from thresher.v1 import (
+    execution_service_pb2,
+    execution_service_pb2_grpc,
+    info_service_pb2,
+    info_service_pb2_grpc,
+    solve_pb2,
+    synthesis_service_pb2,
+    synthesis_service_pb2_grpc,
+    verdict_pb2,
+)
+
+
+class AsyncSolveStream(AsyncIterator[solve_pb2.SolveEvent]):
+    """The events of one solve. Leaving it before its end (`cancel`, `async with`, or by dropping it) ends the solve.
+
+    Iterating raises ThresherError where the call fails. After `cancel` the iteration just stops; cancelling the task
+    that iterates raises CancelledError there as usual, and ends the solve too.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._responses = aiter(call)
+        self._cancelled = False
+        self.summary: solve_pb2.Summary | None = None
+
+    async def __anext__(self) -> solve_pb2.SolveEvent:
+        try:
+            response: synthesis_service_pb2.SolveResponse = await anext(self._responses)
+        except StopAsyncIteration:
+            if self.summary is None and not self._cancelled:
+                raise no_summary() from None
+            raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._cancelled and (task is None or not task.cancelling()):
+                # gRPC raises this for its own cancelled call too; let out, it would look like a cancelled task.
+                raise StopAsyncIteration from None
+            self.cancel()
+            raise
+        except grpc.RpcError as error:
+            if self._cancelled:
+                raise StopAsyncIteration from None
+            raise from_rpc(error) from error
+        if response.event.HasField("summary"):
+            self.summary = response.event.summary
+        return response.event
+
+    def cancel(self) -> None:
+        """Ends the solve on the server: rows, queued candidates and sandboxes. May be called twice."""
+        self._cancelled = True
+        self._call.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self.cancel()
+
+
+class AsyncClient:
+    """A connection to a server, for one event loop. Close it, or use it in an `async with` statement.
+
+    `address` and `token` are found as `thresher.client.channel.find_server` says. Every method takes `timeout`, the
+    call's deadline in seconds, and raises ThresherError.
+    """
+
+    def __init__(self, address: str | None = None, *, token: str | None = None) -> None:
+        self.endpoint: Endpoint = find_server(address, token)
+        self._channel = grpc.aio.insecure_channel(self.endpoint.target, options=self.endpoint.options)
+        # The stubs' types are those of the sync channel.
+        channel: Any = self._channel
+        self._synthesis: Any = synthesis_service_pb2_grpc.SynthesisServiceStub(channel)
+        self._execution: Any = execution_service_pb2_grpc.ExecutionServiceStub(channel)
+        self._info: Any = info_service_pb2_grpc.InfoServiceStub(channel)
+        self._health: Any = health_pb2_grpc.HealthStub(channel)
+
+    def solve(self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None) -> AsyncSolveStream:
+        """Starts a solve and returns its events, which come as the server makes them."""
+        request = synthesis_service_pb2.SolveRequest(spec=spec)
+        return AsyncSolveStream(self._synthesis.Solve(request, timeout=timeout, metadata=self.endpoint.metadata))
+
+    async def solve_once(
+        self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None
+    ) -> synthesis_service_pb2.SolveOnceResponse:
+        """Runs a solve to its end and returns its summary; retried while the server is not reachable."""
+        return await self._call(self._synthesis.SolveOnce, synthesis_service_pb2.SolveOnceRequest(spec=spec), timeout)
+
+    async def execute(
+        self, program: execution_service_pb2.Program, *, timeout: float | None = None
+    ) -> verdict_pb2.ExecutionReport:
+        """Runs one program against its tests in the server's sandbox."""
+        request = execution_service_pb2.ExecuteRequest(program=program)
+        return (await self._call(self._execution.Execute, request, timeout)).report
+
+    async def server_info(self, *, timeout: float | None = None) -> info_service_pb2.GetServerInfoResponse:
+        """Version, limits, features and sandbox of the server."""
+        return await self._call(self._info.GetServerInfo, info_service_pb2.GetServerInfoRequest(), timeout)
+
+    async def models(self, *, timeout: float | None = None) -> list[info_service_pb2.Model]:
+        """All models that a spec may name."""
+        found: list[info_service_pb2.Model] = []
+        request = info_service_pb2.ListModelsRequest()
+        while True:
+            page = await self._call(self._info.ListModels, request, timeout)
+            found.extend(page.models)
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    async def load(self, *, timeout: float | None = None) -> info_service_pb2.GetLoadResponse:
+        """How busy the server is."""
+        return await self._call(self._info.GetLoad, info_service_pb2.GetLoadRequest(), timeout)
+
+    async def health(self, service: str = "", *, timeout: float | None = None) -> str:
+        """SERVING, NOT_SERVING or SERVICE_UNKNOWN, for the whole server or for one full service name."""
+        try:
+            reply = await self._call(self._health.Check, health_pb2.HealthCheckRequest(service=service), timeout)
+        except ThresherError as error:
+            if error.code is grpc.StatusCode.NOT_FOUND:
+                return "SERVICE_UNKNOWN"
+            raise
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
+
+    async def wait_ready(self, timeout: float) -> None:
+        """Waits until the server serves. Raises ThresherError where it does not within `timeout` seconds."""
+        end = time.monotonic() + timeout
+        while True:
+            status, problem = "", None
+            try:
+                status = await self.health(timeout=max(0.1, min(2.0, end - time.monotonic())))
+            except ThresherError as error:
+                if error.code not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+                    raise
+                problem = error
+            if status == "SERVING":
+                return
+            if time.monotonic() >= end:
+                raise not_ready(self.endpoint.target, timeout, status or str(problem))
+            await asyncio.sleep(0.1)
+
+    async def close(self) -> None:
+        """Closes the connection; live solves end."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def _call(self, method: Any, request: Any, timeout: float | None) -> Any:
+        try:
+            return await method(request, timeout=timeout, metadata=self.endpoint.metadata)
+        except grpc.RpcError as error:
+            raise from_rpc(error) from error

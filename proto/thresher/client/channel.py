@@ -1,0 +1,115 @@
+"""How a client reaches a server: which one, with which token, and with which channel options."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from thresher.client.errors import ThresherError, no_server
+from thresher.client.runtime import UnsafeRuntimeDir, read_runtime_file
+
+MAX_MESSAGE_BYTES = 16 << 20
+"""Largest message either way; the server's limit is the same."""
+
+_RETRY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.2s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+# Solve is not among them: a stream cannot be taken up again after its first message.
+_RETRIED = (
+    {"service": "thresher.v1.SynthesisService", "method": "SolveOnce"},
+    {"service": "thresher.v1.ExecutionService"},
+    {"service": "thresher.v1.InfoService"},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server to call. `target` is what gRPC understands; `token` is sent with each call where there is one."""
+
+    target: str
+    token: str | None = None
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Metadata of every call."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    @property
+    def options(self) -> list[tuple[str, str | int]]:
+        """Channel options, the service config among them."""
+        return [
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.service_config", json.dumps(self.service_config)),
+        ]
+
+    @property
+    def service_config(self) -> dict[str, object]:
+        """Retries, balancing, and health checking where a target can mean more than one server.
+
+        A Unix socket is one server. Health checking would only hide from its clients why it refuses a call.
+        """
+        config: dict[str, object] = {"methodConfig": [{"name": list(_RETRIED), "retryPolicy": _RETRY}]}
+        if not self.target.startswith("unix:"):
+            config["loadBalancingConfig"] = [{"round_robin": {}}]
+            config["healthCheckConfig"] = {"serviceName": ""}
+        return config
+
+
+def find_server(
+    address: str | None = None, token: str | None = None, environ: Mapping[str, str] = os.environ
+) -> Endpoint:
+    """Decides which server to call.
+
+    The address comes from the argument, else THRESHER_ADDRESS, else the runtime file of the local server. The token
+    comes from the argument, else THRESHER_TOKEN, else the token file that the local server names, for that server only.
+
+    Raises:
+        ThresherError: none is named and none runs here, or the address makes no sense.
+    """
+    token = token or environ.get("THRESHER_TOKEN") or None
+    address = address or environ.get("THRESHER_ADDRESS")
+    if address:
+        return Endpoint(parse_address(address), token)
+    try:
+        info = read_runtime_file()
+    except (UnsafeRuntimeDir, ValueError) as error:
+        raise no_server(str(error)) from error
+    if info is None:
+        raise no_server("no server is named, and none runs here")
+    if not info.alive:
+        raise no_server(f"no server is named, and the one that ran here (process {info.pid}) is gone")
+    if token is None and info.token_file is not None:
+        try:
+            token = Path(info.token_file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise no_server(f"cannot read the local server's token file: {error}") from error
+    return Endpoint(parse_address(info.address), token)
+
+
+def parse_address(address: str) -> str:
+    """Turns `unix:/path`, `/path`, `host:port` or a gRPC target (`dns:///...`, `ipv4:a,b`) into a gRPC target."""
+    if address.startswith("/"):
+        return f"unix:{address}"
+    scheme, separator, rest = address.partition(":")
+    if scheme in {"unix", "dns", "ipv4", "ipv6"} and rest:
+        return address
+    if rest.startswith("//"):
+        raise _bad_address(address, f"the scheme {scheme}:// is not supported; the server speaks plaintext gRPC")
+    port = address.rpartition(":")[2]
+    if not separator or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise _bad_address(address, "give unix:/path/to/socket or host:port")
+    return address
+
+
+def _bad_address(address: str, message: str) -> ThresherError:
+    return ThresherError(grpc.StatusCode.INVALID_ARGUMENT, "BAD_ADDRESS", f"address {address!r}: {message}")

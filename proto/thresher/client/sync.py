@@ -1,0 +1,163 @@
+"""The blocking client."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from thresher.client.channel import Endpoint, find_server
+from thresher.client.errors import ThresherError, from_rpc, no_summary, not_ready
+from thresher.v1 import (
+    execution_service_pb2,
+    execution_service_pb2_grpc,
+    info_service_pb2,
+    info_service_pb2_grpc,
+    solve_pb2,
+    synthesis_service_pb2,
+    synthesis_service_pb2_grpc,
+    verdict_pb2,
+)
+
+
+class SolveStream(Iterator[solve_pb2.SolveEvent]):
+    """The events of one solve. Leaving it before its end (`cancel`, `with`, or by dropping it) ends the solve.
+
+    Iterating raises ThresherError where the call fails. After `cancel` the iteration just stops.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._cancelled = False
+        self.summary: solve_pb2.Summary | None = None
+
+    def __next__(self) -> solve_pb2.SolveEvent:
+        try:
+            response: synthesis_service_pb2.SolveResponse = next(self._call)
+        except StopIteration:
+            if self.summary is None and not self._cancelled:
+                raise no_summary() from None
+            raise
+        except grpc.RpcError as error:
+            if self._cancelled:
+                raise StopIteration from None
+            raise from_rpc(error) from error
+        if response.event.HasField("summary"):
+            self.summary = response.event.summary
+        return response.event
+
+    def cancel(self) -> None:
+        """Ends the solve on the server: rows, queued candidates and sandboxes. Safe from any thread, and twice."""
+        self._cancelled = True
+        self._call.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.cancel()
+
+    def __del__(self) -> None:
+        self._call.cancel()
+
+
+class Client:
+    """A connection to a server; safe to share between threads. Close it, or use it in a `with` statement.
+
+    `address` and `token` are found as `thresher.client.channel.find_server` says. Every method takes `timeout`, the
+    call's deadline in seconds, and raises ThresherError.
+    """
+
+    def __init__(self, address: str | None = None, *, token: str | None = None) -> None:
+        self.endpoint: Endpoint = find_server(address, token)
+        self._channel = grpc.insecure_channel(self.endpoint.target, options=self.endpoint.options)
+        self._synthesis = synthesis_service_pb2_grpc.SynthesisServiceStub(self._channel)
+        self._execution = execution_service_pb2_grpc.ExecutionServiceStub(self._channel)
+        self._info = info_service_pb2_grpc.InfoServiceStub(self._channel)
+        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
+
+    def solve(self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None) -> SolveStream:
+        """Starts a solve and returns its events, which come as the server makes them."""
+        request = synthesis_service_pb2.SolveRequest(spec=spec)
+        return SolveStream(self._synthesis.Solve(request, timeout=timeout, metadata=self.endpoint.metadata))
+
+    def solve_once(
+        self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None
+    ) -> synthesis_service_pb2.SolveOnceResponse:
+        """Runs a solve to its end and returns its summary; retried while the server is not reachable."""
+        return self._call(self._synthesis.SolveOnce, synthesis_service_pb2.SolveOnceRequest(spec=spec), timeout)
+
+    def execute(
+        self, program: execution_service_pb2.Program, *, timeout: float | None = None
+    ) -> verdict_pb2.ExecutionReport:
+        """Runs one program against its tests in the server's sandbox."""
+        request = execution_service_pb2.ExecuteRequest(program=program)
+        return self._call(self._execution.Execute, request, timeout).report
+
+    def server_info(self, *, timeout: float | None = None) -> info_service_pb2.GetServerInfoResponse:
+        """Version, limits, features and sandbox of the server."""
+        return self._call(self._info.GetServerInfo, info_service_pb2.GetServerInfoRequest(), timeout)
+
+    def models(self, *, timeout: float | None = None) -> list[info_service_pb2.Model]:
+        """All models that a spec may name."""
+        found: list[info_service_pb2.Model] = []
+        request = info_service_pb2.ListModelsRequest()
+        while True:
+            page = self._call(self._info.ListModels, request, timeout)
+            found.extend(page.models)
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    def load(self, *, timeout: float | None = None) -> info_service_pb2.GetLoadResponse:
+        """How busy the server is."""
+        return self._call(self._info.GetLoad, info_service_pb2.GetLoadRequest(), timeout)
+
+    def health(self, service: str = "", *, timeout: float | None = None) -> str:
+        """SERVING, NOT_SERVING or SERVICE_UNKNOWN, for the whole server or for one full service name."""
+        try:
+            reply = self._call(self._health.Check, health_pb2.HealthCheckRequest(service=service), timeout)
+        except ThresherError as error:
+            if error.code is grpc.StatusCode.NOT_FOUND:
+                return "SERVICE_UNKNOWN"
+            raise
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
+
+    def wait_ready(self, timeout: float, *, between: Callable[[], None] | None = None) -> None:
+        """Waits until the server serves. `between` runs after each look and may raise to give up.
+
+        Raises ThresherError where it does not within `timeout` seconds.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            status, problem = "", None
+            try:
+                status = self.health(timeout=max(0.1, min(2.0, end - time.monotonic())))
+            except ThresherError as error:
+                if error.code not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+                    raise
+                problem = error
+            if status == "SERVING":
+                return
+            if between is not None:
+                between()
+            if time.monotonic() >= end:
+                raise not_ready(self.endpoint.target, timeout, status or str(problem))
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        """Closes the connection; live solves end."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _call(self, method: Any, request: Any, timeout: float | None) -> Any:
+        try:
+            return method(request, timeout=timeout, metadata=self.endpoint.metadata)
+        except grpc.RpcError as error:
+            raise from_rpc(error) from error
