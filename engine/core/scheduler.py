@@ -1,0 +1,466 @@
+"""Many solves, one step at a time: intents -> plan -> (runner) -> finish.
+
+Everything that changes a solve from outside is an intent: it is posted at any time and applied at a step boundary. A
+solve ends exactly once, in `_end`, which frees every page it holds.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from engine.core.distribution import Distribution
+from engine.core.memory import Memory
+from engine.core.pages import PagePool
+from engine.core.randomness import uniforms
+from engine.core.segments import Segment
+from engine.core.steptime import StepTime
+from engine.core.tree import Branch, SampleTree
+from engine.core.types import (
+    BranchText,
+    Chunk,
+    CoreEvent,
+    CoreRequest,
+    EndReason,
+    Slots,
+    SolveEnded,
+    SolveStarted,
+    Step,
+)
+
+_EMPTY: Slots = np.empty(0, np.int32)
+
+
+class NeverFits(Exception):
+    """The solve needs more pages than the pool has, even alone."""
+
+
+class QueueIsFull(Exception):
+    """Too many solves are waiting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of the scheduler.
+
+    rows: branches in one step at most. step_seconds: the aim for a step with prefill in it. least_prefill: tokens that
+    the prefill of a step has at least, so that prompts move on beside a full batch. waiting: solves queued at most.
+    """
+
+    rows: int = 64
+    step_seconds: float = 0.1
+    least_prefill: int = 32
+    waiting: int = 256
+
+
+@dataclass(slots=True, eq=False)
+class Solve:
+    """A solve in the scheduler; `began` is None while it waits."""
+
+    request: CoreRequest
+    tree: SampleTree
+    arrived: float
+    began: float | None = None
+
+
+@dataclass(slots=True)
+class _Work:
+    """One chunk of a step and what is to be done with its result."""
+
+    chunk: Chunk
+    solve: Solve
+    segment: Segment
+    branch: Branch | None  # None: a part of the prompt
+
+
+@dataclass(slots=True)
+class Plan:
+    """A step together with the bookkeeping for its results."""
+
+    step: Step
+    work: list[_Work]
+    rows: int
+    prefill_tokens: int
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over all solves since the start."""
+
+    steps: int = 0
+    rows: int = 0
+    prefill_tokens: int = 0
+    preemptions: int = 0
+
+
+class Scheduler:
+    """Owns the pages and the trees; knows no torch, no text and no clock but the one it is given."""
+
+    def __init__(
+        self,
+        *,
+        pages: int,
+        page_size: int,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.page_size = page_size
+        self.pool = PagePool(pages)
+        self.step_time = StepTime()
+        self.totals = Totals()
+        self._clock = clock
+        self._memory = Memory(self.pool, self._by_age)
+        self._waiting: list[Solve] = []
+        self._running: list[Solve] = []
+        self._ends: dict[int, tuple[EndReason, float]] = {}
+        self._grants: dict[int, int] = {}
+
+    # From outside
+
+    def submit(self, request: CoreRequest) -> int:
+        """Queue a solve. Returns the number of solves ahead of it.
+
+        Raises:
+            NeverFits: the prompt and one full branch do not fit into the empty pool.
+            QueueIsFull: `Limits.waiting` solves are waiting.
+        """
+        if self.pages_for(request) > self.pool.capacity:
+            raise NeverFits(
+                f"prompt of {len(request.prompt)} tokens and max_new_tokens of {request.max_new_tokens} need "
+                f"{self.pages_for(request)} pages of {self.page_size} tokens, the pool has {self.pool.capacity}"
+            )
+        if len(self._waiting) >= self.limits.waiting:
+            raise QueueIsFull(str(len(self._waiting)))
+        solve = Solve(request, SampleTree(request, self.pool, self.page_size), self._clock())
+        self._waiting.append(solve)
+        self._waiting.sort(key=lambda waiting: not waiting.request.interactive)
+        return self._waiting.index(solve) + len(self._running)
+
+    def pages_for(self, request: CoreRequest) -> int:
+        """Pages of the prompt and one full branch that forks at every page and leaves its last page partial."""
+        return -(-len(request.prompt) // self.page_size) + -(-request.max_new_tokens // self.page_size) + 1
+
+    def end(self, solve: int, reason: EndReason) -> None:
+        """Post the intent to end a solve; the first intent wins, unknown or ended solves are ignored."""
+        self._ends.setdefault(solve, (reason, self._clock()))
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self._waiting and not self._running and not self._ends
+
+    @property
+    def waiting(self) -> int:
+        """Number of solves that have not begun."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Number of solves that have begun."""
+        return len(self._running)
+
+    @property
+    def branches(self) -> int:
+        """Number of running branches over all solves."""
+        return sum(len(solve.tree.branches) for solve in self._running)
+
+    def _by_age(self) -> list[Solve]:
+        return self._running
+
+    # A step
+
+    def apply_intents(self) -> list[CoreEvent]:
+        """End the solves whose end was posted."""
+        events: list[CoreEvent] = []
+        if not self._ends:
+            return events
+        ends, self._ends = self._ends, {}
+        for solve in [*self._running, *self._waiting]:
+            posted = ends.get(solve.request.solve)
+            if posted is not None:
+                events += self._end(solve, posted[0], posted[1])
+        return events
+
+    def plan(self) -> tuple[Plan | None, list[CoreEvent]]:
+        """Choose the chunks of the next step; None if there is nothing to compute."""
+        events: list[CoreEvent] = []
+        work: list[_Work] = []
+        shares = self._shares()
+        for solve, share in shares:
+            if solve.tree.ready:
+                events += self._start_samples(solve, share)
+        rows = 0
+        stalled: list[tuple[Solve, Branch]] = []
+        for solve, share in shares:
+            for branch in list(solve.tree.branches.values())[:share]:
+                if self._is_row(branch, solve.tree):
+                    piece = self._row(solve, branch)
+                    if piece is not None:
+                        work.append(piece)
+                        rows += 1
+                else:
+                    stalled.append((solve, branch))
+        budget = self.step_time.prefill_budget(rows, self.limits.step_seconds, self.limits.least_prefill)
+        prefill = self._prefill(budget, stalled, events)
+        # Making room for later chunks may have taken the pages of earlier ones.
+        work = [piece for piece in [*work, *prefill] if piece.segment.scheduled]
+        for piece in work:
+            piece.segment.scheduled = False
+        events += self._settle()
+        work = [piece for piece in work if piece.solve in self._running]
+        if not work:
+            return None, events
+        self._draw_numbers(work)
+        step = Step([piece.chunk for piece in work])
+        rows = sum(1 for piece in work if piece.branch is not None and len(piece.chunk.tokens) == 1)
+        return Plan(step, work, rows, step.tokens - rows), events
+
+    def finish(self, plan: Plan, results: list[Distribution | None], seconds: float) -> list[CoreEvent]:
+        """Take the results of a step that took so many seconds: samples draw, fork and finish."""
+        self.step_time.observe(plan.rows, plan.prefill_tokens, seconds)
+        self.totals.steps += 1
+        self.totals.rows += plan.rows
+        self.totals.prefill_tokens += plan.prefill_tokens
+        events: list[CoreEvent] = []
+        for piece, distribution in zip(plan.work, results, strict=True):
+            tree, segment = piece.solve.tree, piece.segment
+            segment.computed += len(piece.chunk.tokens)
+            if segment is tree.root and segment.computed == len(segment.tokens):
+                tree.prefix = segment.slots(segment.computed, self.page_size)
+                tree.layout += 1
+            if piece.branch is not None:
+                if len(piece.chunk.tokens) > 1 or distribution is None:
+                    tree.counts.recomputed_tokens += len(piece.chunk.tokens) - (distribution is not None)
+                if distribution is not None:
+                    tree.counts.rows += 1
+            if distribution is None:
+                continue
+            if piece.branch is None:
+                tree.set_root(distribution)
+            else:
+                numbers = piece.chunk.numbers
+                if numbers is None:
+                    raise AssertionError("a row without numbers")
+                events += tree.advance(piece.branch, distribution, numbers)
+        return events + self._settle()
+
+    def texts(self, solves: set[int]) -> list[CoreEvent]:
+        """New text of the running branches of these solves."""
+        events: list[CoreEvent] = []
+        for solve in self._running:
+            if solve.request.solve not in solves:
+                continue
+            for branch in solve.tree.branches.values():
+                text = branch.stopper.text
+                if len(text) > branch.reported:
+                    events.append(BranchText(solve.request.solve, branch.id, text[branch.reported :], branch.generated))
+                    branch.reported = len(text)
+        return events
+
+    # Parts of a step
+
+    def _shares(self) -> list[tuple[Solve, int]]:
+        """Rows for each running solve: interactive before batch, equal shares, what one leaves goes to the others."""
+        left = self.limits.rows
+        shares: list[tuple[Solve, int]] = []
+        for interactive in (True, False):
+            solves = [s for s in self._running if s.tree.ready and s.request.interactive is interactive]
+            wishes = [(self._wish(solve), solve) for solve in solves]
+            granted: dict[int, int] = {}
+            for place, (wish, solve) in enumerate(sorted(wishes, key=lambda pair: pair[0])):
+                share = min(wish, -(-left // (len(wishes) - place)))
+                granted[solve.request.solve] = share
+                left -= share
+            shares += [(solve, granted[solve.request.solve]) for solve in solves]
+        return shares
+
+    def _wish(self, solve: Solve) -> int:
+        most = len(solve.tree.branches) + solve.tree.unstarted
+        return most if solve.request.width is None else min(most, solve.request.width)
+
+    def _start_samples(self, solve: Solve, share: int) -> list[CoreEvent]:
+        events: list[CoreEvent] = []
+        tree = solve.tree
+        while tree.unstarted and len(tree.branches) < share:
+            events += tree.start_sample()
+        return events
+
+    def _is_row(self, branch: Branch, tree: SampleTree) -> bool:
+        """Whether all that the branch still lacks is the row of its last token."""
+        if branch.layout == tree.layout:
+            return True
+        path = branch.tip.path()
+        if any(s.computed < self._used(s, child) for s, child in pairwise(path)):
+            return False
+        if branch.tip.computed < len(branch.tip.tokens) - 1:
+            return False
+        self._lay_out(branch, tree, path)
+        return True
+
+    def _used(self, segment: Segment, child: Segment) -> int:
+        """Tokens of `segment` that the path through `child` takes."""
+        return min(len(segment.tokens), child.start - segment.start)
+
+    def _lay_out(self, branch: Branch, tree: SampleTree, path: list[Segment]) -> None:
+        """Collect the slots of the branch's tokens after the prompt."""
+        # A shadow of the root leaves out the prompt's last token, so that the prompt is not its prefix.
+        branch.whole = path[1].start < tree.root.end
+        own = path if branch.whole else path[1:]
+        parts: list[Slots] = []
+        for segment, child in zip(own, [*own[1:], None], strict=True):
+            tokens = segment.computed if child is None else self._used(segment, child)
+            parts.append(segment.slots(tokens, self.page_size))
+        filled = sum(len(part) for part in parts)
+        # Room for all tokens to come, and for the one that a shadow computes again.
+        branch.suffix = np.empty(filled + tree.request.max_new_tokens - branch.generated + 2, np.int32)
+        if parts:
+            branch.suffix[:filled] = np.concatenate(parts)
+        branch.filled = filled
+        branch.layout = tree.layout
+
+    def _row(self, solve: Solve, branch: Branch) -> _Work | None:
+        tip, tree = branch.tip, solve.tree
+        if tip.pages_needed(tip.computed + 1, self.page_size) and not self._grow(solve, branch, tip, 1):
+            return None
+        if branch.layout != tree.layout:
+            # Making room moved the tree; the branch itself is protected, so its pages are all there.
+            self._lay_out(branch, tree, tip.path())
+        branch.suffix[branch.filled] = tip.slot(tip.computed, self.page_size)
+        branch.filled += 1
+        tip.scheduled = True
+        chunk = Chunk(
+            solve.request.solve,
+            tip.tokens[-1:],
+            tree.root.end + branch.generated - 1,
+            _EMPTY if branch.whole else tree.prefix,
+            branch.suffix[: branch.filled],
+            solve.request.filters,
+        )
+        return _Work(chunk, solve, tip, branch)
+
+    def _grow(self, solve: Solve, branch: Branch | None, segment: Segment, tokens: int) -> bool:
+        """Allocate pages for `tokens` more tokens of `segment`; False if there is no room for it now."""
+        need = segment.pages_needed(segment.computed + tokens, self.page_size)
+        if need > self.pool.free and not self._memory.make_room(need, solve, branch):
+            return False
+        segment.pages += [self.pool.allocate() for _ in range(need)]
+        return True
+
+    def _prefill(self, budget: int, stalled: list[tuple[Solve, Branch]], events: list[CoreEvent]) -> list[_Work]:
+        """Chunks of prompts and of branches that lost their pages, within `budget` tokens."""
+        work: list[_Work] = []
+        targets: list[tuple[Solve, Branch | None]] = [*stalled]
+        unready = [solve for solve in self._running if not solve.tree.ready]
+        targets += [(solve, None) for solve in sorted(unready, key=lambda s: not s.request.interactive)]
+        for solve, branch in targets:
+            if budget <= 0:
+                break
+            piece = self._piece(solve, branch, budget)
+            if piece is not None:
+                budget -= len(piece.chunk.tokens)
+                work.append(piece)
+        while budget > 0 and self._waiting and self._admissible(self._waiting[0]):
+            solve = self._waiting.pop(0)
+            self._running.append(solve)
+            solve.began = self._clock()
+            events.append(SolveStarted(solve.request.solve, solve.began - solve.arrived))
+            piece = self._piece(solve, None, budget)
+            if piece is not None:
+                budget -= len(piece.chunk.tokens)
+                work.append(piece)
+        return work
+
+    def _admissible(self, solve: Solve) -> bool:
+        """Whether a waiting solve can begin: its prompt and a branch fit beside what is running, or it runs alone."""
+        if not self._running:
+            return True
+        if len(self._running) >= self.limits.rows:
+            return False
+        need = self.pages_for(solve.request)
+        return self.pool.free >= need or self._memory.drop_idle(need)
+
+    def _piece(self, solve: Solve, branch: Branch | None, budget: int) -> _Work | None:
+        """The next uncomputed run of tokens on the way to a branch's tip, or of the prompt."""
+        tree = solve.tree
+        path = [tree.root] if branch is None else branch.tip.path()
+        for place, segment in enumerate(path):
+            child = path[place + 1] if place + 1 < len(path) else None
+            end = len(segment.tokens) if child is None else self._used(segment, child)
+            if segment.computed >= end:
+                continue
+            if segment.scheduled:
+                return None  # another branch has it computed in this step
+            count = min(budget, end - segment.computed)
+            if not self._grow(solve, branch, segment, count):
+                return None
+            first = segment.computed
+            parts = [s.slots(self._used(s, c), self.page_size) for s, c in pairwise(path[: place + 1])]
+            parts.append(segment.slots(first + count, self.page_size))
+            last = child is None and first + count == end
+            filters = solve.request.filters if last and (branch is not None or not tree.ready) else None
+            segment.scheduled = True
+            chunk = Chunk(
+                solve.request.solve,
+                segment.tokens[first : first + count],
+                segment.start + first,
+                _EMPTY,
+                np.concatenate(parts),
+                filters,
+            )
+            return _Work(chunk, solve, segment, branch)
+        return None
+
+    def _draw_numbers(self, work: list[_Work]) -> None:
+        """Give every chunk that ends in a distribution the numbers of its samples."""
+        drawing = [piece for piece in work if piece.chunk.filters is not None]
+        seeds: list[int] = []
+        samples: list[int] = []
+        positions: list[int] = []
+        sizes: list[int] = []
+        for piece in drawing:
+            mine = range(piece.solve.request.k) if piece.branch is None else piece.branch.samples
+            samples.extend(mine)
+            sizes.append(len(mine))
+            seeds.extend([piece.solve.request.seed] * len(mine))
+            positions.extend([0 if piece.branch is None else piece.branch.generated] * len(mine))
+        numbers = uniforms(np.array(seeds, np.uint64), samples, positions)
+        for piece, part in zip(drawing, np.split(numbers, np.cumsum(sizes)[:-1]) if sizes else [], strict=True):
+            piece.chunk.numbers = part
+
+    def _settle(self) -> list[CoreEvent]:
+        """End the solves that are complete or have spent their budget."""
+        events: list[CoreEvent] = []
+        for solve in list(self._running):
+            tree, request = solve.tree, solve.request
+            if tree.complete:
+                events += self._end(solve, EndReason.COMPLETE, None)
+            elif request.max_rows is not None and tree.counts.rows >= request.max_rows:
+                events += self._end(solve, EndReason.BUDGET_ROWS, None)
+            elif request.max_tokens is not None and tree.counts.generated_tokens >= request.max_tokens:
+                events += self._end(solve, EndReason.BUDGET_TOKENS, None)
+            elif not tree.unstarted:
+                # No sample will come this way again.
+                while tree.drop_idle():
+                    pass
+        return events
+
+    def _end(self, solve: Solve, reason: EndReason, posted: float | None) -> list[CoreEvent]:
+        """The one terminal transition."""
+        (self._waiting if solve.began is None else self._running).remove(solve)
+        events = solve.tree.cut()
+        self.totals.preemptions += solve.tree.counts.preemptions
+        latency = 0.0 if posted is None else self._clock() - posted
+        return [*events, SolveEnded(solve.request.solve, reason, solve.tree.counts, latency)]
+
+    def check_invariants(self) -> None:
+        """Prove that pages, trees and queues agree. Call it between steps."""
+        held: dict[int, int] = {}
+        for solve in [*self._running, *self._waiting]:
+            solve.tree.check_invariants(held)
+        self.pool.check_invariants(held)
+        names = [solve.request.solve for solve in [*self._running, *self._waiting]]
+        if len(names) != len(set(names)):
+            raise AssertionError("a solve is queued twice")

@@ -1,0 +1,308 @@
+"""The core against a scripted runner: k samples of a tree equal k separate draws, whatever the schedule and memory."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.scripted_runner import EOS, ScriptedRunner, TokenStopper
+
+from engine.core.randomness import uniforms
+from engine.core.scheduler import Limits, NeverFits, QueueIsFull, Scheduler
+from engine.core.types import (
+    BranchCut,
+    BranchFinished,
+    BranchStarted,
+    CoreEvent,
+    CoreRequest,
+    EndReason,
+    Filters,
+    SamplesFinished,
+    SolveEnded,
+    SolveStarted,
+)
+
+
+def request(solve: int = 1, prompt: list[int] | None = None, k: int = 4, new: int = 12, **more: object) -> CoreRequest:
+    return CoreRequest(
+        solve=solve,
+        prompt=prompt or [5, 6, 7],
+        k=k,
+        filters=Filters(),
+        seed=int(more.pop("seed", 11)),  # type: ignore[call-overload]
+        max_new_tokens=new,
+        stopper=TokenStopper(),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def separate_draw(runner: ScriptedRunner, asked: CoreRequest, sample: int) -> list[int]:
+    """What one sample draws alone, straight from the definition."""
+    tokens: list[int] = []
+    while len(tokens) < asked.max_new_tokens and (not tokens or tokens[-1] != EOS):
+        distribution = runner.distribution([*asked.prompt, *tokens], None)
+        if asked.greedy_first and sample == 0:
+            index = distribution.greedy
+        else:
+            index = int(distribution.find(np.atleast_1d(uniforms(asked.seed, sample, len(tokens))))[0])
+        tokens.append(int(distribution.ids[index]))
+    return tokens
+
+
+class Harness:
+    """Drives a scheduler and checks it after every step."""
+
+    def __init__(self, runner: ScriptedRunner, **limits: int) -> None:
+        self.runner = runner
+        self.scheduler = Scheduler(
+            pages=runner.pages, page_size=runner.page_size, limits=Limits(step_seconds=1.0, **limits)
+        )
+        self.events: list[CoreEvent] = []
+
+    def step(self) -> bool:
+        scheduler = self.scheduler
+        self.events += scheduler.apply_intents()
+        scheduler.check_invariants()
+        plan, events = scheduler.plan()
+        self.events += events
+        if plan is None:
+            scheduler.check_invariants()
+            return False
+        self.events += scheduler.finish(plan, self.runner.run(plan.step), 0.01)
+        scheduler.check_invariants()
+        return True
+
+    def run(self, most: int = 20_000) -> None:
+        for _ in range(most):
+            if self.scheduler.idle:
+                return
+            self.step()
+        raise AssertionError("the scheduler does not come to an end")
+
+    def texts(self, solve: int) -> dict[int, str]:
+        """Text by sample, from the events."""
+        by_branch: dict[int, str] = {}
+        found: dict[int, str] = {}
+        for event in self.events:
+            if isinstance(event, BranchFinished) and event.solve == solve:
+                by_branch[event.branch] = event.text
+                found.update(dict.fromkeys(event.samples, event.text))
+            if isinstance(event, SamplesFinished) and event.solve == solve:
+                found.update(dict.fromkeys(event.samples, by_branch[event.branch]))
+        return found
+
+    def ended(self, solve: int) -> SolveEnded:
+        found = [e for e in self.events if isinstance(e, SolveEnded) and e.solve == solve]
+        assert len(found) == 1, "a solve ends exactly once"
+        return found[0]
+
+
+def assert_equals_separate_draws(harness: Harness, asked: CoreRequest) -> None:
+    texts = harness.texts(asked.solve)
+    assert sorted(texts) == list(range(asked.k))
+    for sample, text in texts.items():
+        assert text == " ".join(map(str, separate_draw(harness.runner, asked, sample))), f"sample {sample}"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    k=st.integers(1, 40),
+    width=st.one_of(st.none(), st.integers(1, 8)),
+    rows=st.integers(1, 16),
+    prompt=st.lists(st.integers(1, 11), min_size=1, max_size=30),
+    seed=st.integers(0, 2**64 - 1),
+    spread=st.integers(1, 6),
+    keep=st.one_of(st.none(), st.integers(1, 3)),
+    greedy=st.booleans(),
+    page_size=st.sampled_from([1, 3, 4, 16]),
+)
+def test_the_tree_equals_separate_draws(
+    k: int,
+    width: int | None,
+    rows: int,
+    prompt: list[int],
+    seed: int,
+    spread: int,
+    keep: int | None,
+    greedy: bool,
+    page_size: int,
+) -> None:
+    runner = ScriptedRunner(pages=4000, page_size=page_size, spread=spread, keep=keep)
+    harness = Harness(runner, rows=rows)
+    asked = request(prompt=prompt, k=k, seed=seed, width=width, greedy_first=greedy)
+    harness.scheduler.submit(asked)
+    harness.run()
+    assert_equals_separate_draws(harness, asked)
+    ended = harness.ended(1)
+    assert ended.reason is EndReason.COMPLETE
+    assert ended.counts.samples_finished == k
+    assert ended.counts.generated_tokens == sum(len(text.split()) for text in harness.texts(1).values())
+    assert harness.scheduler.pool.free == runner.pages
+    widest = max(sum(1 for c in s.chunks if c.filters and c.start >= len(prompt)) for s in runner.steps)
+    assert widest <= min(rows, width or rows)
+
+
+def test_the_prompt_is_computed_once_and_late_samples_need_no_prefill() -> None:
+    runner = ScriptedRunner(pages=500)
+    harness = Harness(runner, rows=2, least_prefill=8)
+    prompt = [1 + i % 11 for i in range(50)]
+    harness.scheduler.submit(request(prompt=prompt, k=24, width=2))
+    harness.run()
+    prefill = [c for s in runner.steps for c in s.chunks if c.start < len(prompt)]
+    assert sum(len(c.tokens) for c in prefill) == len(prompt)
+    assert harness.ended(1).counts.recomputed_tokens == 0
+
+
+def test_equal_draws_share_one_row() -> None:
+    runner = ScriptedRunner(pages=500, spread=1)
+    harness = Harness(runner)
+    harness.scheduler.submit(request(k=32))
+    harness.run()
+    counts = harness.ended(1).counts
+    length = len(harness.texts(1)[0].split())
+    assert counts.branches == 1
+    assert counts.rows == length - 1
+    assert counts.rows_saved == 31 * (length - 1)
+
+
+def test_rows_saved_of_one_sample_is_nothing() -> None:
+    harness = Harness(ScriptedRunner(pages=500))
+    harness.scheduler.submit(request(k=1))
+    harness.run()
+    assert harness.ended(1).counts.rows_saved == 0
+
+
+def test_many_solves_share_steps() -> None:
+    runner = ScriptedRunner(pages=2000)
+    harness = Harness(runner, rows=16)
+    asked = [request(solve=i, prompt=[1 + i, 3, 4], k=6, seed=i) for i in range(8)]
+    for one in asked:
+        harness.scheduler.submit(one)
+    harness.run()
+    for one in asked:
+        assert_equals_separate_draws(harness, one)
+    assert max(len({c.solve for c in s.chunks}) for s in runner.steps) == 8
+
+
+def test_interactive_goes_ahead_of_batch() -> None:
+    harness = Harness(ScriptedRunner(pages=2000), rows=1)
+    harness.scheduler.submit(request(solve=1, k=1, interactive=False))
+    harness.scheduler.submit(request(solve=2, k=1, interactive=False))
+    harness.scheduler.submit(request(solve=3, k=1))
+    harness.run()
+    begun = [e.solve for e in harness.events if isinstance(e, SolveStarted)]
+    assert begun[0] == 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_tight_memory_changes_nothing(data: st.DataObject) -> None:
+    asked = [
+        request(
+            solve=i,
+            prompt=data.draw(st.lists(st.integers(1, 11), min_size=1, max_size=12)),
+            k=data.draw(st.integers(1, 12)),
+            seed=data.draw(st.integers(0, 1000)),
+            width=data.draw(st.one_of(st.none(), st.integers(1, 6))),
+        )
+        for i in range(data.draw(st.integers(1, 5)))
+    ]
+    keep = data.draw(st.one_of(st.none(), st.integers(1, 3)))
+    page_size = data.draw(st.sampled_from([1, 4, 5]))
+    probe = Scheduler(pages=1, page_size=page_size)
+    least = max(probe.pages_for(one) for one in asked)
+    pages = least + data.draw(st.integers(0, 12))
+    runner = ScriptedRunner(pages=pages, page_size=page_size, keep=keep)
+    harness = Harness(runner, rows=data.draw(st.integers(1, 12)), least_prefill=data.draw(st.sampled_from([1, 4, 32])))
+    for one in asked:
+        harness.scheduler.submit(one)
+    harness.run()
+    for one in asked:
+        assert_equals_separate_draws(harness, one)
+        assert harness.ended(one.solve).reason is EndReason.COMPLETE
+    assert harness.scheduler.pool.free == pages
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_ends_at_any_time_free_everything_once(data: st.DataObject) -> None:
+    page_size = data.draw(st.sampled_from([1, 4]))
+    runner = ScriptedRunner(pages=data.draw(st.integers(20, 120)), page_size=page_size)
+    harness = Harness(runner, rows=data.draw(st.integers(1, 8)))
+    submitted: list[int] = []
+    for _ in range(data.draw(st.integers(5, 60))):
+        action = data.draw(st.sampled_from(["submit", "step", "step", "step", "end"]))
+        if action == "submit":
+            one = request(solve=len(submitted), k=data.draw(st.integers(1, 8)), seed=data.draw(st.integers(0, 99)))
+            harness.scheduler.submit(one)
+            submitted.append(one.solve)
+        elif action == "end" and submitted:
+            solve = data.draw(st.sampled_from(submitted))
+            harness.scheduler.end(solve, data.draw(st.sampled_from([EndReason.CUT_OFF, EndReason.CANCELLED])))
+        else:
+            harness.step()
+    harness.run()
+    assert runner.pages == harness.scheduler.pool.free
+    for solve in submitted:
+        ended = harness.ended(solve)
+        mine = [e for e in harness.events if e.solve == solve]
+        assert mine[-1] is ended, "nothing is reported after the end"
+        started = {e.branch for e in mine if isinstance(e, BranchStarted)}
+        over = [e.branch for e in mine if isinstance(e, BranchFinished | BranchCut)]
+        assert sorted(over) == sorted(started), "each branch ends exactly once"
+        counts = ended.counts
+        assert counts.samples_finished + counts.samples_cut == counts.samples_started
+
+
+def test_the_first_end_wins_and_takes_one_step() -> None:
+    harness = Harness(ScriptedRunner(pages=500, vocabulary=40))
+    harness.scheduler.submit(request(k=8, new=500))
+    for _ in range(5):
+        harness.step()
+    assert harness.scheduler.branches
+    harness.scheduler.end(1, EndReason.CUT_OFF)
+    harness.scheduler.end(1, EndReason.CANCELLED)
+    harness.step()
+    assert harness.ended(1).reason is EndReason.CUT_OFF
+    assert harness.scheduler.pool.free == 500
+    assert harness.scheduler.idle
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"), [("max_rows", EndReason.BUDGET_ROWS), ("max_tokens", EndReason.BUDGET_TOKENS)]
+)
+def test_budgets_end_the_solve(field: str, reason: EndReason) -> None:
+    harness = Harness(ScriptedRunner(pages=500, vocabulary=40))
+    harness.scheduler.submit(request(k=4, new=200, **{field: 20}))
+    harness.run()
+    ended = harness.ended(1)
+    assert ended.reason is reason
+    spent = ended.counts.rows if field == "max_rows" else ended.counts.generated_tokens
+    assert 20 <= spent <= 24
+
+
+def test_what_can_never_fit_is_refused_at_once() -> None:
+    harness = Harness(ScriptedRunner(pages=4, page_size=4))
+    with pytest.raises(NeverFits, match="the pool has 4"):
+        harness.scheduler.submit(request(prompt=[1] * 12, new=12))
+    assert harness.scheduler.idle
+
+
+def test_the_queue_is_bounded() -> None:
+    scheduler = Scheduler(pages=100, page_size=4, limits=Limits(waiting=2))
+    scheduler.submit(request(solve=1))
+    scheduler.submit(request(solve=2))
+    with pytest.raises(QueueIsFull):
+        scheduler.submit(request(solve=3))
+
+
+def test_prefill_is_chunked_beside_decoding() -> None:
+    runner = ScriptedRunner(pages=2000, vocabulary=60)
+    harness = Harness(runner, least_prefill=8)
+    harness.scheduler.step_time.prefill_budget = lambda rows, bound, least: 8  # type: ignore[method-assign]
+    harness.scheduler.submit(request(solve=1, k=2, new=30))
+    harness.step()
+    harness.scheduler.submit(request(solve=2, prompt=[1] * 50, k=1))
+    harness.run()
+    mixed = [s for s in runner.steps if len({c.solve for c in s.chunks}) == 2]
+    assert mixed, "decoding went on while the long prompt was computed"
+    assert max(len(c.tokens) for s in runner.steps for c in s.chunks) <= 8
