@@ -1,0 +1,73 @@
+"""What a solve or a run came to, as text."""
+
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+from thresher.client.plain import enum_word
+from thresher.v1 import solve_pb2, verdict_pb2
+
+from engine.cli._view import first_line, verdict_word
+
+
+def winner(summary: solve_pb2.Summary) -> solve_pb2.Candidate | None:
+    """The program to hand out: the first candidate that passed; None where none did."""
+    passed = (c for c in summary.candidates if c.report.verdict == verdict_pb2.VERDICT_PASSED)
+    return next(passed, None)
+
+
+def outcome_word(summary: solve_pb2.Summary) -> str:
+    """`solved`, `exhausted`, `budget_time` ..."""
+    return enum_word(solve_pb2.SolveOutcome.DESCRIPTOR, summary.outcome)
+
+
+def print_program(console: Console, code: str) -> None:
+    """Prints a program: coloured on a terminal, as it is otherwise."""
+    if console.is_terminal:
+        console.print(Syntax(code.rstrip("\n"), "python", background_color="default"))
+    else:
+        console.file.write(code if code.endswith("\n") else code + "\n")
+
+
+def cost_table(summary: solve_pb2.Summary) -> Table:
+    """What the solve cost, in the words of design.md: samples are draws, rows are what the model really computed."""
+    cost = summary.accounting
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), show_edge=False)
+    first_pass = "none passed"
+    if cost.HasField("time_to_first_pass"):
+        first_pass = f"{cost.time_to_first_pass.ToTimedelta().total_seconds():.2f} s"
+    saved = f" ({100 * cost.rows_saved / cost.generated_tokens:.0f} %)" if cost.generated_tokens else ""
+    table.add_row("time to first pass", first_pass)
+    table.add_row(
+        "candidates",
+        f"{cost.candidates_finished} distinct, {cost.candidates_executed} executed, {cost.candidates_passed} passed",
+    )
+    table.add_row(
+        "samples",
+        f"{cost.samples_requested} asked for, {cost.samples_finished} complete, {cost.samples_passed} of them passed, "
+        f"{cost.samples_cut_off} cut off",
+    )
+    table.add_row("prompt", f"{cost.prompt_tokens} tokens, {cost.cached_prompt_tokens} of them cached")
+    table.add_row("tokens drawn", f"{cost.generated_tokens} over all samples")
+    table.add_row("rows computed", f"{cost.rows_computed}")
+    table.add_row("rows saved", f"{cost.rows_saved}{saved}")
+    table.add_row("tokens cut off", f"{cost.wasted_tokens}")
+    table.add_row("seed", f"{summary.seed}")
+    return table
+
+
+def test_table(report: verdict_pb2.ExecutionReport) -> Table:
+    """One row for each test that ran."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    for name in ("test", "verdict", "ms", "evidence", ""):
+        table.add_column(name, no_wrap=name != "", overflow="ellipsis")
+    for result in report.results:
+        passed = result.verdict == verdict_pb2.VERDICT_PASSED
+        table.add_row(
+            result.name or str(result.test_index),
+            Text(verdict_word(result.verdict), style="green" if passed else "red"),
+            f"{result.duration.ToMilliseconds()}",
+            enum_word(verdict_pb2.Evidence.DESCRIPTOR, result.evidence).replace("_", " ") if result.evidence else "",
+            Text(first_line(result.message)),
+        )
+    return table

@@ -1,0 +1,81 @@
+"""`thresher exec`: runs a program against tests in the server's sandbox; draws nothing."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from thresher.client import Client, ProblemError, ThresherError, program, to_plain
+from thresher.v1 import verdict_pb2
+
+from engine.cli._document import add_tests, override, read_document, read_text
+from engine.cli._output import (
+    EXIT_FAILED,
+    EXIT_GOOD,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_SOLVED,
+    call_error,
+    print_json,
+    usage_error,
+)
+from engine.cli._report import test_table
+from engine.cli._view import verdict_word
+
+
+def execute(
+    source: Annotated[Path, typer.Argument(metavar="PROGRAM", help="The program, or - for standard input.")],
+    tests: Annotated[
+        Path | None,
+        typer.Option(help="Problem file whose tests, setup code, entry point and limits are used, or a .py file."),
+    ] = None,
+    test: Annotated[list[str] | None, typer.Option(help="A test, e.g. 'assert f(1) == 2'. May be repeated.")] = None,
+    entry_point: Annotated[str | None, typer.Option(help="Name of the function that the tests call.")] = None,
+    run_all: Annotated[bool, typer.Option("--all", help="Do not stop at the first test that fails.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which the call fails.")] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="unix:/path or host:port. Default: THRESHER_ADDRESS, else the local server."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Run a program against tests in the sandbox and say what each came to.
+
+    Exit code: 0 all passed, 1 not all passed, 2 wrong use, 3 server or sandbox failure, 130 interrupted.
+    """
+    try:
+        document = {} if tests is None else read_document(tests)
+        add_tests(document, test or [])
+        override(document, "", entry_point=entry_point)
+        request = program(read_text(source), document, run_all=run_all)
+    except ProblemError as error:
+        raise usage_error(str(error), as_json=as_json) from error
+    try:
+        with Client(address) as client:
+            report = client.execute(request, timeout=timeout)
+    except ThresherError as error:
+        raise call_error(error, as_json=as_json) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if as_json:
+        print_json({"passed": report.verdict == verdict_pb2.VERDICT_PASSED, "report": to_plain(report)})
+    else:
+        _print_report(report)
+    if report.verdict == verdict_pb2.VERDICT_SANDBOX_FAILURE:
+        raise typer.Exit(EXIT_FAILED)
+    raise typer.Exit(EXIT_GOOD if report.verdict == verdict_pb2.VERDICT_PASSED else EXIT_NOT_SOLVED)
+
+
+def _print_report(report: verdict_pb2.ExecutionReport) -> None:
+    console = Console()
+    passed = report.verdict == verdict_pb2.VERDICT_PASSED
+    headline = f"{verdict_word(report.verdict)}: {report.tests_passed} of {report.tests_total} tests passed"
+    console.print(Text(headline, style="bold green" if passed else "bold red"))
+    if report.results:
+        console.print(test_table(report))
+    for name, data in (("standard output", report.stdout), ("standard error", report.stderr)):
+        if data and not passed:
+            console.print(Text(f"{name}:", style="dim"))
+            console.print(Text(data.decode("utf-8", errors="replace").rstrip("\n")))
+    if report.weaknesses:
+        console.print(Text(f"this sandbox does not give: {', '.join(report.weaknesses)}", style="dim"))

@@ -1,0 +1,121 @@
+"""`thresher solve`: sends a problem, shows the solve live, prints the program that passed."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from thresher.client import Client, ProblemError, ThresherError, solve_spec, to_plain
+from thresher.client.plain import enum_words
+from thresher.v1 import solve_pb2
+
+from engine.cli._document import add_tests, override, read_document
+from engine.cli._live import SolveDisplay
+from engine.cli._output import (
+    EXIT_GOOD,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_SOLVED,
+    call_error,
+    print_json,
+    usage_error,
+)
+from engine.cli._report import cost_table, outcome_word, print_program, winner
+
+_POLICIES = enum_words(solve_pb2.ReturnPolicy.DESCRIPTOR)
+_GRACE_SECONDS = 30.0
+"""How much longer than --timeout the call may take before it fails: the server ends by itself at --timeout."""
+
+
+def solve(
+    file: Annotated[
+        Path | None, typer.Argument(help="Problem file (.json, .yaml; docs/problem-files.md), or - for standard input.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="The task in words, instead of a file.")] = None,
+    test: Annotated[list[str] | None, typer.Option(help="A test, e.g. 'assert f(1) == 2'. May be repeated.")] = None,
+    entry_point: Annotated[str | None, typer.Option(help="Name of the function that the tests call.")] = None,
+    k: Annotated[int | None, typer.Option("--k", "-k", help="Samples to draw at most.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Nucleus sampling.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed draws the same candidates.")] = None,
+    policy: Annotated[str | None, typer.Option(help=f"When to end: {', '.join(_POLICIES)}.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model that the server has; its default otherwise.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Length of one sample at most.")] = None,
+    width: Annotated[int | None, typer.Option(help="Rows in one step at most; the server decides otherwise.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which the solve ends with what it has.")] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="unix:/path or host:port. Default: THRESHER_ADDRESS, else the local server."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing on the way.")] = False,
+) -> None:
+    """Solve a programming problem: draw programs, test each, print the first that passes.
+
+    The program goes to standard output, everything else to standard error. A bearer token is read from THRESHER_TOKEN.
+    Exit code: 0 solved, 1 not solved, 2 wrong use, 3 server or sandbox failure, 130 interrupted.
+    """
+    try:
+        document = _document(file, prompt, test or [])
+        override(document, "", entry_point=entry_point, policy=policy, model=model)
+        override(document, "sampling", k=k, temperature=temperature, top_p=top_p, seed=seed, width=width)
+        override(document, "sampling", max_new_tokens=max_new_tokens)
+        override(document, "budget", wall_seconds=timeout)
+        spec = solve_spec(document)
+    except ProblemError as error:
+        raise usage_error(str(error), as_json=as_json) from error
+    if not as_json and not quiet:
+        spec.events.branches = True
+        spec.events.token_deltas = sys.stderr.isatty()
+    deadline = None if timeout is None else timeout + _GRACE_SECONDS
+    raise typer.Exit(_run(spec, address, deadline, as_json=as_json, quiet=quiet))
+
+
+def _document(file: Path | None, prompt: str | None, tests: list[str]) -> dict[str, Any]:
+    """The problem as it is written in a file, or as the options put it together."""
+    if (file is None) == (prompt is None):
+        raise ProblemError("", "give either a problem file or --prompt with --test")
+    document: dict[str, Any] = {"prompt": prompt} if file is None else read_document(file)
+    add_tests(document, tests)
+    return document
+
+
+def _run(spec: solve_pb2.SolveSpec, address: str | None, deadline: float | None, *, as_json: bool, quiet: bool) -> int:
+    started = time.monotonic()
+    display = SolveDisplay(Console(stderr=True), quiet=quiet or as_json)
+    try:
+        with Client(address) as client, client.solve(spec, timeout=deadline) as stream, display:
+            request_id = ""
+            for event in stream:
+                request_id = request_id or event.accepted.request_id
+                display.handle(event)
+            summary = stream.summary
+    except ThresherError as error:
+        raise call_error(error, as_json=as_json) from error
+    except KeyboardInterrupt:
+        typer.echo("thresher: interrupted; the solve is cancelled", err=True)
+        return EXIT_INTERRUPTED
+    if summary is None:
+        raise AssertionError("a stream without a summary raises")
+    best = winner(summary)
+    if as_json:
+        print_json(
+            {
+                "solved": best is not None,
+                "outcome": outcome_word(summary),
+                "program": best.code if best is not None else None,
+                "request_id": request_id,
+                "model": display.view.model,
+                "seconds": round(time.monotonic() - started, 3),
+                "summary": to_plain(summary),
+            }
+        )
+        return EXIT_GOOD if best is not None else EXIT_NOT_SOLVED
+    if best is not None:
+        print_program(Console(), best.code)
+    if not quiet:
+        notes = Console(stderr=True)
+        notes.print(f"[bold]{'solved' if best is not None else 'not solved'}[/bold] ({outcome_word(summary)})")
+        notes.print(cost_table(summary))
+    return EXIT_GOOD if best is not None else EXIT_NOT_SOLVED
