@@ -1,0 +1,140 @@
+"""Weights and shape of a model out of a GGUF file."""
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.quants import dequantize
+
+from engine.models.decoder import DecoderConfig
+from engine.models.errors import ModelCorrupt, UnsupportedModel
+from engine.text.gguf_header import GgufError, GgufHeader, TensorInfo, read_header
+
+# A piece of this many weights stays in the second-level cache between the passes of its dequantisation.
+_PIECE = 1 << 17
+_ARCHITECTURES = ("qwen2", "llama")
+
+
+class GgufFile:
+    """An open GGUF file; the weights are read through a memory map.
+
+    Raises GgufError or ModelCorrupt if it is damaged or cut short, UnsupportedModel if the model is none of ours.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.header = read_header(path)
+        self.config = read_config(self.header)
+        self._taken: set[str] = set()
+        self._check_bounds()
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._map.close()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.header.tensors
+
+    def tensor(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """The tensor `name`, dequantised. ModelCorrupt if it is absent or of another shape than `shape`."""
+        info = self.header.tensors.get(name)
+        if info is None:
+            raise ModelCorrupt(f"{self.header.path}: tensor {name} is missing")
+        if info.shape != shape:
+            raise ModelCorrupt(f"{self.header.path}: tensor {name} has the shape {info.shape}, not {shape}")
+        self._taken.add(name)
+        out = torch.empty(shape, dtype=dtype)
+        flat = out.view(-1)
+        position = 0
+        for piece in self._pieces(info):
+            flat[position : position + len(piece)] = torch.tensor(piece)
+            position += len(piece)
+        return out
+
+    def check_all_taken(self) -> None:
+        """UnsupportedModel if the file holds a tensor that nobody asked for: its model is another than ours."""
+        if left := sorted(self.header.tensors.keys() - self._taken):
+            names = ", ".join(left[:5]) + (" ..." if len(left) > 5 else "")
+            raise UnsupportedModel(f"{self.header.path}: tensors that are not supported: {names}")
+
+    def _pieces(self, info: TensorInfo) -> Iterator[npt.NDArray[np.float32]]:
+        kind = GGMLQuantizationType(info.kind)
+        block, block_bytes = GGML_QUANT_SIZES[kind]
+        data = np.frombuffer(self._map, np.uint8, _byte_count(info), info.offset)
+        step = max(1, _PIECE // block) * block_bytes
+        for start in range(0, len(data), step):
+            # As one long row: dequantize works on sixteen rows at a time, which is slow for short ones.
+            yield dequantize(data[start : start + step].reshape(1, -1), kind).reshape(-1)
+
+    def _check_bounds(self) -> None:
+        size = self.header.path.stat().st_size
+        for info in self.header.tensors.values():
+            try:
+                count = _byte_count(info)
+            except ValueError as error:
+                raise UnsupportedModel(f"{self.header.path}: tensor {info.name}: {error}") from error
+            if info.offset + count > size:
+                raise ModelCorrupt(
+                    f"{self.header.path}: tensor {info.name} ends at byte {info.offset + count}, but the file has "
+                    f"{size}: it is cut short; delete it and fetch it again"
+                )
+
+
+def _byte_count(info: TensorInfo) -> int:
+    block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(info.kind)]
+    weights = int(np.prod(info.shape, dtype=np.int64))
+    if weights % block:
+        raise ValueError(f"{weights} weights are no multiple of the block size {block}")
+    return weights // block * block_bytes
+
+
+def read_config(header: GgufHeader) -> DecoderConfig:
+    """The decoder's shape. UnsupportedModel names an architecture or an option that is not supported."""
+    architecture = header.text("general.architecture")
+    if architecture not in _ARCHITECTURES:
+        raise UnsupportedModel(
+            f"{header.path}: architecture {architecture!r} is not supported (supported: {', '.join(_ARCHITECTURES)})"
+        )
+    scaling = header.text(f"{architecture}.rope.scaling.type", "none")
+    if scaling != "none":
+        raise UnsupportedModel(f"{header.path}: {architecture}.rope.scaling.type {scaling!r} is not supported")
+    heads = header.integer(f"{architecture}.attention.head_count")
+    hidden = header.integer(f"{architecture}.embedding_length")
+    head_dim = header.integer(f"{architecture}.attention.key_length", hidden // max(heads, 1))
+    for key in ("attention.value_length", "rope.dimension_count"):
+        found = header.integer(f"{architecture}.{key}", head_dim)
+        if found != head_dim:
+            raise UnsupportedModel(f"{header.path}: {architecture}.{key} is {found}; only {head_dim} is supported")
+    embedding = header.tensors.get("token_embd.weight")
+    if embedding is None or len(embedding.shape) != 2:
+        raise GgufError(header.path, "has no tensor token_embd.weight with rows and columns")
+    config = DecoderConfig(
+        architecture=architecture,
+        layers=header.integer(f"{architecture}.block_count"),
+        heads=heads,
+        kv_heads=header.integer(f"{architecture}.attention.head_count_kv", heads),
+        head_dim=head_dim,
+        hidden=hidden,
+        intermediate=header.integer(f"{architecture}.feed_forward_length"),
+        vocab=embedding.shape[0],
+        rope_theta=header.number(f"{architecture}.rope.freq_base", 10_000.0),
+        norm_eps=header.number(f"{architecture}.attention.layer_norm_rms_epsilon"),
+        context_length=header.integer(f"{architecture}.context_length"),
+        qkv_bias="blk.0.attn_q.bias" in header.tensors,
+        tied_embeddings="output.weight" not in header.tensors,
+    )
+    sizes = (config.layers, heads, config.kv_heads, head_dim, hidden, config.intermediate, config.context_length)
+    if min(sizes) < 1 or heads % config.kv_heads or head_dim % 2:
+        raise GgufError(header.path, f"the model's sizes make no sense: {config}")
+    return config
