@@ -66,6 +66,3 @@ class SolverLike(Protocol):
     async def close(self) -> None:
         """Release everything: jails first, then the engine."""
         ...
-
-
-SolverFactory = Callable[[], SolverLike]

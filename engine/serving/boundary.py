@@ -1,0 +1,132 @@
+"""The outermost wrapper of every call: errors become status, calls are counted and logged, and none is left hanging.
+
+A handler that ends with an `asyncio.CancelledError` of its own making (it awaited a cancelled child, say) sends no
+status at all, and its client waits for its own deadline (grpc/grpc #29248). A call that gRPC itself cancelled has a
+task with `cancelling() > 0`; `context.cancelled()` does not tell them apart (grpc/grpc #36193).
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterable, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+from structlog.contextvars import get_contextvars
+
+from engine.logs import bind_call, get_logger
+from engine.metrics import Metrics
+from engine.serving.auth import TokenCheck
+from engine.serving.status import abort, refusal_of
+from engine.solving.errors import EngineFailed
+
+UNKNOWN_METHOD = "unknown"
+# A deadline reaches the server as a cancel, a few milliseconds to either side of the server's own clock.
+_DEADLINE_SLACK = 0.05
+
+_log = get_logger(__name__)
+type _Handler = grpc.RpcMethodHandler[Any, Any]
+_Context = grpc.aio.ServicerContext[Any, Any]
+_Body = Callable[[], Awaitable[Any]]
+
+
+class Boundary(grpc.aio.ServerInterceptor):
+    """Wraps each handler. It must be the first interceptor of the server."""
+
+    def __init__(self, metrics: Metrics, token_check: TokenCheck) -> None:
+        self._metrics = metrics
+        self._token_check = token_check
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        """Wrap the handler of one call."""
+        method = handler_call_details.method
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            # gRPC answers UNIMPLEMENTED itself. The name is the client's text, so it is no label.
+            self._metrics.grpc_request(UNKNOWN_METHOD, grpc.StatusCode.UNIMPLEMENTED.name, 0.0)
+            return None
+        metadata = handler_call_details.invocation_metadata
+        return _wrapped(handler, lambda context, body: self._guard(method, metadata, context, body))
+
+    async def _guard(self, method: str, metadata: Any, context: _Context, body: _Body) -> Any:
+        started = time.monotonic()
+        bind_call(request_id=uuid.uuid4().hex)
+        code = grpc.StatusCode.INTERNAL
+        try:
+            self._token_check(method, context.peer(), metadata)
+            answer = await body()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                code = _code_of_cancel(context)
+                raise
+            _log.exception("a handler leaked a cancellation", method=method)
+            await self._refuse(context, EngineFailed("internal error; a part of the server was cancelled"))
+        except grpc.aio.AbortError:
+            code = _code(context)
+            raise
+        except Exception as error:
+            code = refusal_of(error).code
+            if code is grpc.StatusCode.INTERNAL:
+                _log.exception("call failed", method=method)
+            await self._refuse(context, error)
+        else:
+            code = _code(context)
+            return answer
+        finally:
+            seconds = time.monotonic() - started
+            self._metrics.grpc_request(method, code.name, seconds)
+            level = _log.info if method.startswith("/thresher.") else _log.debug
+            level("call", method=method, code=code.name, seconds=round(seconds, 4))
+
+    async def _refuse(self, context: _Context, error: Exception) -> None:
+        await abort(context, refusal_of(error), str(get_contextvars().get("request_id", "")))
+
+
+def _code(context: _Context) -> grpc.StatusCode:
+    """The code a handler has set itself; none means OK."""
+    code: Any = context.code()
+    if isinstance(code, int):
+        return next((known for known in grpc.StatusCode if known.value[0] == code), grpc.StatusCode.UNKNOWN)
+    return code or grpc.StatusCode.OK
+
+
+def _code_of_cancel(context: _Context) -> grpc.StatusCode:
+    remaining = cast("float | None", context.time_remaining())
+    if remaining is not None and remaining < _DEADLINE_SLACK:
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+    return grpc.StatusCode.CANCELLED
+
+
+def _wrapped(handler: _Handler, guard: Callable[[_Context, _Body], Awaitable[Any]]) -> _Handler:
+    kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
+    inner: Any = getattr(handler, kind)
+
+    async def unary(request: Any, context: _Context) -> Any:
+        return await guard(context, lambda: inner(request, context))
+
+    async def stream(request: Any, context: _Context) -> None:
+        await guard(context, lambda: _pump(inner(request, context), context))
+
+    make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
+    return make(
+        stream if handler.response_streaming else unary,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+async def _pump(answers: Any, context: _Context) -> None:
+    """Streaming handlers are generators, or coroutines that write by themselves."""
+    if not isinstance(answers, AsyncIterable):
+        await answers
+        return
+    async with aclosing(cast(Any, answers)) as closing:
+        async for answer in closing:
+            await context.write(answer)

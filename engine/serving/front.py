@@ -1,0 +1,188 @@
+"""The front as a whole: gRPC server, health, reflection, metrics, token and runtime file, built and taken down."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+from thresher.client.runtime import RuntimeInfo, ensure_runtime_dir, remove_runtime_file, write_runtime_file
+from thresher.v1 import (
+    execution_service_pb2,
+    execution_service_pb2_grpc,
+    info_service_pb2,
+    info_service_pb2_grpc,
+    synthesis_service_pb2,
+    synthesis_service_pb2_grpc,
+)
+
+from engine.config import ConfigError, Settings
+from engine.logs import get_logger
+from engine.metrics import Metrics
+from engine.serving.auth import TokenCheck, read_token, write_new_token
+from engine.serving.backend import SolverLike
+from engine.serving.boundary import Boundary
+from engine.serving.calls import LiveCalls
+from engine.serving.execution import ExecutionService
+from engine.serving.info import InfoService
+from engine.serving.listen import (
+    Address,
+    TcpAddress,
+    UnixAddress,
+    addresses,
+    bind,
+    parse_tcp,
+    require_private,
+    server_options,
+)
+from engine.serving.synthesis import SynthesisService
+
+SERVICES = tuple(
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in (
+        (synthesis_service_pb2, "SynthesisService"),
+        (execution_service_pb2, "ExecutionService"),
+        (info_service_pb2, "InfoService"),
+    )
+)
+"""Full names of our services; each has its own health."""
+
+_LAG_PERIOD = 0.1
+_log = get_logger(__name__)
+
+
+class Front:
+    """Binds and serves from `start` until `stop`. Calls are refused with UNAVAILABLE until the solver is ready.
+
+    `failed` is set once the solver has given up.
+    """
+
+    def __init__(self, settings: Settings, solver: SolverLike, metrics: Metrics) -> None:
+        self.calls = LiveCalls()
+        self.bound: tuple[Address, ...] = ()
+        self.metrics_port: int | None = None
+        self.failed = asyncio.Event()
+        self._settings = settings
+        self._solver = solver
+        self._metrics = metrics
+        # The stubs know the synchronous servicer only.
+        self._health: Any = cast(Any, health).aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self._status_changed = asyncio.Event()
+        self._helpers: list[asyncio.Task[None]] = []
+        self._undo: list[Callable[[], object]] = []
+
+    async def start(self) -> None:
+        """Bind all addresses and serve. Raises ConfigError, having undone what was done."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop(0)
+            raise
+
+    async def _start(self) -> None:
+        serving = self._settings.serving
+        wanted = addresses(serving.listen, insecure=serving.insecure)
+        token_file = self._token_file(wanted)
+        check = TokenCheck(None if token_file is None else read_token(token_file))
+        server = grpc.aio.server(
+            interceptors=[Boundary(self._metrics, check)], options=server_options(serving.max_request_bytes)
+        )
+        self._server = server
+        synthesis_service_pb2_grpc.add_SynthesisServiceServicer_to_server(
+            SynthesisService(self._settings, self._solver, self.calls), server
+        )
+        execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
+            ExecutionService(self._settings, self._solver, self.calls, self._metrics), server
+        )
+        info_service_pb2_grpc.add_InfoServiceServicer_to_server(InfoService(self._settings, self._solver), server)
+        cast(Any, health_pb2_grpc).add_HealthServicer_to_server(self._health, server)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        self.bound = tuple(self._bind(server, address) for address in wanted)
+        self._serve_metrics()
+        await self._set_health()
+        await server.start()
+        self._solver.on_status(self._on_status)
+        self._helpers = [asyncio.create_task(self._follow_status()), asyncio.create_task(self._watch_lag())]
+        write_runtime_file(RuntimeInfo(str(self.bound[0]), os.getpid(), str(token_file) if token_file else None))
+        self._undo.append(lambda: remove_runtime_file(os.getpid()))
+        _log.info("listening", addresses=[str(address) for address in self.bound], metrics_port=self.metrics_port)
+
+    async def refuse_new(self) -> None:
+        """Begin to drain: health says NOT_SERVING for good, and new calls are refused."""
+        await self._health.enter_graceful_shutdown()
+        self.calls.closed = True
+
+    async def stop(self, grace: float) -> None:
+        """Close all connections, `grace` seconds after having asked their peers to go, and remove the traces."""
+        for task in self._helpers:
+            task.cancel()
+        await asyncio.gather(*self._helpers, return_exceptions=True)
+        self._helpers.clear()
+        if self._server is not None:
+            await self._server.stop(grace)
+        while self._undo:
+            self._undo.pop()()
+
+    def _token_file(self, wanted: tuple[Address, ...]) -> Path | None:
+        if not any(isinstance(address, TcpAddress) for address in wanted):
+            return None
+        if self._settings.serving.token_file is not None:
+            return self._settings.serving.token_file.absolute()
+        path = write_new_token(ensure_runtime_dir())
+        self._undo.append(lambda: path.unlink(missing_ok=True))
+        return path
+
+    def _bind(self, server: grpc.aio.Server, address: Address) -> Address:
+        bound = bind(server, address)
+        if isinstance(bound, UnixAddress):
+            self._undo.append(lambda: bound.path.unlink(missing_ok=True))
+        return bound
+
+    def _serve_metrics(self) -> None:
+        serving = self._settings.serving
+        if serving.metrics_listen is None:
+            return
+        address = parse_tcp(serving.metrics_listen, "serving.metrics_listen")
+        require_private(address, "serving.metrics_listen", insecure=serving.insecure)
+        try:
+            endpoint, thread = start_http_server(address.port, address.host, self._metrics.registry)
+        except OSError as error:
+            raise ConfigError(f"serving.metrics_listen: {address} cannot be bound: {error.strerror}") from None
+        self.metrics_port = endpoint.server_port
+
+        def close() -> None:
+            endpoint.shutdown()
+            endpoint.server_close()
+            thread.join()
+
+        self._undo.append(close)
+
+    def _on_status(self, status: str) -> None:
+        self._status_changed.set()
+        if status == "failed":
+            self.failed.set()
+
+    async def _follow_status(self) -> None:
+        while True:
+            await self._status_changed.wait()
+            self._status_changed.clear()
+            await self._set_health()
+
+    async def _set_health(self) -> None:
+        ready = self._solver.status == "ready"
+        serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *SERVICES):
+            await self._health.set(name, serving)
+
+    async def _watch_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LAG_PERIOD
+            await asyncio.sleep(_LAG_PERIOD)
+            self._metrics.event_loop_lag(max(0.0, loop.time() - due))

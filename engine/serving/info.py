@@ -1,0 +1,93 @@
+"""InfoService: what this server is, what it serves, and how busy it is."""
+
+from importlib.metadata import version
+from typing import Any
+
+import grpc.aio
+from thresher.v1 import info_service_pb2, info_service_pb2_grpc
+
+from engine.config import Settings
+from engine.serving.backend import SolverLike
+from engine.serving.solve_out import load_out, model_name, model_out
+from engine.solving.errors import InvalidRequest
+
+FEATURES = (
+    "COMPARISON_APPROX",
+    "COMPARISON_EXACT",
+    "COMPARISON_LINES",
+    "COMPARISON_TOKENS",
+    "COMPARISON_UNORDERED",
+    "LANGUAGE_PYTHON",
+    "PRIORITY_BATCH",
+    "PRIORITY_INTERACTIVE",
+    "Problem.chat",
+    "Problem.completion",
+    "RETURN_POLICY_ALL",
+    "RETURN_POLICY_BEST",
+    "RETURN_POLICY_FIRST_PASS",
+    "SAMPLING_MODE_INDEPENDENT",
+    "Test.call",
+    "Test.snippet",
+    "Test.stdio",
+)
+"""What may be asked of this server, by field or enum value; what is not here is refused by name."""
+
+_LARGEST_PAGE = 100
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class InfoService(info_service_pb2_grpc.InfoServiceServicer):
+    """What this server is and how busy it is."""
+
+    def __init__(self, settings: Settings, solver: SolverLike) -> None:
+        self._settings = settings
+        self._solver = solver
+
+    async def GetServerInfo(
+        self, request: info_service_pb2.GetServerInfoRequest, context: _Context
+    ) -> info_service_pb2.GetServerInfoResponse:
+        """Version, limits, features. The sandbox is absent while the server starts."""
+        limits = self._settings.limits
+        response = info_service_pb2.GetServerInfoResponse(
+            version=version("thresher"),
+            max_k=limits.max_k,
+            max_tests=limits.max_tests,
+            max_request_bytes=self._settings.serving.max_request_bytes,
+            features=FEATURES,
+            max_program_bytes=limits.max_program_bytes,
+        )
+        if self._solver.status != "starting":
+            sandbox = self._solver.executor.info
+            response.default_model = model_name(self._solver.default_model)
+            response.sandbox.CopyFrom(
+                info_service_pb2.SandboxInfo(
+                    backend=sandbox.backend, version=sandbox.version, weaknesses=sandbox.weaknesses
+                )
+            )
+        return response
+
+    async def ListModels(
+        self, request: info_service_pb2.ListModelsRequest, context: _Context
+    ) -> info_service_pb2.ListModelsResponse:
+        """Models in pages; a token is the position of the next one."""
+        models = () if self._solver.status == "starting" else self._solver.models()
+        if request.page_size < 0:
+            raise InvalidRequest("page_size", f"is {request.page_size}; use 0 for the server's own size")
+        start = 0
+        if request.page_token:
+            if not request.page_token.isdecimal() or int(request.page_token[:9]) >= len(models):
+                raise InvalidRequest("page_token", "is not one that this server gave out; start without one")
+            start = int(request.page_token)
+        end = start + min(request.page_size or _LARGEST_PAGE, _LARGEST_PAGE)
+        return info_service_pb2.ListModelsResponse(
+            models=[model_out(model) for model in models[start:end]],
+            next_page_token=str(end) if end < len(models) else "",
+        )
+
+    async def GetLoad(
+        self, request: info_service_pb2.GetLoadRequest, context: _Context
+    ) -> info_service_pb2.GetLoadResponse:
+        """Load, for routers and balancers."""
+        if self._solver.status == "starting":
+            return info_service_pb2.GetLoadResponse()
+        return load_out(self._solver.load())

@@ -1,0 +1,98 @@
+"""SynthesisService: one solve a call. The call's end is the solve's end, whoever caused it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, cast
+
+import grpc.aio
+from thresher.v1 import solve_pb2, synthesis_service_pb2, synthesis_service_pb2_grpc
+
+from engine.config import Settings
+from engine.logs import bind_call, get_logger
+from engine.serving.backend import SolverLike
+from engine.serving.calls import LiveCalls
+from engine.serving.solve_in import solve_in
+from engine.serving.solve_out import EventWriter
+from engine.solving.errors import EngineFailed, Unavailable, Unsupported
+from engine.solving.types import SolveEvent, SolveSpec, Summary
+
+# Checking a large request parses its JSON; the event loop has other calls to serve meanwhile.
+CHECK_IN_THREAD_BYTES = 64 << 10
+_STARTING_RETRY = 1.0
+
+_log = get_logger(__name__)
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
+    """Draws programs and tests them."""
+
+    def __init__(self, settings: Settings, solver: SolverLike, calls: LiveCalls) -> None:
+        self._settings = settings
+        self._solver = solver
+        self._calls = calls
+
+    # A coroutine that writes, not a generator: `LiveCalls` must see the cancel that hits a pending write.
+    async def Solve(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, request: synthesis_service_pb2.SolveRequest, context: _Context
+    ) -> None:
+        """Stream the events of one solve; the Summary is last, and present if and only if the status is OK."""
+        async with self._calls.one():
+            spec = await self._spec(request.spec)
+            writer = EventWriter(spec)
+            async with aclosing(self._events(spec, context)) as events:
+                async for event in events:
+                    await context.write(synthesis_service_pb2.SolveResponse(event=writer.event(event)))
+
+    async def SolveOnce(
+        self, request: synthesis_service_pb2.SolveOnceRequest, context: _Context
+    ) -> synthesis_service_pb2.SolveOnceResponse:
+        """The same with one reply. Events that it could never deliver are refused."""
+        for name in ("token_deltas", "delta_interval_ms", "test_results", "branches"):
+            if getattr(request.spec.events, name):
+                raise Unsupported(f"spec.events.{name}", "SolveOnce sends no events; use Solve, or leave it out")
+        async with self._calls.one():
+            spec = await self._spec(request.spec)
+            writer = EventWriter(spec)
+            summary: solve_pb2.Summary | None = None
+            async with aclosing(self._events(spec, context)) as events:
+                async for event in events:
+                    if isinstance(event.body, Summary):
+                        summary = writer.summary(event.body)
+            return synthesis_service_pb2.SolveOnceResponse(request_id=spec.request_id, summary=summary)
+
+    async def _spec(self, message: solve_pb2.SolveSpec) -> SolveSpec:
+        if self._solver.status == "starting":
+            raise starting()
+        if message.ByteSize() > CHECK_IN_THREAD_BYTES:
+            spec = await asyncio.to_thread(solve_in, message, "spec", self._settings)
+        else:
+            spec = solve_in(message, "spec", self._settings)
+        bind_call(request_id=spec.request_id, problem_id=spec.problem_id)
+        return spec
+
+    async def _events(self, spec: SolveSpec, context: _Context) -> AsyncGenerator[SolveEvent]:
+        """The solver's events up to its Summary. Raises EngineFailed if it ends without one."""
+        events = self._solver.solve(spec, deadline=cast("float | None", context.time_remaining()))
+        ended_well = False
+        try:
+            async for event in events:
+                ended_well = isinstance(event.body, Summary)
+                yield event
+                if ended_well:
+                    return
+        finally:
+            try:
+                await events.aclose()
+            except Exception:
+                if not ended_well:
+                    raise
+                # The caller has its answer, and a Summary never comes with an error.
+                _log.exception("a solve did not close cleanly after its summary")
+        raise EngineFailed("the solve ended without a summary")
+
+
+def starting() -> Unavailable:
+    """The error of a server whose models are not loaded yet."""
+    return Unavailable("STARTING", "this server is loading its models", _STARTING_RETRY)
