@@ -116,6 +116,6 @@ def _run(spec: solve_pb2.SolveSpec, address: str | None, deadline: float | None,
         print_program(Console(), best.code)
     if not quiet:
         notes = Console(stderr=True)
-        notes.print(f"[bold]{'solved' if best is not None else 'not solved'}[/bold] ({outcome_word(summary)})")
+        notes.print("solved" if best is not None else f"not solved ({outcome_word(summary)})", style="bold")
         notes.print(cost_table(summary))
     return EXIT_GOOD if best is not None else EXIT_NOT_SOLVED

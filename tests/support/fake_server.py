@@ -1,0 +1,197 @@
+"""A gRPC server that speaks thresher.v1 and does what a test tells it to. Draws and runs nothing."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+from thresher.v1 import (
+    execution_service_pb2,
+    execution_service_pb2_grpc,
+    info_service_pb2,
+    info_service_pb2_grpc,
+    solve_pb2,
+    synthesis_service_pb2,
+    synthesis_service_pb2_grpc,
+    verdict_pb2,
+)
+
+PROGRAM = "def add(a, b):\n    return a + b\n"
+Event = solve_pb2.SolveEvent
+
+
+def solved_events() -> list[Event]:
+    """Two branches, two candidates, the second one passes."""
+    failed = verdict_pb2.ExecutionReport(verdict=verdict_pb2.VERDICT_WRONG_ANSWER, tests_run=1, tests_total=1)
+    failed.results.add(verdict=verdict_pb2.VERDICT_WRONG_ANSWER, message="got -1, expected 3")
+    passed = verdict_pb2.ExecutionReport(
+        verdict=verdict_pb2.VERDICT_PASSED, tests_passed=1, tests_run=1, tests_total=1, score=1.0
+    )
+    winner = solve_pb2.Candidate(index=1, code=PROGRAM, generated_tokens=12, samples=[1], report=passed)
+    return [
+        Event(accepted=solve_pb2.Accepted(request_id="r1", model="models/fake", prompt_tokens=40, seed=7)),
+        Event(branch_started=solve_pb2.BranchStarted(branch=0, samples=[0, 1, 2, 3], model="models/fake")),
+        Event(branch_delta=solve_pb2.BranchDelta(branch=0, text="def add(a, b):\n", tokens=6)),
+        Event(branch_started=solve_pb2.BranchStarted(branch=1, parent=0, position=6, samples=[1, 2])),
+        Event(branch_ended=solve_pb2.BranchEnded(branch=0, outcome="BRANCH_OUTCOME_FINISHED", candidate=0)),
+        Event(
+            candidate_finished=solve_pb2.CandidateFinished(
+                index=0, branch=0, finish_reason="FINISH_REASON_END_OF_TEXT", generated_tokens=11, samples=[0]
+            )
+        ),
+        Event(samples_joined=solve_pb2.SamplesJoined(index=0, samples=[3])),
+        Event(candidate_judged=solve_pb2.CandidateJudged(candidate=solve_pb2.Candidate(index=0, report=failed))),
+        Event(
+            candidate_finished=solve_pb2.CandidateFinished(
+                index=1, branch=1, finish_reason="FINISH_REASON_END_OF_PROGRAM", generated_tokens=12, samples=[1]
+            )
+        ),
+        Event(candidate_judged=solve_pb2.CandidateJudged(candidate=winner)),
+        Event(branch_ended=solve_pb2.BranchEnded(branch=1, outcome="BRANCH_OUTCOME_CUT_OFF", generated_tokens=9)),
+        Event(
+            summary=solve_pb2.Summary(
+                outcome="SOLVE_OUTCOME_SOLVED",
+                candidates=[winner],
+                seed=7,
+                accounting=solve_pb2.Accounting(
+                    samples_requested=4, generated_tokens=41, rows_computed=30, rows_saved=11, wasted_tokens=9
+                ),
+            )
+        ),
+    ]
+
+
+def unsolved_events() -> list[Event]:
+    """Nothing passed."""
+    return [
+        Event(accepted=solve_pb2.Accepted(request_id="r2", model="models/fake", seed=8)),
+        Event(summary=solve_pb2.Summary(outcome="SOLVE_OUTCOME_EXHAUSTED", seed=8)),
+    ]
+
+
+def rich_error(code: int, reason: str, message: str, *details: Any) -> status_pb2.Status:
+    """A status with ErrorInfo and more."""
+    packed = []
+    for detail in (error_details_pb2.ErrorInfo(reason=reason, domain="thresher"), *details):
+        holder = AnyMessage()
+        holder.Pack(detail)
+        packed.append(holder)
+    return status_pb2.Status(code=code, message=message, details=packed)
+
+
+class FakeServer(
+    synthesis_service_pb2_grpc.SynthesisServiceServicer,
+    execution_service_pb2_grpc.ExecutionServiceServicer,
+    info_service_pb2_grpc.InfoServiceServicer,
+):
+    """Listens on a Unix socket (and on loopback TCP when asked). Set the attributes before calling."""
+
+    def __init__(self, socket: Path | None = None) -> None:
+        self.events: Callable[[], list[Event]] = solved_events
+        self.error: status_pb2.Status | None = None
+        self.errors_left = 10**9  # how often `error` is sent before calls go well
+        self.hang = False  # after the first event, wait until the call ends
+        self.token: str | None = None
+        self.report = verdict_pb2.ExecutionReport(verdict=verdict_pb2.VERDICT_PASSED, tests_passed=1, tests_total=1)
+        self.specs: list[solve_pb2.SolveSpec] = []
+        self.programs: list[execution_service_pb2.Program] = []
+        self.cancelled = threading.Event()
+        self.calls = 0
+        limits = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20)]
+        self._server = grpc.server(ThreadPoolExecutor(8), options=[*limits, ("grpc.so_reuseport", 0)])
+        synthesis_service_pb2_grpc.add_SynthesisServiceServicer_to_server(self, self._server)
+        execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(self, self._server)
+        info_service_pb2_grpc.add_InfoServiceServicer_to_server(self, self._server)
+        self.health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        if socket is None:
+            self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        else:
+            self.address = f"unix:{socket}"
+            self._server.add_insecure_port(self.address)
+
+    def set_serving(self, serving: bool) -> None:
+        """What the health service says of the whole server."""
+        status = health_pb2.HealthCheckResponse
+        self.health.set("", status.SERVING if serving else status.NOT_SERVING)
+
+    def __enter__(self) -> "FakeServer":
+        self._server.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.stop(0).wait()
+
+    def _check(self, context: grpc.ServicerContext) -> None:
+        self.calls += 1
+        if self.token is not None:
+            given = dict(context.invocation_metadata()).get("authorization")
+            if given != f"Bearer {self.token}":
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "no or wrong token")
+        if self.error is not None and self.errors_left > 0:
+            self.errors_left -= 1
+            context.abort_with_status(rpc_status.to_status(self.error))
+
+    def Solve(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        self._check(context)
+        self.specs.append(request.spec)
+        ended = threading.Event()
+        # The generator is not resumed once the call is over, so the callback tells how it ended.
+        sent_all = threading.Event()
+        context.add_callback(lambda: (ended.set(), sent_all.is_set() or self.cancelled.set()))
+        for number, event in enumerate(self.events(), 1):
+            event.sequence = number
+            event.elapsed.FromMilliseconds(100 * number)
+            yield synthesis_service_pb2.SolveResponse(event=event)
+            if self.hang:
+                ended.wait(60)
+                return
+        sent_all.set()
+
+    def SolveOnce(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._check(context)
+        self.specs.append(request.spec)
+        events = self.events()
+        return synthesis_service_pb2.SolveOnceResponse(
+            request_id=events[0].accepted.request_id, summary=events[-1].summary
+        )
+
+    def Execute(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._check(context)
+        self.programs.append(request.program)
+        return execution_service_pb2.ExecuteResponse(report=self.report)
+
+    def GetServerInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._check(context)
+        return info_service_pb2.GetServerInfoResponse(version="0.0.fake", max_k=64)
+
+    def ListModels(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._check(context)
+        if request.page_token:
+            return info_service_pb2.ListModelsResponse(models=[info_service_pb2.Model(name="models/two")])
+        models = [info_service_pb2.Model(name="models/one")]
+        return info_service_pb2.ListModelsResponse(models=models, next_page_token="second")
+
+    def GetLoad(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._check(context)
+        return info_service_pb2.GetLoadResponse(solves_running=3)
+
+
+def bad_request() -> status_pb2.Status:
+    """INVALID_ARGUMENT with one violation."""
+    violation = error_details_pb2.BadRequest.FieldViolation(field="spec.sampling.k", description="0 is too small")
+    detail = error_details_pb2.BadRequest(field_violations=[violation])
+    return rich_error(code_pb2.INVALID_ARGUMENT, "BAD_REQUEST", "spec.sampling.k: 0 is too small", detail)
+
+
+def queue_full(seconds: float) -> status_pb2.Status:
+    """RESOURCE_EXHAUSTED with RetryInfo."""
+    detail = error_details_pb2.RetryInfo()
+    detail.retry_delay.FromMilliseconds(int(seconds * 1000))
+    return rich_error(code_pb2.RESOURCE_EXHAUSTED, "QUEUE_FULL", "256 solves are waiting", detail)
