@@ -74,6 +74,6 @@ def _stdio(reader: Reader, target: problem_pb2.StdioTest) -> None:
 
 def _json(value: Any, path: str) -> str:
     try:
-        return json.dumps(value)
-    except (TypeError, ValueError) as error:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise ProblemError(path, f"not a JSON value ({error})") from error

@@ -58,7 +58,7 @@ class Reader:
                 raise ProblemError(self.path(key), "missing")
             return default
         value = self._left.pop(key)
-        if kind is float and type(value) is int:
+        if kind is float and type(value) is int and abs(value) < 2**1023:
             return float(value)
         if not isinstance(value, kind) or (kind in {int, float} and isinstance(value, bool)):
             raise ProblemError(self.path(key), f"expected {_NAMES[kind]}, found {_found(value)}")
