@@ -1,8 +1,9 @@
 """Making room when pages run out.
 
-Idle nodes go first, then the youngest branches of the widest solve, then the prompts of the youngest solves that have
-no branch left with pages. The oldest branch of the oldest solve is never touched, so something always finishes. A
-branch that loses its pages keeps its tokens and is computed again later: no sample is lost and none changes.
+Idle nodes go first, then the youngest branches of the widest solve, last the prompts of the youngest solves. A branch
+makes room only at the cost of younger ones, so the oldest branch of the oldest solve always finishes; where forks
+have left its own pages half empty, it gives them back and is computed again in a row. A branch that loses its pages
+keeps its tokens and is computed again later: no sample is lost and none changes.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.core.pages import PagePool
-from engine.core.tree import Branch
+from engine.core.segments import Segment
+from engine.core.tree import Branch, SampleTree
 
 if TYPE_CHECKING:
     from engine.core.scheduler import Solve
+
+_PROMPT = -1
+"""Stands for the prompt in the order of branches: older than any."""
 
 
 class Memory:
@@ -25,58 +30,63 @@ class Memory:
         self._running = running
 
     def drop_idle(self, need: int) -> bool:
-        """Drop idle nodes until `need` pages are free, oldest solves last. Whether that was enough."""
+        """Drop idle nodes until `need` pages are free, those of the youngest solves first. Whether that was enough."""
         for solve in reversed(self._running()):
             while self._pool.free < need and solve.tree.drop_idle():
                 pass
         return self._pool.free >= need
 
     def make_room(self, need: int, solve: Solve, branch: Branch | None) -> bool:
-        """Free `need` pages for a branch of `solve` (None: its prompt). False if all others are older: it must wait."""
+        """Free `need` pages for a branch of `solve` (None: its prompt). False if all else is older: it must wait."""
         if self.drop_idle(need):
             return True
         running = self._running()
+        asking = (running.index(solve), _PROMPT if branch is None else branch.id)
         while self._pool.free < need:
-            victim = self._victim(running, solve, branch)
+            victim = self._victim(running, asking)
             if victim is None:
+                first = next(iter(solve.tree.branches), _PROMPT)
+                if asking == (0, first):
+                    solve.tree.drop_all()
                 return False
-            owner, chosen = victim
-            if chosen is None:
-                owner.tree.drop_all()
-            else:
-                owner.tree.drop_branch(chosen)
-                owner.tree.counts.preemptions += 1
+            owner, segment = victim
+            owner.tree.drop(segment)
+            owner.tree.counts.preemptions += 1
         return True
 
-    def _victim(self, running: list[Solve], solve: Solve, branch: Branch | None) -> tuple[Solve, Branch | None] | None:
-        """What to drop next for `branch` of `solve`; None if everything left is older than it."""
-        place = running.index(solve)
-        oldest = running[0]
-        protected = next(iter(oldest.tree.branches.values()), None)
-        best: tuple[int, int, int, Solve, Branch] | None = None
-        for age, other in enumerate(running):
-            holders = [b for b in other.tree.branches.values() if b.tip.pages or self._holds(b)]
-            for held in holders[::-1]:
-                if held is branch or held is protected:
+    def _victim(self, running: list[Solve], asking: tuple[int, int]) -> tuple[Solve, Segment] | None:
+        """The segment to drop next: nothing below it has pages, and its oldest branch is younger than the one
+        asking."""
+        best: tuple[int, int, int] | None = None
+        found: tuple[Solve, Segment] | None = None
+        for age, solve in enumerate(running):
+            bottoms, width = _bottoms(solve.tree)
+            for segment, oldest in bottoms:
+                if (age, oldest) <= asking:
                     continue
-                # A branch makes room for older ones only: that rules out two that drop each other for ever.
-                if (age, held.id) < (place, -1 if branch is None else branch.id):
-                    continue
-                rank = (len(holders), age, held.id)
-                if best is None or rank > best[:3]:
-                    best = (*rank, other, held)
-        if best is not None:
-            return best[3], best[4]
-        for other in reversed(running[place + 1 :]):
-            if other.tree.root.pages:
-                return other, None
-        return None
+                rank = (width if oldest != _PROMPT else -1, age, oldest)
+                if best is None or rank > best:
+                    best, found = rank, (solve, segment)
+        return found
 
-    def _holds(self, branch: Branch) -> bool:
-        """Whether dropping the branch would free a page."""
-        segment = branch.tip
-        while segment.parent is not None and segment.live == 1:
-            if segment.pages:
-                return True
-            segment = segment.parent
-        return False
+
+def _bottoms(tree: SampleTree) -> tuple[list[tuple[Segment, int]], int]:
+    """Segments with pages and none below them, each with its oldest running branch, and how many such branches there
+    are.
+
+    The prompt itself is older than any branch. Nodes that no running branch needs count as the youngest.
+    """
+    segments = tree.segments()
+    oldest: dict[int, int] = {}
+    above: set[int] = set()
+    bottoms: list[tuple[Segment, int]] = []
+    youngest = 1 << 62
+    for segment in reversed(segments):
+        mine = segment.tip.id if segment.tip is not None and not segment.tip.finished else youngest
+        mine = min([mine, *(oldest[id(below)] for below in segment.offspring())])
+        oldest[id(segment)] = mine
+        if segment.pages and id(segment) not in above:
+            bottoms.append((segment, _PROMPT if segment is tree.root else mine))
+        if segment.parent is not None and (segment.pages or id(segment) in above):
+            above.add(id(segment.parent))
+    return bottoms, len({owner for _, owner in bottoms})

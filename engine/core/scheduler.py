@@ -65,7 +65,7 @@ class Solve:
     began: float | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Work:
     """One chunk of a step and what is to be done with its result."""
 
@@ -116,7 +116,7 @@ class Scheduler:
         self._waiting: list[Solve] = []
         self._running: list[Solve] = []
         self._ends: dict[int, tuple[EndReason, float]] = {}
-        self._grants: dict[int, int] = {}
+        self._budget = 0  # prefill tokens left in the step being planned
 
     # From outside
 
@@ -140,7 +140,7 @@ class Scheduler:
         return self._waiting.index(solve) + len(self._running)
 
     def pages_for(self, request: CoreRequest) -> int:
-        """Pages of the prompt and one full branch that forks at every page and leaves its last page partial."""
+        """Pages of the prompt and one full branch, computed alone."""
         return -(-len(request.prompt) // self.page_size) + -(-request.max_new_tokens // self.page_size) + 1
 
     def end(self, solve: int, reason: EndReason) -> None:
@@ -188,27 +188,25 @@ class Scheduler:
         """Choose the chunks of the next step; None if there is nothing to compute."""
         events: list[CoreEvent] = []
         work: list[_Work] = []
+        expected = min(self.branches, self.limits.rows)
+        self._budget = self.step_time.prefill_budget(expected, self.limits.step_seconds, self.limits.least_prefill)
         shares = self._shares()
         for solve, share in shares:
-            if solve.tree.ready:
-                events += self._start_samples(solve, share)
-        rows = 0
-        stalled: list[tuple[Solve, Branch]] = []
+            # A solve without a share starts one sample too: it may yet get rows that others cannot use.
+            events += self._start_samples(solve, max(share, 1))
         for solve, share in shares:
-            for branch in list(solve.tree.branches.values())[:share]:
-                if self._is_row(branch, solve.tree):
-                    piece = self._row(solve, branch)
-                    if piece is not None:
-                        work.append(piece)
-                        rows += 1
-                else:
-                    stalled.append((solve, branch))
-        budget = self.step_time.prefill_budget(rows, self.limits.step_seconds, self.limits.least_prefill)
-        prefill = self._prefill(budget, stalled, events)
+            self._offer_rows(solve, 0, share, work)
+        tried = {solve.request.solve: share for solve, share in shares}
+        # Rows that could not be used for lack of pages go to whoever can use them, the oldest first: it always can.
+        for solve in self._running if len(work) < self.limits.rows else []:
+            first = tried.get(solve.request.solve, 0)
+            share = min(self._wish(solve), first + self.limits.rows - len(work))
+            self._offer_rows(solve, first, share, work)
+        self._prefill(work, events)
         # Making room for later chunks may have taken the pages of earlier ones.
-        work = [piece for piece in [*work, *prefill] if piece.segment.scheduled]
+        work = [piece for piece in work if piece.segment.scheduled is piece]
         for piece in work:
-            piece.segment.scheduled = False
+            piece.segment.scheduled = None
         events += self._settle()
         work = [piece for piece in work if piece.solve in self._running]
         if not work:
@@ -277,6 +275,13 @@ class Scheduler:
             shares += [(solve, granted[solve.request.solve]) for solve in solves]
         return shares
 
+    def _offer_rows(self, solve: Solve, first: int, last: int, work: list[_Work]) -> None:
+        """Rows for branches number `first` to `last` of a solve, or chunks of what they have to compute again."""
+        for branch in list(solve.tree.branches.values())[first:last]:
+            piece = self._row(solve, branch) if self._is_row(branch, solve.tree) else self._piece(solve, branch)
+            if piece is not None:
+                work.append(piece)
+
     def _wish(self, solve: Solve) -> int:
         most = len(solve.tree.branches) + solve.tree.unstarted
         return most if solve.request.width is None else min(most, solve.request.width)
@@ -323,14 +328,13 @@ class Scheduler:
 
     def _row(self, solve: Solve, branch: Branch) -> _Work | None:
         tip, tree = branch.tip, solve.tree
-        if tip.pages_needed(tip.computed + 1, self.page_size) and not self._grow(solve, branch, tip, 1):
+        if not self._grow(solve, branch, tip, 1):
             return None
         if branch.layout != tree.layout:
             # Making room moved the tree; the branch itself is protected, so its pages are all there.
             self._lay_out(branch, tree, tip.path())
         branch.suffix[branch.filled] = tip.slot(tip.computed, self.page_size)
         branch.filled += 1
-        tip.scheduled = True
         chunk = Chunk(
             solve.request.solve,
             tip.tokens[-1:],
@@ -339,39 +343,31 @@ class Scheduler:
             branch.suffix[: branch.filled],
             solve.request.filters,
         )
-        return _Work(chunk, solve, tip, branch)
+        tip.scheduled = piece = _Work(chunk, solve, tip, branch)
+        return piece
 
     def _grow(self, solve: Solve, branch: Branch | None, segment: Segment, tokens: int) -> bool:
         """Allocate pages for `tokens` more tokens of `segment`; False if there is no room for it now."""
+        segment.take_tail(self.pool, self.page_size)
         need = segment.pages_needed(segment.computed + tokens, self.page_size)
         if need > self.pool.free and not self._memory.make_room(need, solve, branch):
             return False
         segment.pages += [self.pool.allocate() for _ in range(need)]
         return True
 
-    def _prefill(self, budget: int, stalled: list[tuple[Solve, Branch]], events: list[CoreEvent]) -> list[_Work]:
-        """Chunks of prompts and of branches that lost their pages, within `budget` tokens."""
-        work: list[_Work] = []
-        targets: list[tuple[Solve, Branch | None]] = [*stalled]
+    def _prefill(self, work: list[_Work], events: list[CoreEvent]) -> None:
+        """Chunks of prompts, those of waiting solves too if they can begin."""
         unready = [solve for solve in self._running if not solve.tree.ready]
-        targets += [(solve, None) for solve in sorted(unready, key=lambda s: not s.request.interactive)]
-        for solve, branch in targets:
-            if budget <= 0:
-                break
-            piece = self._piece(solve, branch, budget)
-            if piece is not None:
-                budget -= len(piece.chunk.tokens)
-                work.append(piece)
-        while budget > 0 and self._waiting and self._admissible(self._waiting[0]):
+        for solve in sorted(unready, key=lambda s: not s.request.interactive):
+            piece = self._piece(solve, None) if self._budget > 0 else None
+            work += [piece] if piece is not None else []
+        while self._budget > 0 and self._waiting and self._admissible(self._waiting[0]):
             solve = self._waiting.pop(0)
             self._running.append(solve)
             solve.began = self._clock()
             events.append(SolveStarted(solve.request.solve, solve.began - solve.arrived))
-            piece = self._piece(solve, None, budget)
-            if piece is not None:
-                budget -= len(piece.chunk.tokens)
+            if (piece := self._piece(solve, None)) is not None:
                 work.append(piece)
-        return work
 
     def _admissible(self, solve: Solve) -> bool:
         """Whether a waiting solve can begin: its prompt and a branch fit beside what is running, or it runs alone."""
@@ -382,7 +378,7 @@ class Scheduler:
         need = self.pages_for(solve.request)
         return self.pool.free >= need or self._memory.drop_idle(need)
 
-    def _piece(self, solve: Solve, branch: Branch | None, budget: int) -> _Work | None:
+    def _piece(self, solve: Solve, branch: Branch | None) -> _Work | None:
         """The next uncomputed run of tokens on the way to a branch's tip, or of the prompt."""
         tree = solve.tree
         path = [tree.root] if branch is None else branch.tip.path()
@@ -391,9 +387,10 @@ class Scheduler:
             end = len(segment.tokens) if child is None else self._used(segment, child)
             if segment.computed >= end:
                 continue
-            if segment.scheduled:
+            if segment.scheduled is not None:
                 return None  # another branch has it computed in this step
-            count = min(budget, end - segment.computed)
+            # The oldest branch may be what all others wait for: it gets a token even where the budget is spent.
+            count = min(max(self._budget, 1), end - segment.computed)
             if not self._grow(solve, branch, segment, count):
                 return None
             first = segment.computed
@@ -401,7 +398,7 @@ class Scheduler:
             parts.append(segment.slots(first + count, self.page_size))
             last = child is None and first + count == end
             filters = solve.request.filters if last and (branch is not None or not tree.ready) else None
-            segment.scheduled = True
+            self._budget -= count
             chunk = Chunk(
                 solve.request.solve,
                 segment.tokens[first : first + count],
@@ -410,7 +407,8 @@ class Scheduler:
                 np.concatenate(parts),
                 filters,
             )
-            return _Work(chunk, solve, segment, branch)
+            segment.scheduled = piece = _Work(chunk, solve, segment, branch)
+            return piece
         return None
 
     def _draw_numbers(self, work: list[_Work]) -> None:

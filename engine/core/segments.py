@@ -1,8 +1,8 @@
 """The tree of segments: token ids, pages and valid length. Roots and branches are made of them.
 
-A segment's last page may be partial and a child starts on a fresh page. Splitting a segment in the middle of a page
-leaves that page with both halves, each with a reference: the slots before the cut are the head's, the others the
-tail's.
+A segment's last page may be partial. The first child to be computed takes the rest of it, the others start on fresh
+pages. Splitting a segment in the middle of a page leaves that page with both halves in the same way: the slots before
+the cut are the head's, the others the tail's, and each holds a reference.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Segment:
     low, high: the interval of the drawing number that leads from token i to token i + 1.
     live: number of running branches that end at or below this segment.
     tip: the branch whose text ends with this segment, running or finished.
-    scheduled: whether the step being planned computes tokens of this segment.
+    tail_taken: whether a child has taken the rest of the last page. takes_tail: whether this is such a child.
+    scheduled: what the step being planned computes of this segment; None again if the pages are dropped meanwhile.
     """
 
     __slots__ = (
@@ -45,6 +46,8 @@ class Segment:
         "scheduled",
         "shadows",
         "start",
+        "tail_taken",
+        "takes_tail",
         "tip",
         "tokens",
     )
@@ -63,7 +66,9 @@ class Segment:
         self.shadows: list[Segment] = []
         self.live = 0
         self.tip: Branch | None = None
-        self.scheduled = False
+        self.scheduled: object | None = None
+        self.tail_taken = False
+        self.takes_tail = False
 
     @property
     def end(self) -> int:
@@ -99,6 +104,19 @@ class Segment:
         page, within = divmod(self.offset + index, page_size)
         return self.pages[page] * page_size + within
 
+    def take_tail(self, pool: PagePool, page_size: int) -> None:
+        """Before the first page is allocated: start in the parent's last page if the rest of it is free."""
+        parent = self.parent
+        if self.pages or parent is None or parent.tail_taken or not parent.pages:
+            return
+        within = (parent.offset + len(parent.tokens)) % page_size
+        if within == 0 or parent.end != self.start or parent.computed < len(parent.tokens):
+            return
+        self.pages.append(parent.pages[-1])
+        self.offset = within
+        pool.retain(parent.pages[-1])
+        self.takes_tail = parent.tail_taken = True
+
     def drop_pages(self, pool: PagePool) -> int:
         """Give all pages back; the tokens stay and can be computed again. Returns the number of pages dropped."""
         dropped = len(self.pages)
@@ -107,7 +125,9 @@ class Segment:
         self.pages.clear()
         self.offset = 0
         self.computed = 0
-        self.scheduled = False
+        self.scheduled = None
+        if self.takes_tail and self.parent is not None:
+            self.takes_tail = self.parent.tail_taken = False
         return dropped
 
     def split(self, at: int, pool: PagePool, page_size: int) -> Segment:
@@ -135,9 +155,12 @@ class Segment:
             self.offset = within
             if within:
                 pool.retain(self.pages[0])
+            head.takes_tail, self.takes_tail = self.takes_tail, within > 0
+            head.tail_taken = within > 0
             self.computed -= at
         else:
             head.pages, self.pages = self.pages, []
+            head.takes_tail, self.takes_tail = self.takes_tail, False
             self.offset = 0
             self.computed = 0
         self.tokens = self.tokens[at:]

@@ -326,27 +326,14 @@ class SampleTree:
                 return dropped
         return 0
 
-    def drop_branch(self, branch: Branch) -> int:
-        """Give back the pages that only this running branch needs. Returns the pages dropped."""
-        dropped = 0
-        segment: Segment | None = branch.tip
-        while segment is not None and segment is not self.root and segment.live == 1:
-            for below in segment.offspring():
-                dropped += self._drop_below(below)
-            dropped += segment.drop_pages(self.pool)
-            segment = segment.parent
+    def drop(self, segment: Segment) -> None:
+        """Give back the pages of one segment; none of its offspring may have any."""
+        segment.drop_pages(self.pool)
         self.layout += 1
-        return dropped
-
-    def _drop_below(self, segment: Segment) -> int:
-        if segment.live:
-            return 0
-        return segment.drop_pages(self.pool) + sum(self._drop_below(below) for below in segment.offspring())
 
     def drop_all(self) -> int:
         """Give back every page, the root's too. Returns the pages dropped."""
         dropped = sum(segment.drop_pages(self.pool) for segment in self.segments())
-        self.prefix = np.empty(0, np.int32)
         self.layout += 1
         return dropped
 

@@ -71,7 +71,7 @@ class Harness:
         scheduler.check_invariants()
         return True
 
-    def run(self, most: int = 20_000) -> None:
+    def run(self, most: int = 4_000) -> None:
         for _ in range(most):
             if self.scheduler.idle:
                 return
