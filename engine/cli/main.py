@@ -99,16 +99,21 @@ def _main(
 ) -> None: ...
 
 
-def run() -> None:
-    """Runs the command line of this process and exits."""
+def run_app(target: typer.Typer) -> None:
+    """Runs a typer app and exits; where a package is missing, says which instead of showing a traceback."""
     try:
-        app()
+        target()
     except ModuleNotFoundError as error:
         advice = missing_package_advice(error)
         if advice is None:
             raise
         typer.echo(f"thresher: {advice}", err=True)
         sys.exit(3)
+
+
+def run() -> None:
+    """Runs the command line of this process and exits."""
+    run_app(app)
 
 
 if __name__ == "__main__":

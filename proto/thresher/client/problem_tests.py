@@ -1,6 +1,8 @@
 """The tests of a problem file."""
 
+import ast
 import json
+import warnings
 from typing import Any
 
 from thresher.client.reader import ProblemError, Reader
@@ -26,7 +28,7 @@ def read_limits(reader: Reader, target: problem_pb2.ExecutionLimits) -> None:
 
 def _test(item: object, path: str) -> problem_pb2.Test:
     if isinstance(item, str):
-        return problem_pb2.Test(snippet=problem_pb2.SnippetTest(code=item))
+        return problem_pb2.Test(snippet=problem_pb2.SnippetTest(code=_python(item, path)))
     reader = Reader(item, path)
     kinds = [kind for kind in _KINDS if reader.has(kind)]
     if len(kinds) != 1:
@@ -36,7 +38,7 @@ def _test(item: object, path: str) -> problem_pb2.Test:
     if limits := reader.section("limits"):
         read_limits(limits, test.limits)
     if kinds == ["snippet"]:
-        test.snippet.code = reader.take("snippet", str)
+        test.snippet.code = _python(reader.take("snippet", str), reader.path("snippet"))
     elif kinds == ["call"] and (call := reader.section("call")):
         _call(call, test.call)
     elif stdio := reader.section("stdio"):
@@ -70,6 +72,16 @@ def _stdio(reader: Reader, target: problem_pb2.StdioTest) -> None:
     target.argv.extend(arguments)
     reader.fill(target, _TOLERANCES)
     reader.done()
+
+
+def _python(code: str, path: str) -> str:
+    """Refuses what does not parse: YAML cuts `[assert f(1, 2) == 3]` in two at the comma, and says nothing."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ProblemError(path, f"not Python ({error}): {code[:60]!r}") from error
+    return code
 
 
 def _json(value: Any, path: str) -> str:

@@ -131,6 +131,8 @@ def test_absent_values_are_absent() -> None:
         ({"chat": []}, "chat", "only one of"),
         ({"tests": []}, "tests", "at least one"),
         ({"tests": "assert x"}, "tests", "a list"),
+        ({"tests": ["assert add(1"]}, "tests[0]", "not Python"),
+        ({"tests": [{"snippet": "a\0"}]}, "tests[0].snippet", "not Python"),
         ({"tests": [3]}, "tests[0]", "a mapping"),
         ({"tests": ["a", {}]}, "tests[1]", "none of them"),
         ({"tests": [{"snippet": "a", "stdio": {}}]}, "tests[0]", "snippet and stdio"),
@@ -162,33 +164,9 @@ def test_what_is_needed_is_asked_for(key: str) -> None:
     assert caught.value.field == key
 
 
-_KEYS = [
-    "k",
-    "seed",
-    "stop",
-    "mode",
-    "text",
-    "role",
-    "content",
-    "snippet",
-    "call",
-    "stdio",
-    "args",
-    "expected",
-    "limits",
-]
-_KEYS += [
-    "weight",
-    "expected",
-    "cpu_seconds",
-    "wall_seconds",
-    "rows",
-    "branches",
-    "part_of_program",
-    "top_p",
-    "memory_bytes",
-    "x",
-]
+_WORDS = """k seed width stop mode top_p text part_of_program role content snippet call stdio args kwargs expected
+raises weight hidden limits cpu_seconds wall_seconds memory_bytes generated_tokens rows branches delta_interval_ms x"""
+_KEYS = _WORDS.split()
 
 
 @given(

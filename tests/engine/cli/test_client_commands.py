@@ -1,0 +1,222 @@
+"""`thresher solve` and `thresher exec` against a server that does what it is told."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.rpc import code_pb2
+from support.fake_server import PROGRAM, FakeServer, bad_request, rich_error, unsolved_events
+from thresher.v1 import solve_pb2, verdict_pb2
+from typer.testing import CliRunner, Result
+
+from engine.cli.main import app
+
+PROBLEM = "prompt: Add two numbers.\nentry_point: add\ntests:\n- assert add(1, 2) == 3\nsampling: {k: 4, top_p: 0.5}\n"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[FakeServer]:
+    with FakeServer(tmp_path / "s.sock") as fake:
+        yield fake
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    for name in ("THRESHER_ADDRESS", "THRESHER_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def thresher(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, list(arguments), input=stdin)
+
+
+@pytest.fixture
+def problem(tmp_path: Path) -> str:
+    path = tmp_path / "problem.yaml"
+    path.write_text(PROBLEM)
+    return str(path)
+
+
+def test_solved_prints_only_the_program_on_stdout(server: FakeServer, problem: str) -> None:
+    result = thresher("solve", problem, "--address", server.address)
+    assert result.exit_code == 0
+    assert result.stdout == PROGRAM
+    assert "candidate 0: wrong answer, 0/1 tests: got -1, expected 3" in result.stderr
+    assert "branch 1: from branch 0 after 6 tokens, samples 1-2" in result.stderr
+    assert "tokens cut off" in result.stderr
+    (spec,) = server.specs
+    assert spec.events.branches
+    assert not spec.events.token_deltas
+
+
+def test_quiet_shows_nothing_else(server: FakeServer, problem: str) -> None:
+    result = thresher("solve", problem, "--address", server.address, "--quiet")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, PROGRAM, "")
+    assert not server.specs[0].events.branches
+
+
+def test_json_is_one_document(server: FakeServer, problem: str) -> None:
+    result = thresher("solve", problem, "--address", server.address, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    document = json.loads(result.stdout)
+    assert document["solved"] is True
+    assert (document["outcome"], document["program"], document["model"]) == ("solved", PROGRAM, "fake")
+    assert document["summary"]["accounting"]["rows_saved"] == 11
+
+
+def test_not_solved(server: FakeServer, problem: str) -> None:
+    server.events = unsolved_events
+    result = thresher("solve", problem, "--address", server.address)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "not solved (exhausted)" in result.stderr
+    document = json.loads(thresher("solve", problem, "--address", server.address, "--json").stdout)
+    assert (document["solved"], document["program"], document["outcome"]) == (False, None, "exhausted")
+
+
+def test_options_win_over_the_file(server: FakeServer, problem: str) -> None:
+    options = "--k 9 --temperature 0 --seed 5 --policy all --model m --max-new-tokens 7 --width 2 --timeout 1.5 -q"
+    thresher("solve", problem, "--address", server.address, "--test", "assert add(0, 0) == 0", *options.split())
+    (spec,) = server.specs
+    sampling = spec.sampling
+    assert (sampling.k, sampling.temperature, sampling.top_p, sampling.seed) == (9, 0.0, 0.5, 5)
+    assert sampling.HasField("temperature")
+    assert (sampling.max_new_tokens, sampling.width) == (7, 2)
+    assert (spec.return_policy, spec.model) == (solve_pb2.RETURN_POLICY_ALL, "models/m")
+    assert spec.budget.wall_time.ToMilliseconds() == 1500
+    assert [test.snippet.code for test in spec.problem.tests] == ["assert add(1, 2) == 3", "assert add(0, 0) == 0"]
+
+
+def test_prompt_and_tests_instead_of_a_file(server: FakeServer) -> None:
+    arguments = ("--prompt", "Add.", "--test", "assert add(1, 2) == 3", "--test", "assert add(0, 0) == 0")
+    result = thresher("solve", *arguments, "--entry-point", "add", "--address", server.address)
+    assert result.exit_code == 0
+    problem = server.specs[0].problem
+    assert (len(problem.tests), problem.entry_point) == (2, "add")
+    assert "Add." in problem.chat.messages[0].content
+
+
+def test_standard_input_and_environment(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THRESHER_ADDRESS", server.address)
+    monkeypatch.setenv("THRESHER_TOKEN", "secret")
+    server.token = "secret"
+    assert thresher("solve", "-", stdin=PROBLEM).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "words"),
+    [
+        ([], "", "either a problem file or --prompt"),
+        (["{file}", "--prompt", "x"], PROBLEM, "either a problem file or --prompt"),
+        (["--prompt", "x"], "", "tests: missing"),
+        (["{file}"], PROBLEM + "sampilng: {}\n", "sampilng: unknown key; did you mean sampling?"),
+        (["{file}"], "a: [", "not readable as YAML"),
+        (["/does/not/exist.yaml"], "", "cannot read /does/not/exist.yaml"),
+        (["{file}", "--policy", "some"], PROBLEM, "'some' is none of first_pass, all, best"),
+        (["{file}", "--k", "-1"], PROBLEM, "sampling.k: -1 is out of range"),
+        (["{file}", "--k", "3"], PROBLEM.replace("{k: 4, top_p: 0.5}", "[]"), "sampling: expected a mapping"),
+    ],
+)
+def test_wrong_use_is_exit_code_2(tmp_path: Path, arguments: list[str], text: str, words: str) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(text)
+    arguments = [argument.format(file=file) for argument in arguments]
+    result = thresher("solve", *arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    as_json = thresher("solve", *arguments, "--json")
+    assert as_json.exit_code == 2
+    assert words in json.loads(as_json.stdout)["error"]["message"]
+
+
+def test_unknown_option_is_exit_code_2() -> None:
+    assert thresher("solve", "--no-such-option").exit_code == 2
+    assert thresher("no-such-command").exit_code == 2
+
+
+def test_no_server_is_exit_code_3(problem: str) -> None:
+    result = thresher("solve", problem)
+    assert result.exit_code == 3
+    assert "thresher serve" in result.stderr
+    document = json.loads(thresher("solve", problem, "--json").stdout)
+    assert document["error"]["reason"] == "NO_SERVER"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (bad_request(), 2),
+        (rich_error(code_pb2.NOT_FOUND, "MODEL_NOT_FOUND", "no model m"), 2),
+        (rich_error(code_pb2.UNIMPLEMENTED, "UNSUPPORTED", "no infill"), 2),
+        (rich_error(code_pb2.UNAVAILABLE, "SANDBOX_UNAVAILABLE", "no nsjail"), 3),
+        (rich_error(code_pb2.INTERNAL, "ENGINE_FAILED", "bug"), 3),
+        (rich_error(code_pb2.DEADLINE_EXCEEDED, "DEADLINE_RUNNING", "late"), 3),
+    ],
+)
+def test_refusals_and_failures(server: FakeServer, problem: str, error: Any, code: int) -> None:
+    server.error = error
+    result = thresher("solve", problem, "--address", server.address)
+    assert result.exit_code == code
+    assert error.message in result.stderr
+    document = json.loads(thresher("solve", problem, "--address", server.address, "--json").stdout)["error"]
+    assert document["message"] == error.message
+    if code == 2 and document["details"]:
+        assert document["details"]["violations"][0]["field"] == "spec.sampling.k"
+
+
+def test_interrupt_cancels_the_call_and_exits_130(server: FakeServer, problem: str) -> None:
+    server.hang = True
+    command = [sys.executable, "-m", "engine.cli.main", "solve", problem, "--address", server.address]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "accepted" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the solve is cancelled" in rest
+    assert "Traceback" not in rest
+    assert server.cancelled.wait(10)
+
+
+def test_exec_passes_and_fails(server: FakeServer, problem: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    result = thresher("exec", str(program), "--tests", problem, "--address", server.address)
+    assert result.exit_code == 0
+    assert "passed: 1 of 1 tests passed" in result.stdout
+    sent = server.programs[0]
+    assert (sent.code, sent.entry_point, len(sent.tests), sent.run_all) == (PROGRAM, "add", 1, False)
+    server.report = verdict_pb2.ExecutionReport(verdict="VERDICT_WRONG_ANSWER", tests_total=1, stderr=b"boo\xff")
+    server.report.results.add(verdict="VERDICT_WRONG_ANSWER", message="got 4, expected 3")
+    result = thresher("exec", str(program), "--tests", problem, "--address", server.address, "--all")
+    assert result.exit_code == 1
+    assert "got 4, expected 3" in result.stdout
+    assert "boo" in result.stdout
+    assert server.programs[1].run_all
+    server.report.verdict = verdict_pb2.VERDICT_SANDBOX_FAILURE
+    assert thresher("exec", str(program), "--tests", problem, "--address", server.address).exit_code == 3
+
+
+def test_exec_json_stdin_and_python_tests(server: FakeServer, tmp_path: Path) -> None:
+    tests = tmp_path / "test_add.py"
+    tests.write_text("assert add(1, 2) == 3\nassert add(0, 0) == 0\n")
+    arguments = ("exec", "-", "--tests", str(tests), "--test", "assert add(2, 2) == 4", "--entry-point", "add")
+    result = thresher(*arguments, "--address", server.address, "--json", stdin=PROGRAM)
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert document["passed"] is True
+    assert document["report"]["verdict"] == "passed"
+    assert [test.snippet.code for test in server.programs[0].tests] == [tests.read_text(), "assert add(2, 2) == 4"]
+    assert server.programs[0].code == PROGRAM
+
+
+def test_exec_wrong_use(tmp_path: Path) -> None:
+    result = thresher("exec", str(tmp_path / "none.py"), "--test", "a")
+    assert result.exit_code == 2
+    assert "cannot read" in result.stderr
+    assert thresher("exec", "-", stdin="x = 1").exit_code == 2
