@@ -1,0 +1,40 @@
+"""Runs untrusted programs in nsjail and says what came of them. The host decides each verdict."""
+
+from executor.config import WEAKNESSES, ExecutorConfig, ExecutorStats, SandboxInfo
+from executor.errors import (
+    ExecutionCancelled,
+    ExecutorBusy,
+    ExecutorClosed,
+    ExecutorError,
+    InvalidProgram,
+    SandboxUnavailable,
+)
+from executor.sandbox import Executor, ExecutorLike
+from executor.types import CallTest, Comparison, Limits, Program, SnippetTest, StdioTest, Test
+from executor.verdict import Evidence, Report, TestReport, Verdict
+
+__all__ = [
+    "WEAKNESSES",
+    "CallTest",
+    "Comparison",
+    "Evidence",
+    "ExecutionCancelled",
+    "Executor",
+    "ExecutorBusy",
+    "ExecutorClosed",
+    "ExecutorConfig",
+    "ExecutorError",
+    "ExecutorLike",
+    "ExecutorStats",
+    "InvalidProgram",
+    "Limits",
+    "Program",
+    "Report",
+    "SandboxInfo",
+    "SandboxUnavailable",
+    "SnippetTest",
+    "StdioTest",
+    "Test",
+    "TestReport",
+    "Verdict",
+]

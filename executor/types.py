@@ -99,3 +99,5 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     run_all: bool = False
     language: str = "python"
+    allow_in_process: bool = False
+    """Run a test that no other way can judge inside the candidate's process, where a pass can be forged."""

@@ -1,0 +1,355 @@
+"""One program through its tests: leases jails, runs trials, settles each test, adds it all up to a report."""
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from executor.asserts import CandidateRaised, Checks, Expression
+from executor.checks import stdout_matches, value_matches
+from executor.config import ExecutorConfig
+from executor.errors import JailError
+from executor.guest.plain import Opaque, PlainError, decode
+from executor.hostmath import TooMuchWork
+from executor.jail import Jail
+from executor.judge import run_judge
+from executor.plan import CallPlan, Planned
+from executor.pool import Pool
+from executor.settle import (
+    PASSED,
+    Outcome,
+    exit_code,
+    limit_outcome,
+    raised_outcome,
+    refused_outcome,
+    script_outcome,
+    signal_number,
+    silent_outcome,
+)
+from executor.snippet import JudgeCode, Setup
+from executor.trial import Facts, Trial
+from executor.types import Limits, Program, StdioTest
+from executor.verdict import Evidence, Report, TestReport, Verdict
+
+_ASSERT_ERRORS = (ArithmeticError, TypeError, ValueError, LookupError, MemoryError, RecursionError, TooMuchWork)
+_SHOWN = 200
+
+
+@dataclass(slots=True)
+class Settled:
+    """One test: what was seen and what it means."""
+
+    facts: Facts
+    outcome: Outcome
+    evidence: Evidence
+    retry: bool = True
+    """Whether another try in a fresh jail may end otherwise, if the sandbox failed."""
+
+
+class Execution:
+    """One program's run. The caller disposes of `jails` when it is over, however it ended."""
+
+    def __init__(self, program: Program, setup: Setup, pool: Pool, config: ExecutorConfig) -> None:
+        self.jails: list[Jail] = []
+        self.startup_seconds = 0.0
+        self._program = program
+        self._setup = setup
+        self._pool = pool
+        self._config = config
+        self._current: Jail | None = None
+        self._judge: Jail | None = None
+        self._trials: list[Trial] = []
+        self._peak: int | None = None
+
+    async def run(self, planned: tuple[Planned, ...], on_test: Callable[[TestReport], None] | None) -> Report:
+        """All tests, or those up to the first that fails."""
+        started = time.monotonic()
+        reports: list[TestReport] = []
+        for index, test in enumerate(planned):
+            report = await self._one(index, test)
+            reports.append(report)
+            if on_test is not None:
+                on_test(report)
+            if report.verdict is not Verdict.PASSED and not self._program.run_all:
+                break
+        self._note_peak()
+        first = next((report for report in reports if report.verdict is not Verdict.PASSED), None)
+        return Report(
+            verdict=Verdict.PASSED if first is None else first.verdict,
+            tests=tuple(reports),
+            tests_total=len(planned),
+            detail="" if first is None else first.message,
+            startup_seconds=self.startup_seconds,
+            wall_seconds=time.monotonic() - started - self.startup_seconds,
+            cpu_seconds=sum(report.cpu_seconds for report in reports),
+            peak_memory_bytes=self._peak,
+        )
+
+    async def _one(self, index: int, test: Planned) -> TestReport:
+        settled = await self._try(test)
+        if settled.outcome.verdict is Verdict.SANDBOX_FAILURE and settled.retry:
+            self._retire()
+            settled = await self._try(test)
+        facts, tail = settled.facts, self._config.tail_bytes
+        return TestReport(
+            index=index,
+            name=test.test.name,
+            verdict=settled.outcome.verdict,
+            message=settled.outcome.message,
+            wall_seconds=facts.wall_seconds,
+            cpu_seconds=facts.cpu_seconds,
+            evidence=settled.evidence,
+            exit_code=exit_code(facts),
+            signal=signal_number(facts),
+            stdout=facts.stdout[-tail:],
+            stderr=facts.stderr[-tail:],
+        )
+
+    async def _try(self, test: Planned) -> Settled:
+        match test.way:
+            case StdioTest() as way:
+                return await self._script(way, test.limits)
+            case CallPlan() as way:
+                return await self._call(way, test.limits)
+            case Checks() as way:
+                return await self._values(way, test.limits)
+            case JudgeCode() as way:
+                return await self._judged(way, test.limits)
+
+    async def _script(self, test: StdioTest, limits: Limits) -> Settled:
+        refusals: list[Outcome] = []
+
+        def on_frame(content: bytes) -> None:
+            match _decoded(content):
+                case ("refused", str(name), str(text)):
+                    refusals.append(refused_outcome(name, text))
+                case _:
+                    return  # ("compiled",), or the program's own words on a channel that is not its own
+
+        trial = await self._trial(limits, on_frame)
+        trial.start("script", (list(test.argv),), test.stdin)
+        facts = await trial.done
+        outcome = limit_outcome(facts, limits) or (refusals[0] if refusals else script_outcome(facts))
+        if outcome is None:
+            tolerance = (test.rel_tol, test.abs_tol)
+            same = stdout_matches(facts.stdout, test.expected_stdout, test.comparison, tolerance)
+            outcome = PASSED if same else Outcome(Verdict.WRONG_ANSWER, "the printed output is not the expected one")
+        return Settled(facts, outcome, Evidence.STDOUT)
+
+    async def _call(self, plan: CallPlan, limits: Limits) -> Settled:
+        facts, answers = await self._ask((plan.call,), limits)
+        outcome = limit_outcome(facts, limits) or answers.failure
+        if outcome is None and not answers.complete:
+            outcome = silent_outcome(facts)
+        if outcome is None:
+            outcome = self._compare(plan, answers)
+        return Settled(facts, outcome, Evidence.VALUES)
+
+    @staticmethod
+    def _compare(plan: CallPlan, answers: "Answers") -> Outcome:
+        test = plan.test
+        raised = answers.raised.get(0)
+        if test.expected_exception is not None:
+            if raised is None:
+                return Outcome(Verdict.WRONG_ANSWER, f"returned, where {test.expected_exception} was to be raised")
+            if test.expected_exception in (raised.name, *raised.bases):
+                return PASSED
+            return Outcome(Verdict.WRONG_ANSWER, f"raised {raised.name}, not {test.expected_exception}")
+        if raised is not None:
+            return raised.outcome
+        value = answers.values[0]
+        if value_matches(value, plan.expected, test.comparison, (test.rel_tol, test.abs_tol)):
+            return PASSED
+        return Outcome(Verdict.WRONG_ANSWER, f"returned {_short(value)}, expected {_short(plan.expected)}")
+
+    async def _values(self, plan: Checks, limits: Limits) -> Settled:
+        facts, answers = await self._ask(plan.calls, limits)
+        outcome = limit_outcome(facts, limits) or answers.failure
+        if outcome is None:
+            outcome = _evaluate(plan, answers, facts)
+        return Settled(facts, outcome, Evidence.VALUES)
+
+    async def _ask(self, calls: tuple[Expression, ...], limits: Limits) -> tuple[Facts, "Answers"]:
+        answers = Answers(len(calls))
+        trial = await self._trial(limits, answers.on_frame)
+        answers.trial = trial
+        trial.start("calls", (limits.output_bytes,))
+        for call in calls:
+            trial.send(("eval", call, False, False))
+        return await trial.done, answers
+
+    async def _judged(self, plan: JudgeCode, limits: Limits) -> Settled:
+        candidate, judge = await self._jail(), await self._judge_jail()
+        settled = await run_judge(
+            functools.partial(self._new_trial, candidate),
+            functools.partial(self._new_trial, judge),
+            plan,
+            self._setup.imports,
+            limits,
+        )
+        facts, outcome, decidable = settled
+        if not decidable and self._program.allow_in_process:
+            return await self._in_process(plan, limits)
+        return Settled(facts, outcome, Evidence.JUDGE, retry=decidable)
+
+    async def _in_process(self, plan: JudgeCode, limits: Limits) -> Settled:
+        answers = Answers(1)
+        trial = await self._trial(limits, answers.on_frame)
+        answers.trial = trial
+        trial.start("calls", (limits.output_bytes,))
+        trial.send(("exec", plan.code, False, False))
+        facts = await trial.done
+        outcome = limit_outcome(facts, limits) or answers.failure
+        if outcome is None:
+            raised = answers.raised.get(0)
+            if raised is not None:
+                wrong = raised.name == "AssertionError"
+                outcome = Outcome(Verdict.WRONG_ANSWER, raised.outcome.message) if wrong else raised.outcome
+            else:
+                outcome = PASSED if answers.complete else silent_outcome(facts)
+        return Settled(facts, outcome, Evidence.IN_PROCESS)
+
+    async def _trial(self, limits: Limits, on_frame: Callable[[bytes], None]) -> Trial:
+        return self._new_trial(await self._jail(), limits, on_frame)
+
+    def _new_trial(self, jail: Jail, limits: Limits, on_frame: Callable[[bytes], None]) -> Trial:
+        trial = Trial(jail, limits, on_frame)
+        self._trials.append(trial)
+        return trial
+
+    async def _jail(self) -> Jail:
+        """The candidate's jail: the one in use, or a fresh one if that is spent."""
+        if self._current is None or self._current.spent:
+            self._retire()
+            self._current = jail = await self._lease()
+            jail.send(("program", self._program.code, self._setup.imports, self._setup.whole))
+        return self._current
+
+    async def _judge_jail(self) -> Jail:
+        if self._judge is None or self._judge.spent:
+            self._judge = await self._lease()
+        return self._judge
+
+    async def _lease(self) -> Jail:
+        started = time.monotonic()
+        try:
+            jail = await self._pool.jail()
+        except JailError:
+            jail = await self._pool.jail()
+        self.startup_seconds += time.monotonic() - started
+        self.jails.append(jail)
+        return jail
+
+    def _retire(self) -> None:
+        if self._current is not None:
+            self._note_peak()
+            self.jails.remove(self._current)
+            self._pool.dispose(self._current)
+            self._current = None
+
+    def _note_peak(self) -> None:
+        peak = None if self._current is None else self._current.group.peak_bytes()
+        if peak is not None:
+            self._peak = max(self._peak or 0, peak)
+
+    def abandon(self) -> None:
+        """Close the host's ends of whatever runs; the jails have to be disposed of."""
+        for trial in self._trials:
+            trial.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An exception that a call raised."""
+
+    name: str
+    bases: tuple[str, ...]
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class Answers:
+    """The candidate's answers to `wanted` calls, as they come in."""
+
+    wanted: int
+    trial: Trial | None = None
+    failure: Outcome | None = None
+    """The program could not be loaded, or an answer could not be carried."""
+    values: dict[int, object] = field(default_factory=dict[int, object])
+    raised: dict[int, Raised] = field(default_factory=dict[int, Raised])
+    loaded: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether the program was loaded and all calls are answered."""
+        return self.loaded and len(self.values) + len(self.raised) >= self.wanted
+
+    def on_frame(self, content: bytes) -> None:
+        """Take one frame from the candidate's process."""
+        assert self.trial is not None
+        index = len(self.values) + len(self.raised)
+        match _decoded(content):
+            case ("compiled",) if not self.loaded:
+                return
+            case ("loaded",) if not self.loaded:
+                self.loaded = True
+            case ("refused", str(name), str(text)) if not self.loaded:
+                self.failure = refused_outcome(name, text)
+            case ("raised", "load", str(name), list(bases), str(text)) if not self.loaded:
+                self.failure = raised_outcome("load", name, [str(base) for base in bases], text)
+            case ("value", value) if self.loaded:
+                self.values[index] = value
+            case ("raised", "call", str(name), list(bases), str(text)) if self.loaded:
+                names = [str(base) for base in bases]
+                self.raised[index] = Raised(name, tuple(names), raised_outcome("call", name, names, text))
+            case ("large", str(text)) if self.loaded:
+                self.failure = Outcome(Verdict.OUTPUT_LIMIT, text)
+            case ("unplain", str(text)) if self.loaded:
+                self.failure = Outcome(Verdict.WRONG_ANSWER, text)
+            case _:
+                self.trial.abandon("the program wrote on the channel that carries its results")
+                return
+        if self.failure is not None or self.complete:
+            self.trial.finish()
+
+    def value(self, index: int) -> object:
+        """The value of call `index`. Raises CandidateRaised if it has none."""
+        if index in self.values:
+            return self.values[index]
+        raise CandidateRaised(index)
+
+
+def _decoded(content: bytes) -> object:
+    try:
+        return decode(content)
+    except PlainError as error:
+        return error
+
+
+def _evaluate(plan: Checks, answers: Answers, facts: Facts) -> Outcome:
+    for check in plan.checks:
+        try:
+            if check.condition(answers.value) or check.bare:
+                continue
+            message = f"not so: {check.source}"
+            if check.shown is not None:
+                message += f" (got {_short(answers.value(check.shown))})"
+        except CandidateRaised as error:
+            raised = answers.raised.get(int(error.args[0]))
+            return silent_outcome(facts) if raised is None else raised.outcome
+        except _ASSERT_ERRORS as error:
+            message = f"{type(error).__name__}: {error} in {check.source}"
+        return Outcome(Verdict.WRONG_ANSWER, message)
+    return PASSED if answers.complete else silent_outcome(facts)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, int) and value.bit_length() > 4096:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, Opaque):
+        return repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer inside is too long to be printed
+        text = f"a {type(value).__name__} with a huge integer"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -1,0 +1,149 @@
+"""Process 1 of a jail: waits for orders on descriptor 0, forks one process per test, reports how each ended.
+
+It is the candidate's parent, so it holds nothing worth stealing: no expected value, no test of value tests, no other
+program. All it says is what the kernel told it about a child that ended.
+"""
+
+import _signal
+import _socket
+import os
+import resource
+import select
+
+from executor.guest import program, referee
+from executor.guest.plain import PlainError
+from executor.guest.wire import Wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WRITABLE = ("/tmp", "/dev/shm")
+_CHANNEL = 3
+
+
+class Runner:
+    """The jail's first process."""
+
+    def __init__(self) -> None:
+        self.control = Wire(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, 0))
+        self.ancillary = _socket.CMSG_SPACE(4 * 4)
+        self.source = program.Source("", "", "")
+        self.tests = 0
+
+    def serve(self) -> "Callable[[], None]":
+        """Serve the host until it hangs up. Returns, in a test's own process only, what that process has to do."""
+        self.control.send(("ready",))
+        while True:
+            message, descriptors = self.control.receive(self.ancillary)
+            if message[0] == "program":  # type: ignore[index]
+                self.source = program.Source(*message[1:])  # type: ignore[index]
+                self.tests = 0
+                continue
+            if self.tests:
+                self.clean_up()
+            work = self.run(message[1:], descriptors)  # type: ignore[index]
+            if work is not None:
+                return work
+
+    def run(self, message: tuple[object, ...], descriptors: list[int]) -> "Callable[[], None] | None":
+        number, mode, arguments, limits = message
+        if self.tests == 1 and mode != "judge":
+            # The first test's process compiled it without harm, so the later ones may share the result.
+            self.compile_for_all()
+        self.tests += 1
+        child = os.fork()
+        if child == 0:
+            return self.prepare(str(mode), arguments, limits, descriptors)  # type: ignore[arg-type]
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self.watch(child, number)
+        return None
+
+    def compile_for_all(self) -> None:
+        try:
+            self.source.compile()
+        except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+            return  # each test's own process will find the same and say so
+
+    def watch(self, child: int, number: object) -> None:
+        """Report the end of `child`, unless the host speaks first."""
+        pidfd = os.pidfd_open(child)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.register(self.control.socket.fileno(), select.POLLIN)
+        ready = dict(poll.poll())
+        if pidfd in ready:
+            _pid, status, usage = os.wait4(child, 0)
+            self.control.send(("exit", number, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024))
+        os.close(pidfd)
+
+    def clean_up(self) -> None:
+        """Leave nothing of the last test: no process, no file."""
+        try:
+            os.kill(-1, _signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        while True:
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                break
+        for folder in _WRITABLE:
+            _empty(folder)
+
+    def prepare(
+        self, mode: str, arguments: tuple[object, ...], limits: dict[str, int], descriptors: list[int]
+    ) -> "Callable[[], None]":
+        """In the new process: its own descriptors, limits and signals, and nothing of the runner's."""
+        for target, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, target)
+        os.closerange(_CHANNEL + 1, 256)
+        os.setsid()
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+        for name, value in limits.items():
+            _limit(getattr(resource, name), value)
+        self.control.socket.detach()
+        wire = Wire(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, _CHANNEL))
+        source = self.source
+        if mode == "script":
+            return lambda: program.run_script(source, wire, *arguments)  # type: ignore[arg-type]
+        if mode == "calls":
+            return lambda: _then_leave(lambda: program.answer_calls(source, wire, *arguments))  # type: ignore[arg-type]
+        return lambda: _then_leave(lambda: referee.judge(wire, *arguments))  # type: ignore[arg-type]
+
+
+def _limit(number: int, value: int) -> None:
+    _soft, hard = resource.getrlimit(number)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(number, (value, value))
+
+
+def _then_leave(work: "Callable[[], None]") -> None:
+    try:
+        work()
+    except (OSError, EOFError, PlainError):
+        program.leave(1)
+    program.leave(0)
+
+
+def _empty(folder: str) -> None:
+    for name in os.listdir(folder):
+        path = f"{folder}/{name}"
+        try:
+            os.unlink(path)
+        except IsADirectoryError:
+            os.chmod(path, 0o700)
+            _empty(path)
+            os.rmdir(path)
+
+
+def main() -> "Callable[[], None]":
+    """Serve the host. Returns, in a test's own process, what it has to do; process 1 never returns."""
+    # As process 1 it must not be told to stop by its own children.
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    try:
+        return Runner().serve()
+    except EOFError:
+        os._exit(0)

@@ -1,0 +1,116 @@
+"""What to do for each test: decided on the host before a jail is spent, and once for all candidates of a problem."""
+
+import ast
+import functools
+import json
+from dataclasses import dataclass
+from typing import cast
+
+from executor.asserts import Checks, Compiler, Expression, NotLiteral
+from executor.errors import InvalidProgram
+from executor.snippet import JudgeCode, Setup, read_setup, read_snippet
+from executor.types import CallTest, Comparison, Limits, Program, SnippetTest, StdioTest, Test
+
+MEMORY_LEAST = 16 << 20
+_CACHED_PLANS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """One call whose value, or exception, is compared with what JSON says."""
+
+    test: CallTest
+    call: Expression
+    expected: object
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A test and the way to judge it."""
+
+    test: Test
+    way: Checks | JudgeCode | CallPlan | StdioTest
+    limits: Limits
+
+
+def plan_program(program: Program, tests_max: int) -> tuple[Setup, tuple[Planned, ...]]:
+    """Plan all tests. Raises InvalidProgram, which names the field."""
+    if program.language != "python":
+        raise InvalidProgram(f"language: {program.language!r} is not supported; take python")
+    if len(program.tests) > tests_max:
+        raise InvalidProgram(f"tests: {len(program.tests)} are more than {tests_max}; split them")
+    _check_limits(program.limits, "limits")
+    setup = _setup(program.setup_code)
+    planned: list[Planned] = []
+    for index, test in enumerate(program.tests):
+        if test.limits is not None:
+            _check_limits(test.limits, f"tests[{index}].limits")
+        try:
+            way = _way(test, program.entry_point, program.setup_code)
+        except InvalidProgram as error:
+            raise InvalidProgram(f"tests[{index}]: {error}") from None
+        planned.append(Planned(test, way, test.limits or program.limits))
+    return setup, tuple(planned)
+
+
+def _check_limits(limits: Limits, field: str) -> None:
+    if not 0 < limits.cpu_seconds <= 3600:
+        raise InvalidProgram(f"{field}.cpu_seconds: {limits.cpu_seconds} is not in (0, 3600]")
+    if limits.effective_wall_seconds <= 0:
+        raise InvalidProgram(f"{field}.wall_seconds: {limits.wall_seconds} is not positive")
+    if limits.memory_bytes < MEMORY_LEAST:
+        raise InvalidProgram(f"{field}.memory_bytes: {limits.memory_bytes} is below {MEMORY_LEAST}, less than Python")
+    if not 0 < limits.output_bytes <= 64 << 20:
+        raise InvalidProgram(f"{field}.output_bytes: {limits.output_bytes} is not in (0, {64 << 20}]")
+    if not 0 < limits.processes <= 4096:
+        raise InvalidProgram(f"{field}.processes: {limits.processes} is not in (0, 4096]")
+
+
+@functools.lru_cache(maxsize=_CACHED_PLANS)
+def _setup(code: str) -> Setup:
+    return read_setup(code)
+
+
+@functools.lru_cache(maxsize=_CACHED_PLANS)
+def _way(test: Test, entry_point: str | None, setup_code: str) -> Checks | JudgeCode | CallPlan | StdioTest:
+    if isinstance(test, SnippetTest):
+        return read_snippet(test.code, entry_point, _setup(setup_code))
+    if isinstance(test, CallTest):
+        return _plan_call(test)
+    if test.comparison is Comparison.UNORDERED:
+        raise InvalidProgram("comparison: unordered is for call tests; take exact, lines, tokens or approx")
+    return test
+
+
+def _plan_call(test: CallTest) -> CallPlan:
+    if test.comparison in (Comparison.TOKENS, Comparison.LINES):
+        raise InvalidProgram(f"comparison: {test.comparison} is for stdio tests; take exact, approx or unordered")
+    if (test.expected_json is None) == (test.expected_exception is None):
+        raise InvalidProgram("set exactly one of expected_json and expected_exception")
+    arguments = _json(test.args_json, "args_json")
+    if not isinstance(arguments, list):
+        raise InvalidProgram(f"args_json: a JSON array is needed, not {test.args_json[:60]!r}")
+    keywords = _json(test.kwargs_json, "kwargs_json")
+    if not isinstance(keywords, dict):
+        raise InvalidProgram(f"kwargs_json: a JSON object is needed, not {test.kwargs_json[:60]!r}")
+    expected = None if test.expected_json is None else _json(test.expected_json, "expected_json")
+    positional: list[Expression] = [("lit", item) for item in cast("list[object]", arguments)]
+    named: dict[str, Expression] = {key: ("lit", item) for key, item in cast("dict[str, object]", keywords).items()}
+    return CallPlan(test, ("call", _function(test.function), positional, named), expected)
+
+
+def _json(text: str, field: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidProgram(f"{field}: {error}") from None
+
+
+def _function(path: str) -> Expression:
+    try:
+        node = ast.parse(path.strip(), mode="eval").body
+        if not isinstance(node, ast.Name | ast.Attribute):
+            raise NotLiteral(type(node).__name__)
+        return Compiler(frozenset()).remote(node)
+    except (SyntaxError, ValueError, RecursionError, NotLiteral):
+        raise InvalidProgram(f"function: {path!r} is no name; take one like solve, or Solution().solve") from None

@@ -1,0 +1,108 @@
+"""What a language needs inside a jail. So far: this Python, without its site-packages."""
+
+import marshal
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from executor.policy import BUNDLE_FD, Bind
+
+GUEST_MODULES = (
+    "executor",
+    "executor.guest",
+    "executor.guest.plain",
+    "executor.guest.wire",
+    "executor.guest.program",
+    "executor.guest.referee",
+    "executor.guest.boot",
+)
+
+# The guest's code comes over a descriptor: the jail needs no file of ours, and the candidate finds none.
+_BOOTSTRAP = f"""\
+import marshal, os, sys
+names = []
+for name, code in marshal.loads(os.pread({BUNDLE_FD}, 1 << 24, 0)):
+    module = sys.modules[name] = type(sys)(name)
+    names.append(name)
+    exec(code, module.__dict__)
+os.close({BUNDLE_FD})
+import _sitebuiltins, builtins
+builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
+builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")
+os.environ.pop("PYTHONHASHSEED", None)
+for name in names:
+    del sys.modules[name]
+module.main()()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A language's mounts and the command that starts the jail's first process."""
+
+    name: str
+    binds: tuple[Bind, ...]
+    hidden: tuple[str, ...]
+    command: tuple[str, ...]
+
+
+def python_runtime() -> Runtime:
+    """The Python that runs the executor, as a jail sees it. Raises FileNotFoundError if a part of it is missing."""
+    interpreter = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+    scheme = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix}
+    folders = {sysconfig.get_path(name, vars=scheme | _installed(scheme)) for name in ("stdlib", "platstdlib")}
+    hidden = [
+        path
+        for name in ("purelib", "platlib")
+        if any(_below(path := sysconfig.get_path(name, vars=scheme | _installed(scheme)), f) for f in folders)
+        and os.path.isdir(path)
+    ]
+    paths = [interpreter, *sorted(folders), *_libraries(interpreter)]
+    binds = tuple(Bind(source=path, target=path) for path in dict.fromkeys(paths))
+    # -S: no site-packages and no time spent on them; the bootstrap adds the builtins that `site` would.
+    command = (interpreter, "-S", "-s", "-P", "-B", "-c", _BOOTSTRAP)
+    return Runtime("python", binds, tuple(dict.fromkeys(hidden)), command)
+
+
+def _installed(scheme: dict[str, str]) -> dict[str, str]:
+    return {"installed_base": scheme["base"], "installed_platbase": scheme["platbase"]}
+
+
+def _below(path: str, folder: str) -> bool:
+    return Path(path).is_relative_to(folder)
+
+
+def _libraries(executable: str) -> list[str]:
+    """What the loader needs: system library folders whole (they hold nothing but code), other libraries one by one."""
+    ldd = shutil.which("ldd")
+    if ldd is None:
+        raise FileNotFoundError("ldd is needed to find the interpreter's libraries: install libc-bin")
+    text = subprocess.run([ldd, executable], capture_output=True, text=True, check=True).stdout
+    paths: list[str] = []
+    for line in text.splitlines():
+        parts = line.split("=>")[-1].split()
+        if not parts or not parts[0].startswith("/"):
+            continue
+        library = parts[0]
+        folder = os.path.dirname(library)
+        is_loader = "=>" not in line
+        is_system = folder.startswith(("/lib", "/usr/lib")) and not is_loader
+        paths.append(folder if is_system else library)
+    return paths
+
+
+def guest_bundle() -> bytes:
+    """The guest's modules, compiled, for this Python only."""
+    root = Path(__file__).parent
+    modules: list[tuple[str, object]] = []
+    for name in GUEST_MODULES:
+        if name in ("executor", "executor.guest"):
+            modules.append((name, compile("", name, "exec")))
+            continue
+        path = root / "guest" / f"{name.rsplit('.', 1)[1]}.py"
+        modules.append((name, compile(path.read_text(), f"<{name}>", "exec", dont_inherit=True, optimize=2)))
+    return marshal.dumps(modules)

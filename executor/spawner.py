@@ -1,0 +1,140 @@
+"""Starts jails: a small process of its own, so that neither threads nor a large heap make a fork dangerous or dear.
+
+Runs as a plain script on the standard library alone. As root it first moves into a mount namespace of its own, where
+it lays the runtime out under /tmp: a jail's outside user could not reach it where it is (below /root, say).
+
+Per jail it is sent one message, the user map, the group map and the cgroup.procs files one a line, with two descriptors: the
+jail's end of the control socket and its log. It answers with the pid and a pidfd, or with a line that begins with "!".
+"""
+
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import sys
+
+_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
+_CLONE_NEWNS = 0x00020000
+_STAGE = "/tmp"
+
+
+def stage(binds: list[tuple[str, str]]) -> None:
+    """Bind each (source, name) to /tmp/name in a new mount namespace. Raises OSError."""
+    os.unshare(_CLONE_NEWNS)
+    _mount("none", "/", None, _MS_REC | _MS_PRIVATE, None)
+    # Opened before /tmp is covered, since one of them may lie there.
+    sources = [os.open(source, os.O_PATH) for source, _ in binds]
+    _mount("none", _STAGE, "tmpfs", 0, "mode=1777")
+    for descriptor, (source, name) in zip(sources, binds, strict=True):
+        target = f"{_STAGE}/{name}"
+        if os.path.isdir(source):
+            os.mkdir(target, 0o755)
+        else:
+            os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+        _mount(f"/proc/self/fd/{descriptor}", target, None, _MS_BIND, None)
+        os.close(descriptor)
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, options: str | None) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    encoded = [None if text is None else text.encode() for text in (source, target, kind, options)]
+    if libc.mount(encoded[0], encoded[1], encoded[2], flags, encoded[3]) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mount {source} on {target}: {os.strerror(number)}")
+
+
+def spawn(message: str, descriptors: list[int], order: dict[str, list[str]], kept: list[int]) -> int:
+    """Start one nsjail in its groups. Returns its pid; in the child it never returns."""
+    user, group_id, *groups = message.split("\n")
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        for group in groups:
+            with open(group, "w") as file:
+                file.write("0")
+        control, log = descriptors
+        null = os.open("/dev/null", os.O_WRONLY)
+        os.dup2(control, 0)
+        os.dup2(null, 1)
+        os.dup2(log, 2)
+        # Both kept descriptors lie above these targets: main() moved them there.
+        os.dup2(kept[0], 3)
+        os.dup2(kept[1], 4)
+        os.closerange(5, 256)
+        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        head, tail = order["head"], order["tail"]
+        os.setsid()
+        os.execv(head[0], [*head, "--user", user, "--group", group_id, "--", *tail])
+    except BaseException as error:
+        os.write(2, f"starting nsjail failed: {error}\n".encode())
+    os._exit(126)
+
+
+def serve(sock: socket.socket, order: dict[str, list[str]], kept: list[int]) -> None:
+    """Start what is asked for until the executor hangs up."""
+    woken, wake = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    poll = select.poll()
+    poll.register(woken, select.POLLIN)
+    poll.register(sock, select.POLLIN)
+    while True:
+        ready = dict(poll.poll())
+        if woken in ready:
+            os.read(woken, 4096)
+            _reap()
+        if sock.fileno() not in ready:
+            continue
+        data, descriptors, _flags, _address = socket.recv_fds(sock, 1 << 16, 2)
+        if not data:
+            return
+        try:
+            pid = spawn(data.decode(), descriptors, order, kept)
+            pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            sock.send(f"!{error}".encode())
+        else:
+            socket.send_fds(sock, [str(pid).encode()], [pidfd])
+            os.close(pidfd)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _reap() -> None:
+    while True:
+        try:
+            pid, _status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+
+
+def main() -> None:
+    """argv: socket, config and bundle descriptors. The first message is the order: binds, head and tail of argv."""
+    sock_fd, config_fd, bundle_fd = map(int, sys.argv[1:4])
+    sock = socket.socket(fileno=sock_fd)
+    kept = [os.dup(config_fd), os.dup(bundle_fd)]
+    while min(kept) < 10:
+        kept = [os.dup(descriptor) for descriptor in kept]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which then ends the jails itself
+    order = json.loads(sock.recv(1 << 20))
+    try:
+        if order["binds"]:
+            stage([(source, name) for source, name in order["binds"]])
+    except OSError as error:
+        sock.send(f"!{error}".encode())
+        return
+    sock.send(b"ready")
+    serve(sock, order, kept)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""Non-blocking ends of pipes and sockets on an asyncio loop: bounded reading, patient writing, frames."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+
+_CHUNK = 1 << 16
+
+
+class Collector:
+    """Reads a pipe into memory, at most `limit` bytes; calls `on_full` once when there is more."""
+
+    __slots__ = ("_fd", "_limit", "_loop", "_on_full", "data", "full")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, limit: int, on_full: Callable[[], None]) -> None:
+        self._loop = loop
+        self._fd: int | None = fd
+        self._limit = limit
+        self._on_full = on_full
+        self.data = bytearray()
+        self.full = False
+        os.set_blocking(fd, False)
+        loop.add_reader(fd, self._read)
+
+    def _read(self) -> bool:
+        """Read once. Returns whether there may be more now."""
+        if self._fd is None:
+            return False
+        try:
+            chunk = os.read(self._fd, _CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self.close()
+            return False
+        self.data += chunk
+        if len(self.data) > self._limit:
+            del self.data[self._limit :]
+            self.full = True
+            self.close()
+            self._on_full()
+            return False
+        return True
+
+    def drain(self) -> None:
+        """Read what is there already; the bound is the limit."""
+        while self._read():
+            pass
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._fd is not None:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = None
+
+
+class Feeder:
+    """Writes `data` into a pipe as fast as it is read, then closes it. A reader that leaves early is normal."""
+
+    __slots__ = ("_fd", "_loop", "_view")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, data: bytes) -> None:
+        self._loop = loop
+        self._fd: int | None = fd
+        self._view = memoryview(data)
+        os.set_blocking(fd, False)
+        self._write()
+        if self._fd is not None:
+            loop.add_writer(fd, self._write)
+
+    def _write(self) -> None:
+        if self._fd is None:
+            return
+        try:
+            while self._view:
+                self._view = self._view[os.write(self._fd, self._view) :]
+        except BlockingIOError:
+            return
+        except OSError:  # the program does not want its input
+            pass
+        self.close()
+
+    def close(self) -> None:
+        """Stop writing."""
+        if self._fd is not None:
+            self._loop.remove_writer(self._fd)
+            os.close(self._fd)
+            self._fd = None
+
+
+class Frames:
+    """Frames (four big-endian bytes of length, then content) over a non-blocking stream socket.
+
+    `on_frame` gets each content; `on_end` is called once: with None when the other side hung up, else with the reason.
+    """
+
+    __slots__ = ("_buffer", "_limit", "_loop", "_on_end", "_on_frame", "_out", "_socket", "_writing")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        limit: int,
+        on_frame: Callable[[bytes], None],
+        on_end: Callable[[str | None], None],
+    ) -> None:
+        self._loop = loop
+        self._socket: socket.socket | None = sock
+        self._limit = limit
+        self._on_frame = on_frame
+        self._on_end = on_end
+        self._buffer = bytearray()
+        self._out = bytearray()
+        self._writing = False
+        sock.setblocking(False)
+        loop.add_reader(sock.fileno(), self._read)
+
+    @property
+    def open(self) -> bool:
+        """Whether this end is open."""
+        return self._socket is not None
+
+    def send(self, content: bytes, descriptors: tuple[int, ...] = ()) -> None:
+        """Send one frame; descriptors go with its first byte, for which nothing may be waiting. Never blocks."""
+        if self._socket is None:
+            return
+        data = len(content).to_bytes(4, "big") + content
+        if descriptors:
+            if self._out:
+                raise RuntimeError("descriptors cannot overtake waiting bytes")
+            try:
+                data = data[socket.send_fds(self._socket, [data], list(descriptors)) :]
+            except OSError:
+                return  # the other side is gone: on_end tells
+        self._out += data
+        self._write()
+
+    def _write(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            while self._out:
+                del self._out[: self._socket.send(self._out)]
+        except BlockingIOError:
+            if not self._writing:
+                self._loop.add_writer(self._socket.fileno(), self._write)
+                self._writing = True
+            return
+        except OSError:
+            self._out.clear()
+        if self._writing:
+            self._loop.remove_writer(self._socket.fileno())
+            self._writing = False
+
+    def _read(self) -> bool:
+        if self._socket is None:
+            return False
+        try:
+            chunk = self._socket.recv(_CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self.close()
+            self._on_end(None)
+            return False
+        self._buffer += chunk
+        while self._socket is not None and len(self._buffer) >= 4:
+            length = int.from_bytes(self._buffer[:4], "big")
+            if length > self._limit:
+                self.close()
+                self._on_end(f"a frame of {length} bytes is longer than {self._limit}")
+                return False
+            if len(self._buffer) < 4 + length:
+                break
+            content = bytes(self._buffer[4 : 4 + length])
+            del self._buffer[: 4 + length]
+            self._on_frame(content)
+        return self._socket is not None
+
+    def drain(self) -> None:
+        """Take in what has arrived already."""
+        while self._read():
+            pass
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._socket is not None:
+            fd = self._socket.fileno()
+            self._loop.remove_reader(fd)
+            if self._writing:
+                self._loop.remove_writer(fd)
+            self._socket.close()
+            self._socket = None
+
+
+def read_log(fd: int, limit: int = 4096) -> str:
+    """The end of what was written to a log pipe, without waiting."""
+    os.set_blocking(fd, False)
+    data = b""
+    with contextlib.suppress(OSError):
+        while chunk := os.read(fd, _CHUNK):
+            data = (data + chunk)[-limit:]
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,197 @@
+"""One test's process in a jail, seen from the host: its pipes, its limits, how it ended. Decides no verdict."""
+
+import asyncio
+import math
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from executor.guest.plain import encode
+from executor.jail import Jail
+from executor.streams import Collector, Feeder, Frames
+from executor.types import Limits
+
+_TICK_SECONDS = 0.25
+_LEAST_TICK_SECONDS = 0.01
+_FRAME_OVERHEAD = 4096
+_ADDRESS_SPACE_SLACK = 4 << 30
+_INTERPRETER_BYTES = 64 << 20
+_CORES = os.cpu_count() or 1
+
+
+class Ending(Enum):
+    """What ended a trial."""
+
+    EXITED = auto()
+    """The process ended by itself; `status` is its wait status."""
+    ANSWERED = auto()
+    """The host has all it wanted."""
+    CPU = auto()
+    WALL = auto()
+    MEMORY = auto()
+    OUTPUT = auto()
+    BROKEN = auto()
+    """The jail itself was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the host saw. Times in seconds, memory in bytes."""
+
+    ending: Ending
+    status: int | None
+    cpu_seconds: float
+    wall_seconds: float
+    stdout: bytes
+    stderr: bytes
+    reason: str = ""
+
+
+class Trial:
+    """Runs one test's process. `on_frame` gets what it says on its channel; `done` resolves to Facts."""
+
+    def __init__(self, jail: Jail, limits: Limits, on_frame: Callable[[bytes], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._jail = jail
+        self._limits = limits
+        self._ended = False
+        self._status: int | None = None
+        self._process_cpu = 0.0
+        self.done: asyncio.Future[Facts] = self._loop.create_future()
+        mine, self._theirs = socket.socketpair()
+        self._frames = Frames(self._loop, mine, limits.output_bytes + _FRAME_OVERHEAD, on_frame, self._channel_ended)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, mode: str, arguments: tuple[object, ...], stdin: bytes | None = None) -> None:
+        """Give the order. `stdin` None: the null device."""
+        jail, limits = self._jail, self._limits
+        # Two more processes are nsjail and the runner.
+        jail.group.limit(limits.memory_bytes, limits.processes + 2)
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        if stdin is None:
+            in_read, in_write = os.open(os.devnull, os.O_RDONLY), None
+        else:
+            in_read, in_write = os.pipe()
+        jail.tests += 1
+        jail.on_exit = self._exited
+        jail.on_lost = lambda: self._end(Ending.BROKEN)
+        self._oom_before = jail.group.oom_kills()
+        self._cpu_before = jail.group.cpu_seconds() or 0.0
+        self._started = time.monotonic()
+        order = ("test", jail.tests, mode, arguments, self._resource_limits())
+        jail.send(order, (in_read, out_write, err_write, self._theirs.fileno()))
+        for fd in (in_read, out_write, err_write):
+            os.close(fd)
+        self._theirs.close()
+        full = self._too_much_output
+        self._out = Collector(self._loop, out_read, limits.output_bytes, full)
+        self._err = Collector(self._loop, err_read, limits.output_bytes, full)
+        self._in = None if in_write is None else Feeder(self._loop, in_write, stdin or b"")
+        if jail.lost:
+            self._end(Ending.BROKEN)
+        else:
+            self._schedule(min(limits.cpu_seconds / _CORES, limits.effective_wall_seconds))
+
+    def _resource_limits(self) -> dict[str, int]:
+        group, limits = self._jail.group, self._limits
+        whole = group.has("memory")
+        return {
+            "RLIMIT_CPU": math.ceil(limits.cpu_seconds) + (1 if group.has("cpu") else 0),
+            "RLIMIT_AS": limits.memory_bytes + (_ADDRESS_SPACE_SLACK if whole else _INTERPRETER_BYTES),
+            "RLIMIT_NPROC": limits.processes + 2,
+            "RLIMIT_NOFILE": 64,
+        }
+
+    def send(self, message: object) -> None:
+        """Say something on the channel."""
+        self._frames.send(encode(message))
+
+    def relay(self, content: bytes) -> None:
+        """Pass on a frame as it is."""
+        self._frames.send(content)
+
+    def finish(self) -> None:
+        """The host has all it wants."""
+        self._end(Ending.ANSWERED)
+
+    def abandon(self, reason: str) -> None:
+        """The process said something that it may not say."""
+        self._end(Ending.EXITED, reason)
+
+    def _cpu(self) -> float:
+        total = self._jail.group.cpu_seconds()
+        return self._process_cpu if total is None else total - self._cpu_before
+
+    def _schedule(self, delay: float) -> None:
+        self._timer = self._loop.call_later(max(delay, _LEAST_TICK_SECONDS), self._tick)
+
+    def _tick(self) -> None:
+        limits = self._limits
+        left = limits.effective_wall_seconds - (time.monotonic() - self._started)
+        spare = limits.cpu_seconds - self._cpu()
+        if self._jail.group.oom_kills() > self._oom_before:
+            self._end(Ending.MEMORY)
+        elif spare < 0:
+            self._end(Ending.CPU)
+        elif left <= 0:
+            self._end(Ending.WALL)
+        else:
+            self._schedule(min(spare / _CORES, left, _TICK_SECONDS))
+
+    def _too_much_output(self) -> None:
+        self._end(Ending.OUTPUT)
+
+    def _channel_ended(self, reason: str | None) -> None:
+        if reason is not None:
+            self._end(Ending.OUTPUT, reason)
+
+    def _exited(self, number: int, status: int, cpu_seconds: float, _peak: int) -> None:
+        if number != self._jail.tests or self._ended:
+            return
+        self._status = status
+        self._process_cpu = cpu_seconds
+        # What it said and printed before its end lies in the pipes; this may complete the conversation.
+        self._frames.drain()
+        self._end(Ending.EXITED)
+
+    def _end(self, ending: Ending, reason: str = "") -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._frames.close()
+        if self._in is not None:
+            self._in.close()
+        for collector in (self._out, self._err):
+            collector.drain()
+            collector.close()
+        cpu = self._cpu()
+        if self._jail.group.oom_kills() > self._oom_before:
+            ending = Ending.MEMORY
+        elif cpu > self._limits.cpu_seconds:
+            ending = Ending.CPU
+        elif ending in (Ending.EXITED, Ending.ANSWERED) and (self._out.full or self._err.full):
+            ending = Ending.OUTPUT
+        if ending not in (Ending.EXITED, Ending.ANSWERED):
+            self._jail.spent = True
+        self._jail.on_exit = self._jail.on_lost = None
+        facts = Facts(
+            ending=ending,
+            status=self._status,
+            cpu_seconds=cpu,
+            wall_seconds=time.monotonic() - self._started,
+            stdout=bytes(self._out.data),
+            stderr=bytes(self._err.data),
+            reason=reason,
+        )
+        if not self.done.done():
+            self.done.set_result(facts)
+
+    def cancel(self) -> None:
+        """Give up without facts: closes the host's ends (the jail has to be killed)."""
+        self._end(Ending.BROKEN, "cancelled")
