@@ -1,0 +1,58 @@
+"""Executes steps on a CPU: one forward pass over prefill chunks and decode rows together."""
+
+import numpy as np
+import torch
+
+from engine.core.distribution import Distribution
+from engine.core.types import Step
+from engine.models.decoder import Decoder
+from engine.runner.attention_cpu import StepAttention
+from engine.runner.sampler import distributions
+
+
+class CpuRunner:
+    """Owns the KV pool: for each layer one tensor [slots, 2, kv_heads, head_dim] in the decoder's type.
+
+    A step is a pure function of the pool and the chunks: the runner keeps nothing else between steps.
+    """
+
+    def __init__(self, decoder: Decoder, *, kv_bytes: int, page_size: int = 16) -> None:
+        """`kv_bytes`: memory of the pool.
+
+        Raises:
+            ValueError: not even one page fits.
+        """
+        config = decoder.config
+        per_token = config.layers * 2 * config.kv_heads * config.head_dim * decoder.dtype.itemsize
+        self.page_size = page_size
+        self.pages = kv_bytes // (per_token * page_size)
+        if self.pages < 1:
+            raise ValueError(f"kv_bytes: {kv_bytes} holds no page of {page_size} tokens; give {per_token * page_size}")
+        self._decoder = decoder
+        # Zeros are mapped when first written: the pool costs what is used of it.
+        shape = (self.pages * page_size, 2, config.kv_heads, config.head_dim)
+        self._pool = [torch.zeros(shape, dtype=decoder.dtype) for _ in range(config.layers)]
+
+    @torch.inference_mode()
+    def run(self, step: Step) -> list[Distribution | None]:
+        """Compute the step's tokens; one entry per chunk, a distribution where the chunk asks for one."""
+        layout = StepAttention(step, self._decoder.dtype)
+        hidden = self._decoder.hidden(
+            layout.tokens,
+            layout.positions,
+            lambda layer, q, k, v: layout.attend(self._pool[layer], q, k, v),
+        )
+        results: list[Distribution | None] = [None] * len(step.chunks)
+        asking = [place for place, index in enumerate(layout.order) if step.chunks[index].filters is not None]
+        if not asking:
+            return results
+        logits = self._decoder.logits(hidden[layout.last[asking]])
+        chunks = [step.chunks[layout.order[place]] for place in asking]
+        found = distributions(
+            logits,
+            [chunk.filters for chunk in chunks if chunk.filters is not None],
+            [np.empty(0) if chunk.numbers is None else chunk.numbers for chunk in chunks],
+        )
+        for place, distribution in zip(asking, found, strict=True):
+            results[layout.order[place]] = distribution
+        return results
