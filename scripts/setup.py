@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "thresher-setup.json"
 REQUIREMENTS = ROOT / "requirements"
+FILES = ("base", "server", "torch", "dev")
 LIBRARY_PACKAGES = {
     "apt-get": ("libnl-route-3-200",),
     "dnf": ("libnl3",),
@@ -61,25 +63,27 @@ def apt_install(*packages: str) -> bool:
 def make_venv() -> None:
     """Makes .venv unless a working one is there."""
     wanted = sys.version_info[:2]
+    # Not sys.executable: we may be run by the very .venv that is made anew.
+    base: str = getattr(sys, "_base_executable", sys.executable)
     if PYTHON.exists():
         well, output = quietly([PYTHON, "-c", "import sys; print(tuple(sys.version_info[:2]))"])
         found = ast.literal_eval(output) if well else None
         if found == wanted or (found is not None and found >= (3, 12) and not os.environ.get("PYTHON")):
             return
     version = f"{wanted[0]}.{wanted[1]}"
-    say(f"making .venv with Python {sys.version.split()[0]} ({sys.executable})")
+    say(f"making .venv with Python {sys.version.split()[0]} ({base})")
     shutil.rmtree(VENV, ignore_errors=True)
     debian = f"python{version}-venv"
     # Debian takes ensurepip out of Python and puts it into a package of its own.
     if importlib.util.find_spec("ensurepip") or (not shutil.which("uv") and apt_install(debian)):
-        command: list[str | Path] = [sys.executable, "-m", "venv", VENV]
+        command: list[str | Path] = [base, "-m", "venv", VENV]
     elif uv := shutil.which("uv"):
-        command = [uv, "venv", "--quiet", "--seed", "--python", sys.executable, VENV]
+        command = [uv, "venv", "--quiet", "--seed", "--python", base, VENV]
     elif importlib.util.find_spec("virtualenv"):
-        command = [sys.executable, "-m", "virtualenv", "--quiet", VENV]
+        command = [base, "-m", "virtualenv", "--quiet", VENV]
     else:
         raise SystemExit(
-            f"thresher: {sys.executable} lacks ensurepip and so cannot make a virtual environment with pip in it. "
+            f"thresher: {base} lacks ensurepip and so cannot make a virtual environment with pip in it. "
             f"Run this, then the same command again:\n\n    sudo apt-get install -y {debian}\n"
         )
     well, output = quietly(command)
@@ -88,9 +92,9 @@ def make_venv() -> None:
         raise SystemExit(f"thresher: making .venv failed: {' '.join(map(str, command))}\n{output}")
 
 
-def pip_settings() -> dict[str, str]:
+def pip_settings(tools: Path) -> dict[str, str]:
     """The configuration of pip that uv would not read, as environment variables of uv."""
-    well, output = quietly([PYTHON, "-m", "pip", "config", "list"])
+    well, output = quietly([tools, "-m", "pip", "config", "list"])
     found: dict[str, str] = {}
     for match in re.finditer(r"^(?:global|install|:env:)\.([a-z-]+)=(.+)$", output if well else "", re.MULTILINE):
         found[match.group(1)] = str(ast.literal_eval(match.group(2)))
@@ -100,34 +104,66 @@ def pip_settings() -> dict[str, str]:
 
 
 class Installer:
-    """Installs with the locked uv, which is several times faster; with pip where uv does not get through."""
+    """Installs with the locked uv, which is several times faster; with pip where uv does not get through.
 
-    def __init__(self) -> None:
-        self.uv = self._bootstrap_uv()
-        self.uv_env = os.environ | pip_settings()
+    `target` is the interpreter that gets the packages; `tools` one that has pip, and after this uv.
+    """
+
+    def __init__(self, target: Path, tools: Path) -> None:
+        self._target = target
+        self._tools = tools
+        self._uv = self._bootstrap_uv()
+        self._uv_env = os.environ | pip_settings(tools)
 
     def _bootstrap_uv(self) -> bool:
         block = re.search(r"^uv==(?:.*\\\n)*.*\n", (REQUIREMENTS / "dev.txt").read_text(encoding="utf-8"), re.MULTILINE)
         if block is None:
             raise SystemExit("thresher: requirements/dev.txt has no uv; run `make lock`")
-        single = VENV / "uv.txt"
-        single.write_text(block.group(), encoding="utf-8")
-        pip = [PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", single]
-        well, output = quietly(pip)
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as single:
+            single.write(block.group())
+            single.flush()
+            pip = [self._tools, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", single.name]
+            well, output = quietly(pip)
         if not well:
             print(output, file=sys.stderr)
         return well
 
     def install(self, *arguments: str) -> None:
         """Installs without looking for dependencies: the lists are complete."""
-        if self.uv:
-            uv = [PYTHON, "-m", "uv", "pip", "install", "--quiet", "--python", PYTHON, "--no-deps", *arguments]
-            if subprocess.run(uv, env=self.uv_env, cwd=ROOT).returncode == 0:
+        if self._uv:
+            uv = [
+                self._tools,
+                "-m",
+                "uv",
+                "pip",
+                "install",
+                "--quiet",
+                "--python",
+                self._target,
+                "--no-deps",
+                *arguments,
+            ]
+            if subprocess.run(uv, env=self._uv_env, cwd=ROOT).returncode == 0:
                 return
             say("uv did not get through; using pip, which takes longer")
-        pip = [PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", *arguments]
+        pip = [self._tools, "-m", "pip", "--python", self._target, "install", "--quiet", "--no-deps", *arguments]
         if subprocess.run(pip, cwd=ROOT).returncode != 0:
             raise SystemExit("thresher: installing failed; the lines above say why")
+
+    def install_locked(self, index: str, *names: str) -> None:
+        """Installs files of requirements/ by hash; torch comes from `index` unless that is "default"."""
+        paths = [REQUIREMENTS / f"{name}.txt" for name in names if name != "torch" or index == "default"]
+        self.install("--require-hashes", *(word for path in paths for word in ("-r", str(path))))
+        if "torch" in names and index != "default":
+            torch = re.search(r"^torch==\S+", (REQUIREMENTS / "pins.in").read_text(encoding="utf-8"), re.MULTILINE)
+            if torch is None:
+                raise SystemExit("thresher: requirements/pins.in does not pin torch")
+            self.install("--index-url", index, torch.group())
+
+
+def read_stamp() -> dict[str, str]:
+    """What the last run left in .venv: torch_index, locked, project."""
+    return json.loads(STAMP.read_text(encoding="utf-8")) if STAMP.exists() else {}
 
 
 def digest(*parts: str | Path) -> str:
@@ -141,25 +177,22 @@ def digest(*parts: str | Path) -> str:
 
 def install_everything() -> None:
     """Installs the requirements and the project where the stamp does not say that they are there."""
-    stamp: dict[str, str] = json.loads(STAMP.read_text(encoding="utf-8")) if STAMP.exists() else {}
+    stamp = read_stamp()
     index = os.environ.get("TORCH_INDEX") or stamp.get("torch_index", "default")
-    files = {name: REQUIREMENTS / f"{name}.txt" for name in ("base", "server", "torch", "dev")}
-    locked = digest(index, *files.values())
+    locked = digest(index, *(REQUIREMENTS / f"{name}.txt" for name in FILES))
     project = digest(ROOT / "pyproject.toml", str(ROOT))
     if stamp.get("locked") == locked and stamp.get("project") == project:
         return
-    installer = Installer()
+    if stamp.get("torch_index", index) != index:
+        say("another index for torch: making .venv anew")
+        shutil.rmtree(VENV)
+        make_venv()
+        stamp = {}
+    installer = Installer(PYTHON, PYTHON)
     if stamp.get("locked") != locked:
-        chosen = [files[name] for name in files if name != "torch" or index == "default"]
         build = "with CUDA; several GB the first time" if index == "default" else f"torch from {index}"
         say(f"installing the locked requirements ({build})")
-        installer.install("--require-hashes", *(word for path in chosen for word in ("-r", str(path))))
-        if index != "default":
-            pins = (REQUIREMENTS / "pins.in").read_text(encoding="utf-8")
-            torch = re.search(r"^torch==\S+", pins, re.MULTILINE)
-            if torch is None:
-                raise SystemExit("thresher: requirements/pins.in does not pin torch")
-            installer.install("--index-url", index, torch.group())
+        installer.install_locked(index, *FILES)
         stamp = {"torch_index": index, "locked": locked}
         STAMP.write_text(json.dumps(stamp), encoding="utf-8")
     # No build isolation: that would fetch the build tools once more, unlocked.
