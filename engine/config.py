@@ -8,6 +8,7 @@ import difflib
 import json
 import os
 import re
+import textwrap
 import tomllib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -277,7 +278,7 @@ def to_toml(settings: Settings) -> str:
         lines += [f"# {(type(values).__doc__ or '').strip()}", f"[{section}]"]
         for field, description in section_fields(section).items():
             value = values.model_dump(mode="json")[field]
-            lines.append(f"# {description}")
+            lines += textwrap.wrap(description, width=118, initial_indent="# ", subsequent_indent="# ")
             lines.append(f"# {field} =" if value is None else f"{field} = {_toml_value(value)}")
         lines.append("")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from thresher.v1 import verdict_pb2
 
 from executor.verdict import Evidence, Report, TestReport, Verdict
 
-VERDICTS = {
+_VERDICTS = {
     Verdict.PASSED: verdict_pb2.VERDICT_PASSED,
     Verdict.WRONG_ANSWER: verdict_pb2.VERDICT_WRONG_ANSWER,
     Verdict.COMPILE_ERROR: verdict_pb2.VERDICT_COMPILE_ERROR,
@@ -57,7 +57,7 @@ def result_out(test: TestReport, places: TestPlaces, *, hidden: bool = False) ->
     return verdict_pb2.TestResult(
         test_index=places.positions[test.index],
         name=test.name,
-        verdict=VERDICTS[test.verdict],
+        verdict=_VERDICTS[test.verdict],
         message="" if hidden else test.message,
         duration=duration_out(test.wall_seconds),
         cpu_time=duration_out(test.cpu_seconds),
@@ -77,7 +77,7 @@ def report_out(report: Report, places: TestPlaces, *, hidden: bool = False) -> v
     ran = [test for test in report.tests if test.verdict is not Verdict.SKIPPED]
     telling = next((test for test in ran if test.verdict is not Verdict.PASSED), ran[-1] if ran else None)
     message = verdict_pb2.ExecutionReport(
-        verdict=VERDICTS[report.verdict],
+        verdict=_VERDICTS[report.verdict],
         tests_passed=report.tests_passed,
         tests_run=len(ran),
         tests_total=report.tests_total,

@@ -1,0 +1,150 @@
+"""What is counted, and that its exposition is clean."""
+
+import shutil
+import subprocess
+
+import pytest
+from prometheus_client import generate_latest
+
+from engine.metrics import BRANCH_OUTCOMES, OUTCOMES, PRIORITIES, VERDICTS, Metrics
+from engine.solving.types import Accounting, BranchOutcome, Priority, SolveOutcome
+from executor.verdict import Verdict
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    made = Metrics()
+    made.serve_models(["m"])
+    return made
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+COST = Accounting(
+    samples_requested=8,
+    samples_started=8,
+    samples_finished=5,
+    samples_cut_off=3,
+    samples_passed=2,
+    candidates_finished=4,
+    candidates_executed=3,
+    candidates_passed=1,
+    prompt_tokens=100,
+    cached_prompt_tokens=40,
+    generated_tokens=900,
+    rows_computed=500,
+    rows_saved=400,
+    wasted_tokens=60,
+    time_to_first_pass=1.5,
+)
+
+
+def test_the_words_are_those_of_the_domain() -> None:
+    assert set(OUTCOMES) == {*SolveOutcome, "cancelled", "deadline", "error"}
+    assert set(VERDICTS) == set(Verdict)
+    assert set(PRIORITIES) == set(Priority)
+    assert set(BRANCH_OUTCOMES) == set(BranchOutcome)
+
+
+def test_series_of_a_served_model_start_at_zero(metrics: Metrics) -> None:
+    assert value(metrics, "thresher_solves_total", model="m", outcome="error", priority="batch") == 0
+    assert value(metrics, "thresher_generated_tokens_total", model="m") == 0
+
+
+def test_a_solve_is_counted_once_with_its_cost(metrics: Metrics) -> None:
+    metrics.solve_waiting("m")
+    assert value(metrics, "thresher_solves_waiting", model="m") == 1
+    metrics.solve_started("m", Priority.BATCH, 0.25)
+    assert value(metrics, "thresher_solves_waiting", model="m") == 0
+    assert value(metrics, "thresher_solves_running", model="m") == 1
+    metrics.solve_ended("m", SolveOutcome.SOLVED, Priority.BATCH, COST, 2.0)
+    assert value(metrics, "thresher_solves_running", model="m") == 0
+    assert value(metrics, "thresher_solves_total", model="m", outcome="solved", priority="batch") == 1
+    assert value(metrics, "thresher_queue_seconds_sum", priority="batch") == 0.25
+    assert value(metrics, "thresher_samples_total", model="m", stage="cut_off") == 3
+    assert value(metrics, "thresher_candidates_total", model="m", stage="executed") == 3
+    assert value(metrics, "thresher_cached_prompt_tokens_total", model="m") == 40
+    assert value(metrics, "thresher_wasted_tokens_total", model="m", reason="cut_off") == 60
+    assert value(metrics, "thresher_time_to_first_pass_seconds_sum", model="m") == 1.5
+    assert value(metrics, "thresher_tokens_per_solved_problem_count", model="m") == 1
+    assert value(metrics, "thresher_solve_duration_seconds_sum", model="m", outcome="solved") == 2.0
+
+
+def test_a_solve_cancelled_in_the_queue_is_no_success(metrics: Metrics) -> None:
+    metrics.solve_waiting("m")
+    metrics.solve_ended("m", "cancelled", "interactive", Accounting(wasted_tokens=3), 0.1, started=False)
+    assert value(metrics, "thresher_solves_waiting", model="m") == 0
+    assert value(metrics, "thresher_solves_running", model="m") == 0
+    assert value(metrics, "thresher_solves_total", model="m", outcome="solved", priority="interactive") == 0
+    assert value(metrics, "thresher_wasted_tokens_total", model="m", reason="client_gone") == 3
+    assert value(metrics, "thresher_time_to_first_pass_seconds_count", model="m") is None
+
+
+def test_words_that_are_no_label_are_refused(metrics: Metrics) -> None:
+    for call in (
+        lambda: metrics.solve_ended("m", "won", "batch", COST, 1.0),
+        lambda: metrics.solve_started("m", "urgent", 1.0),
+        lambda: metrics.verdict("fine"),
+        lambda: metrics.verdict("passed", "hearsay"),
+        lambda: metrics.wasted("m", "boredom", 1),
+        lambda: metrics.cancel_latency("whim", 1.0),
+        lambda: metrics.engine_idle("lunch", 1.0),
+        lambda: metrics.branch_ended("m", "bored"),
+    ):
+        with pytest.raises(ValueError, match="no value of this label"):
+            call()
+
+
+def exercise(metrics: Metrics) -> None:
+    metrics.solve_waiting("m")
+    metrics.solve_started("m", "interactive", 0.1)
+    metrics.solve_ended("m", "solved", "interactive", COST, 1.0)
+    metrics.branch_ended("m", "cut_off")
+    metrics.verdict("passed")
+    metrics.wasted("m", "preempted", 4)
+    metrics.cancel_latency("pass", 0.01)
+    metrics.step("m", 12, 0.04)
+    metrics.kv_cache("m", 0.5, 7)
+    metrics.engine_idle("waiting_executor", 0.5)
+    metrics.executor(busy=1, idle=2, starting=3, queue_depth=4)
+    metrics.execution(queue_seconds=0.1, startup_seconds=0.01, run_seconds=0.2)
+    metrics.grpc_request("/thresher.v1.SynthesisService/Solve", "OK", 1.0)
+    metrics.event_loop_lag(0.001)
+    metrics.build(version="0.1.0", torch="2.11.0", triton="", device="cpu")
+
+
+def test_gauges_and_steps(metrics: Metrics) -> None:
+    exercise(metrics)
+    assert value(metrics, "thresher_batch_rows", model="m") == 12
+    assert value(metrics, "thresher_rows_computed_total", model="m") == 12
+    assert value(metrics, "thresher_kv_cache_usage_ratio", model="m") == 0.5
+    assert value(metrics, "thresher_kv_pages_shared", model="m") == 7
+    assert value(metrics, "thresher_executor_slots", state="starting") == 3
+    assert value(metrics, "thresher_executor_queue_depth") == 4
+    assert value(metrics, "thresher_build_info", version="0.1.0", torch="2.11.0", triton="", device="cpu") == 1
+
+
+def test_names_keep_the_conventions(metrics: Metrics) -> None:
+    exercise(metrics)
+    for family in metrics.registry.collect():
+        assert family.name.startswith("thresher_")
+        assert ":" not in family.name
+        assert family.documentation.endswith(".")
+        for sample in family.samples:
+            assert not sample.name.endswith("_created")
+
+
+def test_two_servers_in_one_process_do_not_share_numbers() -> None:
+    one, two = Metrics(), Metrics()
+    one.verdict("passed")
+    assert value(two, "thresher_verdicts_total", verdict="passed", source="sampled") == 0
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian package prometheus)")
+def test_promtool_finds_nothing_to_say(metrics: Metrics) -> None:
+    exercise(metrics)
+    text = generate_latest(metrics.registry)
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
