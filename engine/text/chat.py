@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -34,8 +34,8 @@ class ChatTemplate:
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
-        environment.globals["raise_exception"] = _refuse  # pyright: ignore[reportUnknownMemberType]
-        environment.filters["tojson"] = _to_json  # pyright: ignore[reportUnknownMemberType]
+        cast("dict[str, Any]", environment.globals)["raise_exception"] = _refuse
+        cast("dict[str, Any]", environment.filters)["tojson"] = _to_json
         try:
             template = environment.from_string(header.text("tokenizer.chat_template"))
         except TemplateError as error:

@@ -1,0 +1,112 @@
+"""Where a sample's text ends: at a control token, at a stop string, or where its program is complete."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from engine.text.completion_end import CompletionEnd
+from engine.text.fences import blocks
+from engine.text.python_source import is_program
+from engine.text.tokenizer import IncrementalDecoder, Tokenizer
+
+
+class StopReason(StrEnum):
+    """Why a text ends. The values are those of the finish reasons of core and solving."""
+
+    END_OF_TEXT = "end_of_text"
+    STOP_SEQUENCE = "stop_sequence"
+    END_OF_PROGRAM = "end_of_program"
+
+
+class ProgramEnd(StrEnum):
+    """How the end of a program shows."""
+
+    CHAT = "chat"
+    """By the closing fence of the first code block that holds a program: the entry point, if one is known."""
+    COMPLETION = "completion"
+    """By a statement at the left margin that the program does not need."""
+    NONE = "none"
+    """It does not; the text goes on (`keep_after_program`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The end of a text: `text_end` is how many characters of it belong to the sample."""
+
+    reason: StopReason
+    text_end: int
+
+
+class StopRules:
+    """Reads one branch token by token; a few microseconds a token, whatever the length of the text.
+
+    `prompt` matters for COMPLETION only: the text that the completion continues. An empty stop string is refused
+    (ValueError).
+    """
+
+    __slots__ = ("_completion", "_decoder", "_entry_point", "_eos", "_program", "_stop", "text")
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        stop: tuple[str, ...] = (),
+        program: ProgramEnd = ProgramEnd.NONE,
+        entry_point: str | None = None,
+        prompt: str = "",
+    ) -> None:
+        if "" in stop:
+            raise ValueError("stop: a stop string is empty and would end every text at its start; leave it out")
+        self._eos = tokenizer.eos_ids
+        self._decoder = IncrementalDecoder(tokenizer)
+        self._stop = stop
+        self._program = program
+        self._entry_point = entry_point
+        self._completion = CompletionEnd(prompt, entry_point) if program is ProgramEnd.COMPLETION else None
+        self.text = ""
+        """The text so far; after a Stop, what belongs to the sample."""
+
+    def fork(self) -> "StopRules":
+        """An independent copy."""
+        copy = StopRules.__new__(StopRules)
+        copy._eos = self._eos
+        copy._decoder = self._decoder.fork()
+        copy._stop = self._stop
+        copy._program = self._program
+        copy._entry_point = self._entry_point
+        copy._completion = None if self._completion is None else self._completion.fork()
+        copy.text = self.text
+        return copy
+
+    def push(self, token: int) -> Stop | None:
+        """Take the next token; a Stop if the text ends with it. Nothing may be pushed after a Stop."""
+        if token in self._eos:
+            self.text += self._decoder.flush()
+            return Stop(StopReason.END_OF_TEXT, len(self.text))
+        piece = self._decoder.push(token)
+        if not piece:
+            return None
+        before = len(self.text)
+        text = self.text = self.text + piece
+        found: Stop | None = None
+        for stop in self._stop:
+            start = text.find(stop, max(0, before - len(stop) + 1))
+            if start >= 0 and (found is None or start < found.text_end):
+                found = Stop(StopReason.STOP_SEQUENCE, start)
+        if self._program is not ProgramEnd.NONE:
+            end = self._program_end(piece, before)
+            if end is not None and (found is None or end < found.text_end):
+                found = Stop(StopReason.END_OF_PROGRAM, end)
+        if found is not None:
+            self.text = text[: found.text_end]
+        return found
+
+    def _program_end(self, piece: str, before: int) -> int | None:
+        if self._completion is not None:
+            return self._completion.end if self._completion.push(piece, self.text) else None
+        if "`" not in piece and "~" not in piece:
+            return None
+        lines = self.text[self.text.rfind("\n", 0, before) + 1 :]
+        if "```" not in lines and "~~~" not in lines:
+            return None
+        whole = (block for block in blocks(self.text) if block.closed and block.may_be_python)
+        return next((block.end for block in whole if is_program(block.code, self._entry_point)), None)
