@@ -1,10 +1,12 @@
 """Runs untrusted programs in nsjail and says what came of them. The host decides each verdict."""
 
+from executor.client import ExecutorClient
 from executor.config import WEAKNESSES, ExecutorConfig, ExecutorStats, SandboxInfo
 from executor.errors import (
     ExecutionCancelled,
     ExecutorBusy,
     ExecutorClosed,
+    ExecutorDied,
     ExecutorError,
     InvalidProgram,
     SandboxUnavailable,
@@ -21,8 +23,10 @@ __all__ = [
     "ExecutionCancelled",
     "Executor",
     "ExecutorBusy",
+    "ExecutorClient",
     "ExecutorClosed",
     "ExecutorConfig",
+    "ExecutorDied",
     "ExecutorError",
     "ExecutorLike",
     "ExecutorStats",

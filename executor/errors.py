@@ -27,3 +27,7 @@ class InvalidProgram(ExecutorError, ValueError):
 
 class JailError(ExecutorError):
     """A jail did not start, or broke: the sandbox's fault, never the candidate's."""
+
+
+class ExecutorDied(ExecutorError):  # noqa: N818
+    """The executor's process did not start, or ended at its start."""

@@ -137,6 +137,8 @@ class Jail:
         self.group = group
         self.on_exit: Callable[[int, int, float, int], None] | None = None
         self.on_lost: Callable[[], None] | None = None
+        self.end: asyncio.Task[None] | None = None
+        """Set by the pool when it disposes of the jail."""
         self.lost = False
         self.spent = False
         self.tests = 0

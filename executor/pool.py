@@ -118,7 +118,7 @@ class Pool:
         self._ready: deque[Jail] = deque()
         self._waiting: deque[asyncio.Future[Jail]] = deque()
         self._starts: set[asyncio.Task[None]] = set()
-        self._ends: dict[Jail, asyncio.Task[None]] = {}
+        self._ends: set[asyncio.Task[None]] = set()
         self._live: set[Jail] = set()
         self._names = 0
         self._closed = False
@@ -189,6 +189,7 @@ class Pool:
         jail: Jail | None = None
         try:
             jail = self._make()
+            jail.group.limit(_MEMORY_WAITING, _PROCESSES_WAITING)
             await jail.start(self._spawner, self._identities.of(jail.number), self._config.start_seconds)
         except (JailError, OSError) as error:
             self.counters.start_failures += 1
@@ -219,30 +220,26 @@ class Pool:
             raise
         jail = Jail(number, group)
         self._live.add(jail)
-        group.limit(_MEMORY_WAITING, _PROCESSES_WAITING)
         return jail
 
     def dispose(self, jail: Jail) -> asyncio.Task[None]:
-        """End a jail for good. The task is done when nothing of it is left, or when the alarm was raised."""
-        task = self._ends.get(jail)
-        if task is None:
-            task = self._ends[jail] = asyncio.create_task(self._end(jail))
-        return task
+        """End a jail for good, once. The result is there when nothing of it is left, or when the alarm was raised."""
+        if jail.end is None:
+            jail.end = asyncio.create_task(self._end(jail))
+            self._ends.add(jail.end)
+            jail.end.add_done_callback(self._ends.discard)
+        return jail.end
 
     async def _end(self, jail: Jail) -> None:
         started = time.monotonic()
-        try:
-            gone = await jail.kill()
-            if not gone:
-                self.counters.kill_alarms += 1
-                _log.error("jail %d is not empty %.1f s after its kill", jail.number, time.monotonic() - started)
-                return
-            await self._remove(jail)
-            # The oldest number goes last, so that a user id rests as long as can be.
-            _free_numbers.append(jail.number)
-            self._live.discard(jail)
-        finally:
-            del self._ends[jail]
+        if not await jail.kill():
+            self.counters.kill_alarms += 1
+            _log.error("jail %d is not empty %.1f s after its kill", jail.number, time.monotonic() - started)
+            return
+        await self._remove(jail)
+        # The oldest number goes last, so that a user id rests as long as can be.
+        _free_numbers.append(jail.number)
+        self._live.discard(jail)
 
     async def _remove(self, jail: Jail) -> None:
         # A v1 hierarchy may take a moment to notice that its last process is gone.
@@ -267,7 +264,7 @@ class Pool:
             self._refuse(ExecutorClosed("the executor is closed"))
         for jail in list(self._live):
             self.dispose(jail)
-        await asyncio.gather(*self._ends.values())
+        await asyncio.gather(*self._ends)
 
     async def settled(self, done: Callable[[], bool]) -> None:
         """Wait until nothing is being started or ended and `done()`."""

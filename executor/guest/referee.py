@@ -64,6 +64,13 @@ def expression(value: object) -> object:
     kind = type(value)
     if kind is Remote:
         return ("ref", value._opaque.handle)  # type: ignore[attr-defined]
+    if kind is range or kind is slice:
+        parts = (value.start, value.stop, value.step)  # type: ignore[attr-defined]
+        return ("call", ("builtin", kind.__name__), [("lit", part) for part in parts], {})
+    if hasattr(kind, "__next__") and hasattr(kind, "__iter__"):
+        items = list(value)  # type: ignore[call-overload]
+        _require_plain(items, 0)
+        return ("call", ("builtin", "iter"), [("lit", items)], {})
     if isinstance(value, type) and getattr(builtins, value.__name__, None) is value:
         return ("builtin", value.__name__)
     if callable(value):
