@@ -222,6 +222,10 @@ class Compiler:
                     raise NotLiteral("unpacking")
                 named = {str(keyword.arg): self._remote_argument(keyword.value) for keyword in keywords}
                 return ("call", self.remote(func), [self._remote_argument(item) for item in args], named)
+            case ast.List(elts=items):
+                return ("list", [self._remote_argument(item) for item in items])
+            case ast.Tuple(elts=items):
+                return ("tuple", [self._remote_argument(item) for item in items])
             case _:
                 raise NotLiteral(type(node).__name__)
 

@@ -121,7 +121,8 @@ class Answers:
     """Evaluates small expression trees in the program's namespace and sends what they give.
 
     An expression is a tuple: ("lit", value), ("name", n), ("builtin", n), ("ref", handle), ("attr", e, n),
-    ("call", e, [e ...], {name: e}), ("collect", e): the items of an iterable as a list.
+    ("call", e, [e ...], {name: e}), ("list", [e ...]), ("tuple", [e ...]), ("dict", [(e, e) ...]),
+    ("collect", e): the items of an iterable as a list.
     """
 
     def __init__(self, namespace: dict[str, object], wire: Wire, max_bytes: int) -> None:
@@ -188,6 +189,12 @@ class Answers:
             return _collect(self.evaluate(expression[1]))  # type: ignore[arg-type]
         if kind == "call":
             return self.call(expression, arguments)
+        if kind == "list":
+            return [self.evaluate(item) for item in expression[1]]  # type: ignore[attr-defined]
+        if kind == "tuple":
+            return tuple([self.evaluate(item) for item in expression[1]])  # type: ignore[attr-defined]
+        if kind == "dict":
+            return {self.evaluate(key): self.evaluate(item) for key, item in expression[1]}  # type: ignore[attr-defined]
         if kind == "exec":
             exec(compile(str(expression[1]), "test.py", "exec", dont_inherit=True), self.namespace)  # noqa: S102
             return None

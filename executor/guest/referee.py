@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MUTABLE = (list, dict, set, bytearray)
-_BLANK = {list: list, dict: dict, set: set}
+_PLAIN = (int, float, complex, str, bytes, bytearray, type(None), type({}.keys()), type({}.items()))
+_DEPTH = 50
 
 
 class CandidateError(Exception):
@@ -77,19 +78,34 @@ def expression(value: object) -> object:
         if getattr(builtins, getattr(value, "__name__", ""), None) is value:
             return ("builtin", value.__name__)
         raise Undecidable("the test passes a function to the candidate, which only an in-process test can do")
-    _require_plain(value, 0)
-    return ("lit", value)
+    if not _holds_remote(value, 0):
+        _require_plain(value, 0)
+        return ("lit", value)
+    if kind is list or kind is tuple:
+        return (kind.__name__, [expression(item) for item in value])  # type: ignore[attr-defined]
+    if kind is dict:
+        return ("dict", [(expression(key), expression(item)) for key, item in value.items()])  # type: ignore[attr-defined]
+    raise Undecidable(f"the test passes a {kind.__name__} of the candidate's objects to the candidate")
+
+
+def _holds_remote(value: object, depth: int) -> bool:
+    if type(value) is Remote:
+        return True
+    if depth > _DEPTH or not isinstance(value, (list, tuple, set, frozenset, dict)):
+        return False
+    items = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
+    return any(_holds_remote(item, depth + 1) for item in items)
 
 
 def _require_plain(value: object, depth: int) -> None:
     for base in type(value).__mro__:
         if base in (list, tuple, set, frozenset, dict):
             items = list(value.items()) if base is dict else list(value)  # type: ignore[attr-defined, call-overload]
-            if depth < 50:
+            if depth < _DEPTH:
                 for item in items:
                     _require_plain(item, depth + 1)
             return
-        if base in (int, float, complex, str, bytes, bytearray, type(None), type({}.keys()), type({}.items())):
+        if base in _PLAIN:
             return
     raise Undecidable(f"the test passes a {type(value).__name__} object to the candidate, which is not plain data")
 

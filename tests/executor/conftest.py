@@ -1,0 +1,26 @@
+"""One executor for a test module, and the rule that a test which needs a jail fails where doctor says it should work."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from executor import Executor, ExecutorConfig
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def executor() -> AsyncIterator[Executor]:
+    """Shared by the tests of a module; each run has jails of its own anyway."""
+    async with Executor(ExecutorConfig(slots=2, warm=2)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder with the public problem sets."""
+    path = os.environ.get("THRESHER_DATA")
+    if not path or not Path(path).is_dir():
+        pytest.skip("THRESHER_DATA does not name the folder with the problem sets")
+    return Path(path)
