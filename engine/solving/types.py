@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from engine.core.types import FinishReason as FinishReason
 from executor.types import Limits, Test
 from executor.verdict import Report, TestReport
 
@@ -31,15 +32,6 @@ class SolveOutcome(StrEnum):
     BUDGET_TOKENS = "budget_tokens"
     BUDGET_EXECUTIONS = "budget_executions"
     BUDGET_ROWS = "budget_rows"
-
-
-class FinishReason(StrEnum):
-    """Why a candidate's text ends where it does."""
-
-    END_OF_TEXT = "end_of_text"
-    STOP_SEQUENCE = "stop_sequence"
-    LENGTH = "length"
-    END_OF_PROGRAM = "end_of_program"
 
 
 class BranchOutcome(StrEnum):
@@ -138,7 +130,7 @@ class SolveSpec:
     problem_id: str = ""
     entry_point: str | None = None
     setup_code: str = ""
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     sampling: Sampling = field(default_factory=Sampling)
     return_policy: ReturnPolicy = ReturnPolicy.FIRST_PASS
     stop_after_passes: int = 1

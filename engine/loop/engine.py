@@ -1,0 +1,250 @@
+"""The engine: inbox -> step -> outbox, until the front goes away.
+
+Runs in a process or thread of its own. A reader thread fills the inbox, so that an intent posted during a step is there
+at its end; everything else happens in one thread.
+"""
+
+import queue
+import socket
+import threading
+import time
+
+from engine.core.distribution import Distribution
+from engine.core.scheduler import NeverFits, QueueIsFull, Scheduler
+from engine.core.types import CoreEvent, CoreRequest, FinishReason, Runner, SolveEnded
+from engine.loop.messages import (
+    LARGEST_FRAME,
+    LENGTH,
+    Admitted,
+    End,
+    FromEngine,
+    Refused,
+    StepReport,
+    Submit,
+    ToEngine,
+    frame,
+    to_engine,
+)
+from engine.text.chat import ChatTemplate, ChatTemplateError
+from engine.text.stops import ProgramEnd, StopRules
+from engine.text.tokenizer import Tokenizer, UnencodableText
+
+DEFAULT_NEW_TOKENS = 512
+
+
+class TextStopper:
+    """The core's view of the text rules of one branch."""
+
+    __slots__ = ("_rules",)
+
+    def __init__(self, rules: StopRules) -> None:
+        self._rules = rules
+
+    def push(self, token: int) -> FinishReason | None:
+        """Take the next token; the reason if the text ends with it."""
+        stop = self._rules.push(token)
+        return None if stop is None else FinishReason(stop.reason.value)
+
+    def fork(self) -> "TextStopper":
+        """An independent copy."""
+        return TextStopper(self._rules.fork())
+
+    @property
+    def text(self) -> str:
+        """The text that belongs to the sample so far."""
+        return self._rules.text
+
+
+class _Refusal(Exception):
+    def __init__(self, kind: str, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.field = field
+        self.detail = detail
+
+
+class Engine:
+    """One model on one device. `context_length` bounds prompt and new tokens together."""
+
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        runner: Runner,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        context_length: int,
+    ) -> None:
+        self._scheduler = scheduler
+        self._runner = runner
+        self._tokenizer = tokenizer
+        self._template = template
+        self._context_length = context_length
+        self._inbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
+        self._deltas: dict[int, tuple[float, float]] = {}  # solve -> (interval, when last sent)
+        self._open = True
+
+    def serve(self, connection: socket.socket) -> None:
+        """Work until the other end closes the connection."""
+        reader = threading.Thread(target=self._read, args=(connection,), name="engine-inbox", daemon=True)
+        reader.start()
+        try:
+            while self._open:
+                waited = self._take_messages(connection)
+                if not self._scheduler.idle:
+                    self._step(connection, waited)
+        except BrokenPipeError:
+            return  # the front is gone; nobody is left to tell
+
+    def _read(self, connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
+            while True:
+                head = stream.read(LENGTH.size)
+                if len(head) < LENGTH.size:
+                    break
+                (length,) = LENGTH.unpack(head)
+                if length > LARGEST_FRAME:
+                    raise ValueError(f"a frame of {length} bytes: the front and the engine have lost each other")
+                body = stream.read(length)
+                if len(body) < length:
+                    break
+                self._inbox.put(to_engine.decode(body))
+        self._inbox.put(None)
+
+    def _take_messages(self, connection: socket.socket) -> float:
+        """Handle what has come in; wait for it if there is nothing else to do. Returns the seconds waited."""
+        waited = 0.0
+        if self._scheduler.idle:
+            began = time.monotonic()
+            message = self._inbox.get()
+            waited = time.monotonic() - began
+            self._handle(connection, message)
+        while True:
+            try:
+                message = self._inbox.get_nowait()
+            except queue.Empty:
+                return waited
+            self._handle(connection, message)
+
+    def _handle(self, connection: socket.socket, message: ToEngine | None) -> None:
+        match message:
+            case None:
+                self._open = False
+            case End():
+                self._scheduler.end(message.solve, message.reason)
+            case Submit():
+                answer: FromEngine
+                try:
+                    answer = self._submit(message)
+                except _Refusal as refusal:
+                    answer = Refused(message.solve, refusal.kind, refusal.field, refusal.detail)
+                connection.sendall(frame(answer))
+
+    def _submit(self, message: Submit) -> Admitted:
+        prompt = self._encode(message)
+        room = self._context_length - len(prompt)
+        if room < 1:
+            raise _Refusal(
+                "prompt_too_long",
+                "problem.prompt",
+                f"{len(prompt)} tokens leave no room in the model's context of {self._context_length}; shorten it",
+            )
+        new_tokens = min(DEFAULT_NEW_TOKENS, room) if message.max_new_tokens is None else message.max_new_tokens
+        if new_tokens > room:
+            raise _Refusal(
+                "bad_field",
+                "sampling.max_new_tokens",
+                f"{new_tokens} do not fit: the prompt has {len(prompt)} tokens and the context {self._context_length}; "
+                f"ask for at most {room}",
+            )
+        request = CoreRequest(
+            solve=message.solve,
+            prompt=prompt,
+            k=message.k,
+            filters=message.filters,
+            seed=message.seed,
+            max_new_tokens=new_tokens,
+            stopper=TextStopper(self._rules(message)),
+            greedy_first=message.greedy_first,
+            width=message.width,
+            max_rows=message.max_rows,
+            max_tokens=message.max_tokens,
+            interactive=message.interactive,
+        )
+        try:
+            ahead = self._scheduler.submit(request)
+        except NeverFits as error:
+            raise _Refusal(
+                "bad_field", "sampling.max_new_tokens", f"{error}; ask for less or give kv_bytes more"
+            ) from error
+        except QueueIsFull as error:
+            raise _Refusal("queue_full", "", str(error)) from error
+        if message.delta_seconds is not None:
+            self._deltas[message.solve] = (message.delta_seconds, 0.0)
+        return Admitted(message.solve, len(prompt), ahead)
+
+    def _encode(self, message: Submit) -> list[int]:
+        try:
+            if isinstance(message.prompt, str):
+                tokens = self._tokenizer.encode(message.prompt, special=False)
+            elif self._template is None:
+                raise _Refusal("no_chat_template", "problem.chat", "this model has no chat template; send a completion")
+            else:
+                turns = [{"role": turn.role, "content": turn.content} for turn in message.prompt]
+                tokens = self._tokenizer.encode(self._template.render(turns), special=True)
+        except (ChatTemplateError, UnencodableText) as error:
+            raise _Refusal("bad_field", "problem.prompt", str(error)) from error
+        if not tokens:
+            raise _Refusal("bad_field", "problem.prompt", "the prompt is empty")
+        return tokens
+
+    def _rules(self, message: Submit) -> StopRules:
+        text = message.prompt if isinstance(message.prompt, str) else ""
+        if not message.end_at_program:
+            program = ProgramEnd.NONE
+        elif not isinstance(message.prompt, str):
+            program = ProgramEnd.CHAT
+        else:
+            program = ProgramEnd.COMPLETION if message.part_of_program else ProgramEnd.NONE
+        return StopRules(
+            self._tokenizer, stop=message.stop, program=program, entry_point=message.entry_point, prompt=text
+        )
+
+    def _step(self, connection: socket.socket, waited: float) -> None:
+        began = time.monotonic()
+        scheduler = self._scheduler
+        events = scheduler.apply_intents()
+        plan, more = scheduler.plan()
+        events += more
+        seconds = 0.0
+        if plan is not None:
+            ran = time.monotonic()
+            results: list[Distribution | None] = self._runner.run(plan.step)
+            seconds = time.monotonic() - ran
+            events += scheduler.finish(plan, results, seconds)
+        events += self._texts()
+        for event in events:
+            if isinstance(event, SolveEnded):
+                self._deltas.pop(event.solve, None)
+        report = StepReport(
+            events=events,
+            rows=0 if plan is None else plan.rows,
+            prefill_tokens=0 if plan is None else plan.prefill_tokens,
+            seconds=seconds,
+            overhead_seconds=time.monotonic() - began - seconds,
+            idle_seconds=waited,
+            waiting=scheduler.waiting,
+            running=scheduler.running,
+            branches=scheduler.branches,
+            kv_usage=1 - scheduler.pool.free / scheduler.pool.capacity,
+            pages_shared=scheduler.pool.shared,
+            preemptions=scheduler.totals.preemptions,
+        )
+        connection.sendall(frame(report))
+
+    def _texts(self) -> list[CoreEvent]:
+        now = time.monotonic()
+        due = {solve for solve, (interval, last) in self._deltas.items() if now - last >= interval}
+        for solve in due:
+            self._deltas[solve] = (self._deltas[solve][0], now)
+        return self._scheduler.texts(due) if due else []

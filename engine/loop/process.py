@@ -1,0 +1,92 @@
+"""An engine process: `python -m engine.loop.process FD CONFIG`, spoken to over the inherited socket FD."""
+
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import msgspec
+
+from engine.loop.messages import EngineConfig, Failed, Ready, frame
+
+
+def serve(connection: socket.socket, config: EngineConfig) -> None:
+    """Load the model, say so, and work until the other end closes the connection.
+
+    A model that cannot be served is told as Failed; any other exception leaves the function.
+    """
+    began = time.monotonic()
+    # Heavy imports belong to this process alone, and their failures to the message below.
+    import torch
+
+    from engine.core.scheduler import Limits, Scheduler
+    from engine.loop.engine import Engine
+    from engine.models.errors import ModelError
+    from engine.models.load import best_arithmetic, load_decoder
+    from engine.runner.cpu import CpuRunner
+    from engine.text.chat import ChatTemplate
+    from engine.text.gguf_header import read_header
+    from engine.text.tokenizer import Tokenizer
+
+    torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
+    path = Path(config.path)
+    try:
+        arithmetic = best_arithmetic() if config.arithmetic == "auto" else config.arithmetic
+        if arithmetic not in ("float32", "bfloat16"):
+            raise ValueError(f"arithmetic: {arithmetic!r} is not float32, bfloat16 or auto")
+        header = read_header(path)
+        tokenizer = Tokenizer.from_header(header)
+        template = ChatTemplate.from_header(header)
+        decoder = load_decoder(path, arithmetic=arithmetic)
+        runner = CpuRunner(decoder, kv_bytes=config.kv_bytes, page_size=config.page_tokens)
+    except (ModelError, ValueError, OSError) as error:
+        connection.sendall(frame(Failed(f"model {config.name}: {error}")))
+        return
+    scheduler = Scheduler(
+        pages=runner.pages,
+        page_size=runner.page_size,
+        limits=Limits(rows=config.rows, step_seconds=config.step_seconds, waiting=config.waiting),
+    )
+    connection.sendall(
+        frame(
+            Ready(
+                name=config.name,
+                context_length=decoder.config.context_length,
+                chat=template is not None,
+                infill=False,
+                dtype=arithmetic,
+                device="cpu",
+                pages=runner.pages,
+                page_size=runner.page_size,
+                load_seconds=time.monotonic() - began,
+                versions={"torch": torch.__version__},
+            )
+        )
+    )
+    Engine(
+        scheduler=scheduler,
+        runner=runner,
+        tokenizer=tokenizer,
+        template=template,
+        context_length=decoder.config.context_length,
+    ).serve(connection)
+
+
+def main() -> int:
+    """Entry of the process; leaves with 1 if a step failed, so that the front starts it anew."""
+    # A terminal's Ctrl-C reaches the whole group: the front decides when the engine ends, by closing the connection.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        serve(connection, msgspec.json.decode(sys.argv[2], type=EngineConfig))
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

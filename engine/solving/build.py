@@ -1,0 +1,56 @@
+"""The real solver from settings: an engine process for each model, an executor process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from engine.config import Settings
+from engine.loop.client import Link, ProcessLink
+from engine.loop.messages import EngineConfig
+from engine.metrics import Metrics
+from engine.models.catalogue import fetch
+from engine.solving.solver import Solver
+from executor import ExecutorClient, ExecutorConfig
+
+_CPU_PAGE_TOKENS = 16
+
+
+def build_solver(settings: Settings, metrics: Metrics) -> Solver:
+    """A solver that is not started yet."""
+    names = [settings.default_model, *(name for name in settings.models.serve if name != settings.default_model)]
+    executor = settings.executor
+    return Solver(
+        starters={model_name(name): _starter(name, settings) for name in names},
+        executor=ExecutorClient(
+            ExecutorConfig(slots=executor.slots or 0, warm=executor.warm, allow_weaker=executor.allow_weaker)
+        ),
+        metrics=metrics,
+    )
+
+
+def model_name(name: str) -> str:
+    """What a model is called over gRPC: its catalogue name, or the stem of its file."""
+    stem = name.rsplit("/", 1)[-1]
+    return stem.removesuffix(".gguf")
+
+
+def _starter(name: str, settings: Settings) -> Callable[[], Awaitable[Link]]:
+    engine = settings.engine
+
+    async def start() -> Link:
+        # The first start fetches the file; later ones find it in the cache.
+        path = await asyncio.to_thread(fetch, name)
+        return await ProcessLink.start(
+            EngineConfig(
+                name=model_name(name),
+                path=str(path),
+                arithmetic=settings.models.arithmetic.value,
+                threads=engine.threads,
+                kv_bytes=int(engine.kv_bytes),
+                page_tokens=engine.page_tokens or _CPU_PAGE_TOKENS,
+                rows=engine.max_rows,
+                step_seconds=engine.step_ms / 1000,
+                waiting=settings.limits.max_waiting,
+            )
+        )
+
+    return start

@@ -1,0 +1,81 @@
+"""The candidates of one solve: distinct programs, each with all the samples that drew it."""
+
+from dataclasses import dataclass, field
+
+from engine.core.types import BranchFinished
+from engine.solving.types import Candidate, FinishReason
+from engine.text.extract import extract_program
+from engine.text.normalise import program_key
+from executor.verdict import Report, Verdict
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """A candidate in the making: `report` is None until it is judged."""
+
+    index: int
+    code: str
+    finish_reason: FinishReason
+    generated_tokens: int
+    mean_logprob: float
+    samples: list[int]
+    report: Report | None = None
+    held_out: Report | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it passed all visible tests."""
+        return self.report is not None and self.report.verdict is Verdict.PASSED
+
+
+@dataclass(slots=True)
+class Candidates:
+    """Finds out whether a finished text is a new program. `prompt` is set where it is the beginning of the program."""
+
+    model: str
+    prompt: str | None
+    entry_point: str | None
+    entries: list[Entry] = field(default_factory=list[Entry])
+    _by_key: dict[bytes, Entry] = field(default_factory=dict[bytes, Entry])
+    _by_branch: dict[int, Entry] = field(default_factory=dict[int, Entry])
+
+    def add(self, finished: BranchFinished) -> tuple[Entry, bool]:
+        """The candidate that a finished branch has made, and whether it is a new one."""
+        code = extract_program(finished.text, prompt=self.prompt, entry_point=self.entry_point).code
+        key = program_key(code)
+        entry = self._by_key.get(key)
+        new = entry is None
+        if entry is None:
+            entry = Entry(
+                index=len(self.entries),
+                code=code,
+                finish_reason=finished.reason,
+                generated_tokens=finished.tokens,
+                mean_logprob=finished.logprob / finished.tokens,
+                samples=[],
+            )
+            self.entries.append(entry)
+            self._by_key[key] = entry
+        entry.samples += finished.samples
+        self._by_branch[finished.branch] = entry
+        return entry, new
+
+    def join(self, branch: int, samples: tuple[int, ...]) -> Entry:
+        """Late samples drew the text of a branch that has finished."""
+        entry = self._by_branch[branch]
+        entry.samples += samples
+        return entry
+
+    def public(self, entry: Entry) -> Candidate:
+        """The candidate as it is told to the caller."""
+        return Candidate(
+            index=entry.index,
+            code=entry.code,
+            finish_reason=entry.finish_reason,
+            generated_tokens=entry.generated_tokens,
+            samples=tuple(sorted(entry.samples)),
+            model=self.model,
+            mean_logprob=entry.mean_logprob,
+            report=entry.report,
+            held_out=entry.held_out,
+        )

@@ -1,0 +1,52 @@
+"""What a solve gives back: which candidates, in which order, and what to tell a router above."""
+
+from engine.solving.candidates import Entry
+from engine.solving.types import Escalation, HeldTest, ReturnPolicy, SolveOutcome
+from executor.verdict import Report, Verdict
+
+
+def score(report: Report | None, tests: tuple[HeldTest, ...]) -> float:
+    """Weighted share of the visible tests that passed, 0 to 1."""
+    weights = [held.test.weight for held in tests if not held.hidden]
+    if report is None or not sum(weights):
+        return 0.0
+    passed = sum(weights[test.index] for test in report.tests if test.verdict is Verdict.PASSED)
+    return passed / sum(weights)
+
+
+def chosen(entries: list[Entry], policy: ReturnPolicy, tests: tuple[HeldTest, ...]) -> list[Entry]:
+    """The candidates of the summary.
+
+    FIRST_PASS: those that passed. ALL: all, as they finished. BEST: all, by share of tests passed, then by mean
+    log-probability.
+    """
+    match policy:
+        case ReturnPolicy.FIRST_PASS:
+            return [entry for entry in entries if entry.passed]
+        case ReturnPolicy.ALL:
+            return list(entries)
+        case ReturnPolicy.BEST:
+            return sorted(entries, key=lambda entry: (-score(entry.report, tests), -entry.mean_logprob, entry.index))
+
+
+def advise(outcome: SolveOutcome, entries: list[Entry]) -> Escalation:
+    """Whether another tier is worth asking.
+
+    The confidence that the best candidate is right is the share of held-out tests that it passed; without such tests
+    the share of finished samples whose program passed, by Laplace's rule of succession; 0 if nothing passed.
+    """
+    passed = [entry for entry in entries if entry.passed]
+    if not passed:
+        judged = sum(1 for entry in entries if entry.report is not None)
+        return Escalation(recommended=True, confidence=0.0, reason=f"none of {judged} judged candidates passed")
+    held_out = [entry.held_out for entry in passed if entry.held_out is not None]
+    if held_out:
+        best = max(held_out, key=lambda report: report.tests_passed)
+        share = best.tests_passed / best.tests_total
+        told = f"{best.tests_passed} of {best.tests_total} held-out tests passed"
+        return Escalation(recommended=best.verdict is not Verdict.PASSED, confidence=share, reason=told)
+    finished = sum(len(entry.samples) for entry in entries)
+    right = sum(len(entry.samples) for entry in passed)
+    share = (right + 1) / (finished + 2)
+    told = f"{right} of {finished} finished samples passed"
+    return Escalation(recommended=outcome is not SolveOutcome.SOLVED, confidence=share, reason=told)

@@ -1,0 +1,354 @@
+"""The solver: engines, executor and live solves of one server."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from enum import StrEnum
+from functools import partial
+
+import structlog
+
+from engine.core.types import Filters
+from engine.loop.client import EngineClient, EngineDown, Link, SubmitRefused
+from engine.loop.messages import Refused, StepReport, Submit, Turn
+from engine.metrics import Metrics
+from engine.solving.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    InvalidRequest,
+    ModelNotFound,
+    QueueFull,
+    SolveError,
+    Unavailable,
+    Unsupported,
+)
+from engine.solving.solve import Solve, Timer
+from engine.solving.types import (
+    CompletionPrompt,
+    Load,
+    ModelInfo,
+    Priority,
+    ReturnPolicy,
+    SolveEvent,
+    SolveSpec,
+)
+from executor import ExecutorClient, ExecutorLike, SandboxInfo
+
+DEFAULT_K = 16
+DEFAULT_TEMPERATURE = 0.8
+DEFAULT_TOP_P = 0.95
+FIRST_PASS_WIDTH = 8
+"""Rows of a solve that ends at its first pass: on a CPU each row slows the others, and a few samples mostly do."""
+
+_SEED_BITS = 53  # exact in a JSON number
+_RATE_SECONDS = 10.0
+_STATS_SECONDS = 0.5
+_LEAVE_SECONDS = 5.0
+
+_log = structlog.stdlib.get_logger("solver")
+
+
+class Status(StrEnum):
+    """How the server is."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class _Engine:
+    """One served model: its client, and what its last steps said."""
+
+    def __init__(self, client: EngineClient) -> None:
+        self.client = client
+        self.last: StepReport | None = None
+        self.steps: deque[tuple[float, int]] = deque()
+
+    @property
+    def rows_per_second(self) -> float:
+        since = time.monotonic() - _RATE_SECONDS
+        return sum(rows for when, rows in self.steps if when >= since) / _RATE_SECONDS
+
+
+class Solver:
+    """Runs solves. `starters` start the engine of each model, the first of them that of the default model."""
+
+    def __init__(
+        self,
+        *,
+        starters: dict[str, Callable[[], Awaitable[Link]]],
+        executor: ExecutorClient,
+        metrics: Metrics,
+    ) -> None:
+        self.default_model = next(iter(starters))
+        self._metrics = metrics
+        self._executor = executor
+        self._status = Status.STARTING
+        self._watchers: list[Callable[[str], None]] = []
+        self._engines = {
+            name: _Engine(
+                EngineClient(start, on_report=partial(self._on_report, name), on_change=self._on_engine_change)
+            )
+            for name, start in starters.items()
+        }
+        self._live: set[Solve] = set()
+        self._burying: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stats: asyncio.Task[None] | None = None
+
+    # State
+
+    @property
+    def status(self) -> str:
+        """A value of Status."""
+        return self._status.value
+
+    @property
+    def executor(self) -> ExecutorLike:
+        """The sandbox, for programs that come from elsewhere."""
+        return self._executor
+
+    @property
+    def sandbox(self) -> SandboxInfo:
+        """What isolates the programs."""
+        return self._executor.info
+
+    def on_status(self, callback: Callable[[str], None], /) -> None:
+        """Call `callback` with the new status at each change."""
+        self._watchers.append(callback)
+
+    def _set_status(self, status: Status) -> None:
+        if status is not self._status:
+            self._status = status
+            for watcher in self._watchers:
+                watcher(status.value)
+
+    def _on_engine_change(self) -> None:
+        if self._status in (Status.READY, Status.FAILED):
+            whole = all(engine.client.facts is not None for engine in self._engines.values())
+            self._set_status(Status.READY if whole else Status.FAILED)
+
+    def _on_report(self, model: str, report: StepReport) -> None:
+        engine = self._engines[model]
+        engine.last = report
+        now = time.monotonic()
+        engine.steps.append((now, report.rows))
+        while engine.steps[0][0] < now - _RATE_SECONDS:
+            engine.steps.popleft()
+        if report.seconds:
+            self._metrics.step(model, report.rows, report.seconds + report.overhead_seconds)
+        self._metrics.kv_cache(model, report.kv_usage, report.pages_shared)
+        if report.idle_seconds:
+            self._metrics.engine_idle("waiting_executor" if self._live else "no_work", report.idle_seconds)
+
+    def load(self) -> Load:
+        """How busy the server is."""
+        reports = [engine.last for engine in self._engines.values() if engine.last is not None]
+        stats = self._executor.stats()
+        return Load(
+            solves_running=sum(1 for solve in self._live if solve.started),
+            solves_waiting=sum(1 for solve in self._live if not solve.started),
+            branches_running=sum(report.branches for report in reports),
+            kv_cache_usage=max((report.kv_usage for report in reports), default=0.0),
+            executor_slots=stats.slots,
+            executor_queue=stats.queue_depth,
+            rows_per_second=sum(engine.rows_per_second for engine in self._engines.values()),
+            draining=self._status is Status.DRAINING,
+        )
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """The models whose engines are up."""
+        return tuple(
+            ModelInfo(
+                name=name,
+                context_length=facts.context_length,
+                chat=facts.chat,
+                infill=facts.infill,
+                dtype=facts.dtype,
+                device=facts.device,
+            )
+            for name, engine in self._engines.items()
+            if (facts := engine.client.facts) is not None
+        )
+
+    # Life
+
+    async def start(self) -> None:
+        """Start the executor, then the engines, and wait until all models are loaded.
+
+        Raises:
+            SandboxUnavailable, ExecutorDied, EngineDown: the message says what is missing.
+        """
+        await self._executor.__aenter__()
+        self._stats = asyncio.create_task(self._watch_executor())
+        for name, engine in self._engines.items():
+            facts = await engine.client.start()
+            _log.info(
+                "model_ready",
+                model=name,
+                seconds=round(facts.load_seconds, 2),
+                dtype=facts.dtype,
+                kv_tokens=facts.pages * facts.page_size,
+            )
+        self._set_status(Status.READY)
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new solves, wait up to `seconds` for the live ones, then end them."""
+        self._set_status(Status.DRAINING)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        for solve in self._live:
+            solve.interrupt(Timer.DRAIN)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), _LEAVE_SECONDS)
+
+    async def close(self) -> None:
+        """Release everything: jails first, then the engines."""
+        self._set_status(Status.DRAINING)
+        if self._stats is not None:
+            self._stats.cancel()
+        await self._executor.close()
+        for engine in self._engines.values():
+            await engine.client.close()
+        if self._burying:
+            await asyncio.wait(self._burying, timeout=_LEAVE_SECONDS)
+
+    async def _watch_executor(self) -> None:
+        while True:
+            stats = self._executor.stats()
+            self._metrics.executor(
+                busy=stats.busy, idle=stats.idle, starting=stats.starting, queue_depth=stats.queue_depth
+            )
+            await asyncio.sleep(_STATS_SECONDS)
+
+    # Solves
+
+    async def solve(self, spec: SolveSpec, *, deadline: float | None) -> AsyncGenerator[SolveEvent, None]:
+        """Events of one solve; `deadline` is in seconds from now.
+
+        Closing the generator, or cancelling the task that reads it, ends the solve everywhere.
+
+        Raises:
+            SolveError: one of `engine.solving.errors`.
+        """
+        began = time.monotonic()
+        self._require_ready()
+        name = spec.model or self.default_model
+        if name not in self._engines:
+            raise ModelNotFound(name, tuple(self._engines))
+        if deadline is not None and deadline <= 0:
+            raise DeadlineExceeded(queued=True)
+        client = self._engines[name].client
+        seed = secrets.randbits(_SEED_BITS) if spec.sampling.seed is None else spec.sampling.seed
+        solve = Solve(
+            spec,
+            model=name,
+            seed=seed,
+            k=DEFAULT_K if spec.sampling.k is None else spec.sampling.k,
+            executor=self._executor,
+            slots=self._executor.stats().slots,
+            engine=client,
+            metrics=self._metrics,
+        )
+        try:
+            admitted = await client.submit(_submission(spec, solve.k, seed), solve.take)
+        except EngineDown as error:
+            raise Unavailable("ENGINE_RESTARTING", str(error)) from error
+        except SubmitRefused as error:
+            raise self._refusal(error.refusal, client) from error
+        self._metrics.solve_waiting(name)
+        self._live.add(solve)
+        self._idle.clear()
+        left = None if deadline is None else deadline - (time.monotonic() - began)
+        try:
+            async with contextlib.aclosing(solve.events(admitted, left)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            task = asyncio.create_task(self._bury(solve, client, admitted.solve))
+            self._burying.add(task)
+            task.add_done_callback(self._burying.discard)
+
+    async def _bury(self, solve: Solve, client: EngineClient, number: int) -> None:
+        """See to it that nothing of a solve is left, then close its books."""
+        try:
+            await asyncio.wait_for(solve.abandon(), _LEAVE_SECONDS)
+        except TimeoutError:
+            _log.error("solve_did_not_end", request_id=solve.spec.request_id)
+        client.forget(number)
+        self._metrics.solve_ended(
+            solve.model,
+            solve.outcome,
+            solve.spec.priority.value,
+            solve.accounting,
+            solve.seconds,
+            started=solve.started,
+        )
+        self._live.discard(solve)
+        if not self._live:
+            self._idle.set()
+
+    def _require_ready(self) -> None:
+        match self._status:
+            case Status.READY:
+                return
+            case Status.STARTING:
+                raise Unavailable("STARTING", "the server is still loading its model", retry_after=2.0)
+            case Status.DRAINING:
+                raise Unavailable("DRAINING", "the server is shutting down; ask another one")
+            case Status.FAILED:
+                raise Unavailable("ENGINE_RESTARTING", "the engine has died and is starting again", retry_after=5.0)
+
+    def _refusal(self, refusal: Refused, client: EngineClient) -> SolveError:
+        match refusal.kind:
+            case "prompt_too_long":
+                return InvalidRequest(refusal.field, refusal.detail, reason="PROMPT_TOO_LONG")
+            case "bad_field":
+                return InvalidRequest(refusal.field, refusal.detail)
+            case "no_chat_template":
+                return Unsupported(refusal.field, refusal.detail)
+            case "queue_full":
+                waiting = sum(1 for solve in self._live if not solve.started)
+                return QueueFull(waiting, retry_after=1.0)
+            case _:
+                return EngineFailed(f"the engine refused with {refusal.kind!r}: {refusal.detail}")
+
+
+def _submission(spec: SolveSpec, k: int, seed: int) -> Submit:
+    """The engine's part of a request, with the defaults filled in. A single sample is greedy unless told otherwise."""
+    sampling = spec.sampling
+    temperature = sampling.temperature
+    if temperature is None:
+        temperature = 0.0 if k == 1 else DEFAULT_TEMPERATURE
+    first_pass = spec.return_policy is ReturnPolicy.FIRST_PASS
+    prompt = spec.prompt
+    return Submit(
+        solve=0,
+        prompt=prompt.text
+        if isinstance(prompt, CompletionPrompt)
+        else tuple(Turn(message.role, message.content) for message in prompt.messages),
+        k=k,
+        filters=Filters(
+            temperature=temperature,
+            top_k=sampling.top_k or 0,
+            top_p=DEFAULT_TOP_P if sampling.top_p is None else sampling.top_p,
+            min_p=sampling.min_p or 0.0,
+        ),
+        seed=seed,
+        max_new_tokens=sampling.max_new_tokens,
+        stop=sampling.stop,
+        end_at_program=not sampling.keep_after_program,
+        part_of_program=isinstance(prompt, CompletionPrompt) and prompt.part_of_program,
+        entry_point=spec.entry_point,
+        greedy_first=sampling.greedy_first,
+        width=sampling.width if sampling.width is not None or not first_pass else FIRST_PASS_WIDTH,
+        max_rows=spec.budget.rows,
+        max_tokens=spec.budget.generated_tokens,
+        interactive=spec.priority is Priority.INTERACTIVE,
+        delta_seconds=spec.events.delta_interval if spec.events.token_deltas else None,
+    )
