@@ -62,7 +62,7 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
                 pages=runner.pages,
                 page_size=runner.page_size,
                 load_seconds=time.monotonic() - began,
-                versions={"torch": torch.__version__},
+                versions={"torch": str(torch.__version__)},
             )
         )
     )

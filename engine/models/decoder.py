@@ -73,10 +73,11 @@ class Decoder:
         self.dtype = dtype
         """Type of q, k, v and of what `attend` returns."""
         self._weights = weights
-        # [context_length, head_dim / 2] each; as transformers computes them, to the last bit.
+        # [context_length, head_dim] each, with the sign of the rotation in the sine.
         exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
         angles = torch.outer(torch.arange(config.context_length).float(), 1.0 / config.rope_theta**exponents)
-        self._cos, self._sin = angles.cos(), angles.sin()
+        cos, sin = angles.cos(), angles.sin()
+        self._cos, self._sin = torch.cat((cos, cos), dim=1), torch.cat((-sin, sin), dim=1)
 
     @torch.inference_mode()
     def hidden(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
@@ -112,9 +113,6 @@ class Decoder:
 
 
 def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """Rotary position embedding (Su et al. 2021, halves as in GPT-NeoX) in place; [T, H, d] with [T, 1, d / 2]."""
-    half = heads.shape[2] // 2
-    first, second = heads[..., :half].float(), heads[..., half:].float()
-    # Both before either is written: in float32 `first` and `second` are views of `heads`.
-    rotated = first * cos - second * sin, second * cos + first * sin
-    heads[..., :half], heads[..., half:] = rotated
+    """Rotary position embedding (Su et al. 2021, halves as in GPT-NeoX) in place; [T, H, d] with [T, 1, d]."""
+    values = heads.float()
+    heads.copy_((values * cos).addcmul_(values.roll(heads.shape[2] // 2, dims=2), sin))

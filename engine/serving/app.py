@@ -1,18 +1,10 @@
-"""One server's life: serve until told to stop, then drain in order.
-
-The order: health NOT_SERVING, no new calls, live ones finish or end after `serving.drain_seconds`, gRPC stops, then the
-solver closes (jails first, then the engine). A second signal ends the wait. After the drain the process is gone within
-10 seconds, whatever hangs.
-"""
+"""One server's life: bind, start the solver, serve until told to stop, stop."""
 
 import asyncio
-import os
 import signal
-import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import uvloop
 
@@ -21,16 +13,14 @@ from engine.logs import get_logger
 from engine.metrics import Metrics
 from engine.serving.backend import SolverLike
 from engine.serving.front import Front
+from engine.serving.stopping import EXIT_FAILED, Stopping, leave_after
 
 EXIT_OK = 0
 EXIT_USAGE = 2
-EXIT_FAILED = 3
 
-# Together below the 10 seconds that a stopped server may take.
-_HANDLER_SECONDS = 1.5
-_GRPC_GRACE = 0.5
-_CLOSE_SECONDS = 6.0
-_WATCHDOG_SECONDS = 9.5
+# grpc.aio's poller thread has kept interpreters from ending (grpc/grpc PR #40989); by then all is closed.
+_INTERPRETER_SECONDS = 2.0
+_CANCEL_SECONDS = 2.0
 
 SolverFactory = Callable[[Settings, Metrics], SolverLike]
 _log = get_logger(__name__)
@@ -39,16 +29,21 @@ _log = get_logger(__name__)
 def run(settings: Settings, solver_factory: SolverFactory) -> int:
     """Serve on a uvloop of its own until SIGTERM or SIGINT; returns the exit code."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(settings, solver_factory))
+        code = runner.run(serve(settings, solver_factory))
+        leave_after(_INTERPRETER_SECONDS)
+    return code
 
 
 async def serve(settings: Settings, solver_factory: SolverFactory) -> int:
-    """Serve until SIGTERM or SIGINT, or until the solver fails. Returns 0, 2 (bad settings) or 3 (solver failed)."""
+    """Serve until SIGTERM or SIGINT, or until the solver fails; a second signal cuts the drain short.
+
+    Returns 0 after a clean stop on request, 2 for settings that cannot be served, 3 for anything else.
+    """
     metrics = Metrics()
-    solver = solver_factory(settings, metrics)
-    front = Front(settings, solver, metrics)
     async with _signals() as signals:
         try:
+            solver = solver_factory(settings, metrics)
+            front = Front(settings, solver, metrics)
             await front.start()
         except ConfigError as error:
             _log.error("cannot serve", error=str(error))
@@ -57,8 +52,12 @@ async def serve(settings: Settings, solver_factory: SolverFactory) -> int:
         if started and not await _first(signals.one, front.failed):
             _log.error("the solver failed for good; stopping")
         asked_to_stop = signals.one.is_set()
-        await _stop(front, solver, settings.serving.drain_seconds if started and asked_to_stop else 0.0, signals)
-    return EXIT_OK if asked_to_stop else EXIT_FAILED
+        stopping = Stopping(front, solver)
+        if started and asked_to_stop:
+            await stopping.drain(settings.serving.drain_seconds, signals.two)
+        await stopping.close()
+    _log.info("stopped", clean=stopping.clean)
+    return EXIT_OK if asked_to_stop and stopping.clean else EXIT_FAILED
 
 
 class _Signals:
@@ -103,7 +102,7 @@ async def _started(solver: SolverLike, metrics: Metrics, signals: _Signals) -> b
     interrupted.cancel()
     if not start.done():
         start.cancel()
-        await asyncio.wait([start])
+        await asyncio.wait([start], timeout=_CANCEL_SECONDS)
         return False
     if (error := start.exception()) is not None:
         _log.error("the solver did not start", error=str(error), exc_info=error)
@@ -125,48 +124,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
-
-
-async def _stop(front: Front, solver: SolverLike, drain_seconds: float, signals: _Signals) -> None:
-    await front.refuse_new()
-    _log.info("draining", seconds=drain_seconds, calls=len(front.calls))
-    work = asyncio.create_task(_drained(front, solver, drain_seconds))
-    now = asyncio.create_task(signals.two.wait())
-    await asyncio.wait([work, now], return_when=asyncio.FIRST_COMPLETED)
-    now.cancel()
-    watchdog = threading.Timer(_WATCHDOG_SECONDS, _leave_at_once)
-    watchdog.daemon = True
-    watchdog.start()
-    if not work.done():
-        work.cancel()
-        await asyncio.wait([work])
-        await _bounded("drain", _drained(front, solver, 0.0), _HANDLER_SECONDS)
-    elif (error := work.exception()) is not None:
-        _log.error("drain failed", exc_info=error)
-    front.calls.end_all()
-    if not await front.calls.wait(_HANDLER_SECONDS):
-        _log.error("calls did not end", calls=len(front.calls))
-    await front.stop(_GRPC_GRACE)
-    await _bounded("close", solver.close(), _CLOSE_SECONDS)
-    watchdog.cancel()
-    _log.info("stopped")
-
-
-async def _drained(front: Front, solver: SolverLike, seconds: float) -> None:
-    await asyncio.gather(solver.drain(seconds), front.calls.wait(seconds))
-
-
-async def _bounded(stage: str, work: Coroutine[Any, Any, None], seconds: float) -> None:
-    """Run one stage of the stop. What goes wrong in it is logged, and must not keep the later ones from running."""
-    try:
-        async with asyncio.timeout(seconds):
-            await work
-    except TimeoutError:
-        _log.error("a stage of the stop took too long", stage=stage, seconds=seconds)
-    except Exception:
-        _log.exception("a stage of the stop failed", stage=stage)
-
-
-def _leave_at_once() -> None:
-    _log.error("the stop hangs; leaving at once", seconds=_WATCHDOG_SECONDS)
-    os._exit(EXIT_FAILED)
