@@ -20,7 +20,7 @@ help:
 	@echo "make clean   remove .venv and what tools left behind"
 
 setup:
-	@sh scripts/setup.sh
+	@python=$$(sh scripts/find_python.sh) && exec "$$python" scripts/setup.py
 
 demo: setup
 	@$(BIN)/python -m engine.cli.demo

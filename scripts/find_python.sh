@@ -1,5 +1,5 @@
 #!/bin/sh
-# Finds a Python >= 3.12 (PATH, pyenv, uv) and hands over to setup.py.
+# Prints a Python >= 3.12: that of .venv, else one from PATH, pyenv or uv. Says what to do where there is none.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -43,5 +43,4 @@ ADVICE
     exit 1
 }
 
-python=$(find_python)
-exec "$python" scripts/setup.py
+find_python
