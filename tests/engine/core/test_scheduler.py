@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.scripted_runner import EOS, ScriptedRunner, TokenStopper
 
 from engine.core.randomness import uniforms
 from engine.core.scheduler import Limits, NeverFits, QueueIsFull, Scheduler
@@ -20,6 +19,7 @@ from engine.core.types import (
     SolveEnded,
     SolveStarted,
 )
+from tests.support.scripted_runner import EOS, ScriptedRunner, TokenStopper
 
 
 def request(solve: int = 1, prompt: list[int] | None = None, k: int = 4, new: int = 12, **more: object) -> CoreRequest:

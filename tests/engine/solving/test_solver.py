@@ -1,0 +1,326 @@
+"""A solve from request to summary, over a scripted engine and executor: policies, ends, books."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from engine.solving.errors import DeadlineExceeded, InvalidRequest, ModelNotFound, QueueFull, Unavailable, Unsupported
+from engine.solving.solver import Solver
+from engine.solving.types import (
+    BranchEnded,
+    BranchOutcome,
+    BranchStarted,
+    Budget,
+    CandidateFinished,
+    CandidateJudged,
+    ChatMessage,
+    ChatPrompt,
+    CompletionPrompt,
+    EventOptions,
+    HeldTest,
+    ReturnPolicy,
+    Sampling,
+    SolveEvent,
+    SolveOutcome,
+    SolveSpec,
+    Summary,
+)
+from executor.types import SnippetTest
+from executor.verdict import Verdict
+from tests.support.scripted_engine import FakeExecutor, Script, scripted_solver
+
+TESTS = (HeldTest(SnippetTest(code="visible")),)
+HELD_OUT = (*TESTS, HeldTest(SnippetTest(code="HELD"), hidden=True))
+LONG = "z" * 300
+
+PROGRAMS = {
+    "easy": {"x = 'PASS a'\n": 1.0, "x = 'FAIL b'\n": 1.0, "x = 'FAIL c'\n": 1.0},
+    "hopeless": {"x = 'FAIL a'\n": 1.0, "x = 'FAIL b'\n": 1.0, "x = 'FAIL c'\n": 1.0},
+    "one": {"x = 'PASS RIGHT'\n": 1.0},
+    "wrong": {"x = 'PASS'\n": 1.0},
+    "slow": {"x = 'PASS'\n": 1.0, "x = 'SLOW FAIL'\n": 5.0},
+    "stuck": {"x = 'SLOW FAIL'\n": 1.0},
+    "endless": {f"x = '{LONG}'\n": 1.0, f"y = '{LONG}'\n": 1.0},
+    "race": {"PASS = 1\n": 1.0, f"FAIL = '{LONG}'\n": 3.0},
+    "broken": {"x = 'BROKEN'\n": 1.0},
+    "dies": {"x = 'DIES'\n": 1.0},
+    "layout": {"x = 1 # PASS\n": 1.0, "x  =  1\n": 1.0, "x=1\n": 1.0},
+}
+
+
+def spec(name: str, *, k: int = 12, tests: tuple[HeldTest, ...] = TESTS, **more: object) -> SolveSpec:
+    sampling = Sampling(k=k, seed=int(more.pop("seed", 5)), top_p=1.0, **more.pop("sampling", {}))  # type: ignore
+    return SolveSpec(
+        request_id=f"test-{name}",
+        prompt=CompletionPrompt(name),
+        tests=tests,
+        sampling=sampling,
+        events=EventOptions(branches=True, test_results=True),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+@contextlib.asynccontextmanager
+async def solver_over(
+    *, seconds: float = 0.0, step: float = 0.0, rows: int = 16, pages: int = 4000, waiting: int = 64
+) -> AsyncGenerator[tuple[Solver, FakeExecutor, Script]]:
+    script = Script(PROGRAMS, pages=pages, step_seconds=step)
+    executor = FakeExecutor(seconds)
+    solver = scripted_solver(script, executor, rows=rows, waiting=waiting)
+    await solver.start()
+    try:
+        yield solver, executor, script
+    finally:
+        await solver.close()
+
+
+async def collect(solver: Solver, asked: SolveSpec, deadline: float | None = 20.0) -> list[SolveEvent]:
+    return [event async for event in solver.solve(asked, deadline=deadline)]
+
+
+def summary_of(events: list[SolveEvent]) -> Summary:
+    found = [event.body for event in events if isinstance(event.body, Summary)]
+    assert len(found) == 1 and isinstance(events[-1].body, Summary), "exactly one summary, and it is last"
+    return found[0]
+
+
+async def nothing_left(solver: Solver, executor: FakeExecutor) -> None:
+    """Rows, jails and pages of all solves are gone within two seconds."""
+    for _ in range(200):
+        load = solver.load()
+        if load.solves_running + load.solves_waiting == 0 and not executor.running:
+            break
+        await asyncio.sleep(0.01)
+    load = solver.load()
+    assert (load.solves_running, load.solves_waiting, load.branches_running) == (0, 0, 0)
+    assert load.kv_cache_usage == 0
+    assert not executor.running
+
+
+async def test_first_pass_ends_everything() -> None:
+    async with solver_over(step=0.002) as (solver, executor, _):
+        events = await collect(solver, spec("slow", k=8))
+        summary = summary_of(events)
+        assert summary.outcome is SolveOutcome.SOLVED
+        assert [c.code for c in summary.candidates] == ["x = 'PASS'\n"]
+        started = {e.body.branch for e in events if isinstance(e.body, BranchStarted)}
+        ended = [e.body.branch for e in events if isinstance(e.body, BranchEnded)]
+        assert sorted(ended) == sorted(started), "each branch ends exactly once"
+        judged = [e.body.candidate for e in events if isinstance(e.body, CandidateJudged)]
+        finished = [e.body.index for e in events if isinstance(e.body, CandidateFinished)]
+        assert sorted(c.index for c in judged) == sorted(finished), "each candidate is judged exactly once"
+        books = summary.accounting
+        assert books.samples_finished + books.samples_cut_off == books.samples_started <= 8
+        assert books.candidates_executed <= books.candidates_finished
+        assert books.time_to_first_pass is not None
+        await nothing_left(solver, executor)
+
+
+async def test_siblings_are_cut_off_in_mid_flight() -> None:
+    async with solver_over(step=0.003) as (solver, executor, _):
+        events = await collect(solver, spec("race", k=8))
+        summary = summary_of(events)
+        assert summary.outcome is SolveOutcome.SOLVED
+        outcomes = [e.body.outcome for e in events if isinstance(e.body, BranchEnded)]
+        assert BranchOutcome.CUT_OFF in outcomes
+        assert summary.accounting.samples_cut_off > 0
+        assert summary.accounting.wasted_tokens > 0
+        await nothing_left(solver, executor)
+
+
+async def test_exhausted_is_an_answer() -> None:
+    async with solver_over() as (solver, executor, _):
+        summary = summary_of(await collect(solver, spec("hopeless")))
+        assert summary.outcome is SolveOutcome.EXHAUSTED
+        assert summary.candidates == ()
+        assert summary.escalation.recommended
+        assert summary.accounting.samples_finished == 12
+        await nothing_left(solver, executor)
+
+
+async def test_equal_programs_are_judged_once_and_count_for_all() -> None:
+    async with solver_over() as (solver, executor, _):
+        events = await collect(solver, spec("layout", k=20, return_policy=ReturnPolicy.ALL))
+        summary = summary_of(events)
+        assert len(executor.judged) == len(summary.candidates) == 1
+        assert summary.candidates[0].samples == tuple(range(20))
+        outcomes = [e.body.outcome for e in events if isinstance(e.body, BranchEnded)]
+        assert sorted(outcomes) == ["duplicate", "duplicate", "finished"]
+        assert summary.accounting.samples_passed in (0, 20)
+
+
+async def test_all_and_best() -> None:
+    async with solver_over() as (solver, _, __):
+        everything = summary_of(await collect(solver, spec("easy", k=30, return_policy=ReturnPolicy.ALL)))
+        assert everything.outcome is SolveOutcome.SOLVED
+        assert len(everything.candidates) == 3
+        assert everything.accounting.samples_finished == 30
+        assert sum(len(c.samples) for c in everything.candidates) == 30
+        best = summary_of(await collect(solver, spec("easy", k=30, return_policy=ReturnPolicy.BEST)))
+        assert "PASS" in best.candidates[0].code
+        assert best.candidates[0].report is not None
+        assert {c.code for c in best.candidates} == {c.code for c in everything.candidates}
+
+
+@pytest.mark.parametrize(("name", "held_out"), [("one", Verdict.PASSED), ("wrong", Verdict.WRONG_ANSWER)])
+async def test_hidden_tests_are_told_and_never_decide(name: str, held_out: Verdict) -> None:
+    async with solver_over() as (solver, _, __):
+        summary = summary_of(await collect(solver, spec(name, k=3, tests=HELD_OUT)))
+        assert summary.outcome is SolveOutcome.SOLVED
+        winner = summary.candidates[0]
+        assert winner.report is not None and winner.report.verdict is Verdict.PASSED
+        assert winner.held_out is not None and winner.held_out.verdict is held_out
+        assert summary.escalation.recommended is (held_out is not Verdict.PASSED)
+
+
+async def test_the_seed_is_returned_and_repeats_the_solve() -> None:
+    async with solver_over() as (solver, _, __):
+        policy = ReturnPolicy.ALL
+        drawn = spec("easy", k=9, return_policy=policy, seed=0)
+        free = SolveSpec(
+            request_id="a", prompt=drawn.prompt, tests=TESTS, sampling=Sampling(k=9, top_p=1.0), return_policy=policy
+        )
+        first = summary_of(await collect(solver, free))
+        again = summary_of(await collect(solver, spec("easy", k=9, return_policy=policy, seed=first.seed)))
+        other = summary_of(await collect(solver, free))
+        assert {c.code: c.samples for c in first.candidates} == {c.code: c.samples for c in again.candidates}
+        assert other.seed != first.seed
+
+
+async def test_cancelling_leaves_nothing() -> None:
+    async with solver_over(seconds=30.0, step=0.002) as (solver, executor, _):
+        for name in ("endless", "easy"):
+            stream = solver.solve(spec(name), deadline=None)
+            async for event in stream:
+                if isinstance(event.body, BranchStarted if name == "endless" else CandidateFinished):
+                    break
+            await asyncio.sleep(0.05)
+            await stream.aclose()
+            await nothing_left(solver, executor)
+
+
+@pytest.mark.parametrize("name", ["endless", "stuck"])
+async def test_the_deadline_ends_drawing_and_judging(name: str) -> None:
+    async with solver_over(step=0.01) as (solver, executor, _):
+        with pytest.raises(DeadlineExceeded) as caught:
+            await collect(solver, spec(name, k=4), deadline=0.5)
+        assert caught.value.reason == "DEADLINE_RUNNING"
+        await nothing_left(solver, executor)
+
+
+async def test_a_deadline_in_the_queue_is_told_apart() -> None:
+    async with solver_over(step=0.01, rows=1) as (solver, executor, script):
+        first = asyncio.create_task(collect(solver, spec("endless", k=1), deadline=10))
+        await asyncio.sleep(0.1)
+        with pytest.raises(DeadlineExceeded) as caught:
+            await collect(solver, spec("easy"), deadline=0.2)
+        assert caught.value.reason == "DEADLINE_IN_QUEUE"
+        first.cancel()
+        await asyncio.wait([first])
+        await nothing_left(solver, executor)
+        assert script.steps
+
+
+@pytest.mark.parametrize(
+    ("budget", "outcome"),
+    [
+        (Budget(rows=40), SolveOutcome.BUDGET_ROWS),
+        (Budget(generated_tokens=60), SolveOutcome.BUDGET_TOKENS),
+        (Budget(wall_seconds=0.2), SolveOutcome.BUDGET_TIME),
+    ],
+)
+async def test_budgets_end_with_a_summary(budget: Budget, outcome: SolveOutcome) -> None:
+    async with solver_over(step=0.005) as (solver, executor, _):
+        summary = summary_of(await collect(solver, spec("endless", k=4, budget=budget)))
+        assert summary.outcome is outcome
+        await nothing_left(solver, executor)
+
+
+async def test_the_budget_of_executions() -> None:
+    async with solver_over() as (solver, executor, _):
+        summary = summary_of(await collect(solver, spec("hopeless", k=30, budget=Budget(executions=2))))
+        assert summary.outcome is SolveOutcome.BUDGET_EXECUTIONS
+        assert summary.accounting.candidates_executed == len(executor.judged) == 2
+
+
+@pytest.mark.parametrize("name", ["broken", "dies"])
+async def test_a_failing_sandbox_is_an_error_not_an_answer(name: str) -> None:
+    async with solver_over() as (solver, executor, _):
+        with pytest.raises(Unavailable) as caught:
+            await collect(solver, spec(name))
+        assert caught.value.reason == "SANDBOX_UNAVAILABLE"
+        await nothing_left(solver, executor)
+
+
+async def test_an_engine_that_dies_ends_its_solves_and_comes_back() -> None:
+    async with solver_over(step=0.01) as (solver, executor, script):
+        changes: list[str] = []
+        solver.on_status(changes.append)
+        solving = asyncio.create_task(collect(solver, spec("endless")))
+        await asyncio.sleep(0.1)
+        script.fail = True
+        with pytest.raises(Unavailable) as caught:
+            await solving
+        assert caught.value.reason == "ENGINE_RESTARTING"
+        for _ in range(500):
+            if solver.status == "ready":
+                break
+            await asyncio.sleep(0.01)
+        assert changes == ["failed", "ready"]
+        assert summary_of(await collect(solver, spec("one"))).outcome is SolveOutcome.SOLVED
+        await nothing_left(solver, executor)
+
+
+async def test_the_bounded_queue_and_other_refusals() -> None:
+    async with solver_over(step=0.01, rows=1, waiting=2) as (solver, executor, _):
+        tasks: list[asyncio.Task[list[SolveEvent]]] = []
+        for _ in range(3):
+            tasks.append(asyncio.create_task(collect(solver, spec("endless", k=1))))
+            await asyncio.sleep(0.1)
+        with pytest.raises(QueueFull) as full:
+            await collect(solver, spec("easy"))
+        assert full.value.retry_after > 0
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await nothing_left(solver, executor)
+        with pytest.raises(InvalidRequest, match="leave no room"):
+            await collect(solver, spec("easy" + "x" * 2100))
+        with pytest.raises(InvalidRequest, match="max_new_tokens"):
+            await collect(solver, spec("easy", sampling={"max_new_tokens": 1999}))
+        with pytest.raises(ModelNotFound):
+            await collect(solver, spec("easy", model="other"))
+        chat = ChatPrompt((ChatMessage("user", "easy"),))
+        with pytest.raises(Unsupported, match="chat template"):
+            await collect(solver, SolveSpec(request_id="c", prompt=chat, tests=TESTS))
+        assert solver.load().solves_waiting == 0
+
+
+async def test_draining_refuses_waits_and_ends() -> None:
+    async with solver_over(step=0.005) as (solver, executor, _):
+        short = asyncio.create_task(collect(solver, spec("one", k=2)))
+        endless = asyncio.create_task(collect(solver, spec("endless", sampling={"keep_after_program": True})))
+        await asyncio.sleep(0.02)
+        draining = asyncio.create_task(solver.drain(0.6))
+        await asyncio.sleep(0.01)
+        with pytest.raises(Unavailable) as refused:
+            await collect(solver, spec("one"))
+        assert refused.value.reason == "DRAINING"
+        assert summary_of(await short).outcome is SolveOutcome.SOLVED
+        with pytest.raises(Unavailable) as ended:
+            await endless
+        assert ended.value.reason == "DRAINING"
+        await draining
+        await nothing_left(solver, executor)
+
+
+async def test_thirty_two_solves_at_once_under_pressure() -> None:
+    async with solver_over(rows=8, pages=150, seconds=0.001) as (solver, executor, _):
+        names = ["easy", "hopeless", "one", "layout"]
+        asked = [spec(names[n % 4], k=1 + n % 9, seed=n) for n in range(32)]
+        results = await asyncio.gather(*(collect(solver, one) for one in asked))
+        for events in results:
+            summary_of(events)
+        await nothing_left(solver, executor)

@@ -1,0 +1,197 @@
+"""A whole engine without a model: texts are drawn byte by byte from a weighted list of programs.
+
+The prompt is a completion prompt that ends with a line naming the list, so that a test says what may be drawn:
+`Script({"easy": {"PASS\\n": 3.0, "FAIL\\n": 1.0}})` and a prompt of `"easy"`.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from tokenizers import models, pre_tokenizers
+
+from engine.core.distribution import Distribution, from_probabilities
+from engine.core.scheduler import Limits, Scheduler
+from engine.core.types import Step
+from engine.loop.engine import Engine
+from engine.loop.messages import Ready, frame
+from engine.metrics import Metrics
+from engine.solving.solver import Solver
+from engine.text.tokenizer import Tokenizer
+from executor import ExecutionCancelled, ExecutorStats, SandboxInfo
+from executor.types import Program
+from executor.verdict import Evidence, Report, TestReport, Verdict
+
+EOS = 256
+NAME = "scripted"
+
+
+def byte_tokenizer() -> Tokenizer:
+    """One token a byte, token 256 ends a text."""
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    spelled = {byte: chr(byte) for byte in printable}
+    spelled |= {byte: chr(256 + n) for n, byte in enumerate(b for b in range(256) if b not in spelled)}
+    assert set(spelled.values()) == set(letters)
+    tokens = [spelled[byte] for byte in range(256)] + ["<eos>"]
+    model = models.BPE(vocab={token: n for n, token in enumerate(tokens)}, merges=[])
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return Tokenizer(model, words, tokens, [1] * 256 + [3], {EOS})
+
+
+class Script:
+    """A runner that draws whole programs by their weights."""
+
+    def __init__(
+        self,
+        programs: Mapping[str, Mapping[str, float]],
+        *,
+        pages: int = 4000,
+        step_seconds: float = 0.0,
+    ) -> None:
+        self.page_size = 4
+        self.pages = pages
+        self.step_seconds = step_seconds
+        self.fail = False
+        self.steps = 0
+        self._programs = {
+            name.encode(): [(text.encode(), weight) for text, weight in texts.items()]
+            for name, texts in programs.items()
+        }
+        self._pool: dict[int, int] = {}
+
+    def run(self, step: Step) -> list[Distribution | None]:
+        """Answer each chunk from the tokens along its path."""
+        if self.fail:
+            raise RuntimeError("scripted failure of a step")
+        if self.step_seconds:
+            time.sleep(self.step_seconds)
+        self.steps += 1
+        results: list[Distribution | None] = []
+        for chunk in step.chunks:
+            path = np.concatenate([chunk.prefix, chunk.suffix]).tolist()
+            self._pool.update(zip(path[chunk.start :], chunk.tokens, strict=True))
+            results.append(None if chunk.filters is None else self._distribution(bytes(self._pool[s] for s in path)))
+        return results
+
+    def _distribution(self, path: bytes) -> Distribution:
+        name = max((name for name in self._programs if path.startswith(name)), key=len)
+        drawn = path[len(name) :]
+        weights: dict[int, float] = {}
+        for text, weight in self._programs[name]:
+            if text.startswith(drawn):
+                token = text[len(drawn)] if len(text) > len(drawn) else EOS
+                weights[token] = weights.get(token, 0.0) + weight
+        ids = np.array(sorted(weights), np.int32)
+        probabilities = np.array([weights[token] for token in ids.tolist()])
+        probabilities /= probabilities.sum()
+        return from_probabilities(
+            ids, probabilities, np.log(probabilities).astype(np.float32), int(probabilities.argmax())
+        )
+
+
+def serve_script(script: Script, *, rows: int = 16, waiting: int = 64) -> Callable[[socket.socket], None]:
+    """What the engine's thread runs."""
+
+    def serve(connection: socket.socket) -> None:
+        script.fail = False
+        scheduler = Scheduler(pages=script.pages, page_size=script.page_size, limits=Limits(rows=rows, waiting=waiting))
+        ready = Ready(
+            name=NAME,
+            context_length=2000,
+            chat=False,
+            infill=False,
+            dtype="float32",
+            device="none",
+            pages=script.pages,
+            page_size=script.page_size,
+            load_seconds=0.0,
+            versions={},
+        )
+        connection.sendall(frame(ready))
+        Engine(
+            scheduler=scheduler, runner=script, tokenizer=byte_tokenizer(), template=None, context_length=2000
+        ).serve(connection)
+
+    return serve
+
+
+class FakeExecutor:
+    """Judges by words in the program: PASS passes, SLOW takes long, BROKEN breaks the sandbox, DIES raises.
+
+    A test whose code holds HELD passes only programs with RIGHT in them.
+    """
+
+    def __init__(self, seconds: float = 0.0, slots: int = 4) -> None:
+        self.seconds = seconds
+        self.slots = slots
+        self.running: set[asyncio.Future[None]] = set()
+        self.judged: list[str] = []
+
+    @property
+    def info(self) -> SandboxInfo:
+        return SandboxInfo(backend="fake", version="0", weaknesses=())
+
+    def stats(self) -> ExecutorStats:
+        return ExecutorStats(
+            slots=self.slots,
+            busy=len(self.running),
+            idle=0,
+            starting=0,
+            queue_depth=0,
+            queue_limit=100,
+            executed={},
+            cancelled=0,
+            jails_started=0,
+            jails_live=0,
+            start_failures=0,
+            kill_alarms=0,
+            leaked_cgroups=0,
+        )
+
+    async def __aenter__(self) -> "FakeExecutor":
+        return self
+
+    async def close(self) -> None:
+        for future in self.running:
+            future.cancel()
+
+    async def cancel_group(self, group: str) -> None:
+        raise ExecutionCancelled(group)
+
+    async def run(self, program: Program, *, group: str = "", on_test: object = None) -> Report:
+        held = asyncio.get_running_loop().create_future()
+        self.running.add(held)
+        try:
+            await asyncio.wait_for(asyncio.shield(held), 30.0 if "SLOW" in program.code else self.seconds)
+        except TimeoutError:
+            pass
+        finally:
+            self.running.discard(held)
+        self.judged.append(program.code)
+        if "DIES" in program.code:
+            raise RuntimeError("scripted death of the executor")
+        if "BROKEN" in program.code:
+            return Report(verdict=Verdict.SANDBOX_FAILURE, tests_total=len(program.tests), detail="scripted")
+        tests: list[TestReport] = []
+        for index, test in enumerate(program.tests):
+            word = "RIGHT" if "HELD" in getattr(test, "code", "") else "PASS"
+            verdict = Verdict.PASSED if word in program.code else Verdict.WRONG_ANSWER
+            tests.append(TestReport(index=index, verdict=verdict, evidence=Evidence.VALUES))
+            if callable(on_test):
+                on_test(tests[-1])
+        worst = next((t.verdict for t in tests if t.verdict is not Verdict.PASSED), Verdict.PASSED)
+        return Report(verdict=worst, tests=tuple(tests), tests_total=len(tests), wall_seconds=self.seconds)
+
+
+def scripted_solver(script: Script, executor: FakeExecutor, *, rows: int = 16, waiting: int = 64) -> Solver:
+    """A solver over a scripted engine in a thread and a fake executor."""
+    from engine.loop.client import thread_starter
+
+    return Solver(
+        starters={NAME: thread_starter(serve_script(script, rows=rows, waiting=waiting))},
+        executor=executor,  # type: ignore[arg-type]
+        metrics=Metrics(),
+    )
