@@ -83,7 +83,7 @@ class Boundary(grpc.aio.ServerInterceptor):
             seconds = time.monotonic() - started
             self._metrics.grpc_request(method, code.name, seconds)
             level = _log.info if method.startswith("/thresher.") else _log.debug
-            level("call", method=method, code=code.name, seconds=round(seconds, 4))
+            level("call", method=method, status=code.name, seconds=round(seconds, 4))
 
     async def _refuse(self, context: _Context, error: Exception) -> None:
         await abort(context, refusal_of(error), str(get_contextvars().get("request_id", "")))

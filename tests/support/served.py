@@ -138,10 +138,10 @@ async def refused(call: Any) -> Refused:
 
 
 async def _finish(call: Any) -> None:
-    if not hasattr(call, "__aiter__"):
+    if not hasattr(call, "read"):
         await call
         return
-    async for _ in call:
+    while await call.read() is not grpc.aio.EOF:
         pass
 
 
