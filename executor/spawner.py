@@ -3,8 +3,9 @@
 Runs as a plain script on the standard library alone. As root it first moves into a mount namespace of its own, where
 it lays the runtime out under /tmp: a jail's outside user could not reach it where it is (below /root, say).
 
-Per jail it is sent one message, the user map, the group map and the cgroup.procs files one a line, with two descriptors: the
-jail's end of the control socket and its log. It answers with the pid and a pidfd, or with a line that begins with "!".
+Per jail it is sent one message (the user map, the group map and the cgroup.procs files, one a line) with two
+descriptors: the jail's end of the control socket and its log. It answers with the pid and a pidfd, or with a line that
+begins with "!".
 """
 
 import ctypes
@@ -17,6 +18,7 @@ import sys
 
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _CLONE_NEWNS = 0x00020000
+_PR_SET_CHILD_SUBREAPER = 36
 _STAGE = "/tmp"
 
 
@@ -125,6 +127,8 @@ def main() -> None:
     while min(kept) < 10:
         kept = [os.dup(descriptor) for descriptor in kept]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which then ends the jails itself
+    # A killed nsjail leaves the jail's first process behind: it is reaped here, since not every init does so in time.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     order = json.loads(sock.recv(1 << 20))
     try:
         if order["binds"]:

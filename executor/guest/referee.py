@@ -29,6 +29,10 @@ class Undecidable(BaseException):
     """The test needs something that cannot cross between two jails."""
 
 
+class Uncarried(BaseException):
+    """The candidate gave what is no plain value, or a value made to cost the judge dear."""
+
+
 class Link:
     """Asks the candidate, by way of the host."""
 
@@ -37,12 +41,15 @@ class Link:
 
     def evaluate(self, expression: object, copy_back: "list[object] | None" = None) -> object:
         self.wire.send(("eval", expression, copy_back is not None, True))
-        reply, _ = self.wire.receive()
+        try:
+            reply, _ = self.wire.receive()
+        except PlainError as error:
+            raise Uncarried(str(error)) from None
         verb = reply[0]  # type: ignore[index]
         if verb == "raised":
             raise _exception(*reply[2:])  # type: ignore[index]
         if verb != "value":
-            raise Undecidable(f"the candidate's value cannot be carried: {reply[1]}")  # type: ignore[index]
+            raise Uncarried(f"the candidate's value cannot be carried: {reply[1]}")  # type: ignore[index]
         if copy_back is not None:
             for mine, theirs in zip(copy_back, reply[2], strict=False):  # type: ignore[index]
                 _restore(mine, theirs)
@@ -213,6 +220,8 @@ def judge(wire: Wire, code: str, imports: str, names: list[str]) -> None:
         exec(compiled, namespace)  # noqa: S102
     except (Undecidable, PlainError, SyntaxError) as error:
         wire.send(("undecidable", type(error).__name__, str(error)[:2000]))
+    except Uncarried as error:
+        wire.send(("failed", "ValueError", str(error)[:2000]))
     except AssertionError as error:
         kind = "raised" if getattr(error, "from_candidate", False) else "failed"
         wire.send((kind, *describe(error)[::2]))
