@@ -35,9 +35,10 @@ def run(settings: Settings, solver_factory: SolverFactory) -> int:
 
 
 async def serve(settings: Settings, solver_factory: SolverFactory) -> int:
-    """Serve until SIGTERM or SIGINT, or until the solver fails; a second signal cuts the drain short.
+    """Serve until SIGTERM or SIGINT; a second signal cuts the drain short.
 
-    Returns 0 after a clean stop on request, 2 for settings that cannot be served, 3 for anything else.
+    Returns 0 after a clean stop on request, 2 for settings that cannot be served, 3 for anything else. A solver whose
+    engine dies later restarts it by itself; meanwhile health says NOT_SERVING.
     """
     metrics = Metrics()
     async with _signals() as signals:
@@ -48,16 +49,13 @@ async def serve(settings: Settings, solver_factory: SolverFactory) -> int:
         except ConfigError as error:
             _log.error("cannot serve", error=str(error))
             return EXIT_USAGE
-        started = await _started(solver, metrics, signals)
-        if started and not await _first(signals.one, front.failed):
-            _log.error("the solver failed for good; stopping")
-        asked_to_stop = signals.one.is_set()
         stopping = Stopping(front, solver)
-        if started and asked_to_stop:
+        if await _started(solver, metrics, signals):
+            await signals.one.wait()
             await stopping.drain(settings.serving.drain_seconds, signals.two)
         await stopping.close()
     _log.info("stopped", clean=stopping.clean)
-    return EXIT_OK if asked_to_stop and stopping.clean else EXIT_FAILED
+    return EXIT_OK if signals.one.is_set() and stopping.clean else EXIT_FAILED
 
 
 class _Signals:
@@ -85,15 +83,6 @@ async def _signals() -> AsyncGenerator[_Signals]:
             loop.remove_signal_handler(number)
 
 
-async def _first(event: asyncio.Event, other: asyncio.Event) -> bool:
-    """Wait for either; whether it was `event`."""
-    waits = [asyncio.create_task(event.wait()), asyncio.create_task(other.wait())]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-    return event.is_set()
-
-
 async def _started(solver: SolverLike, metrics: Metrics, signals: _Signals) -> bool:
     """Start the solver; False if it failed or a signal came first."""
     start = asyncio.create_task(solver.start())
@@ -105,7 +94,9 @@ async def _started(solver: SolverLike, metrics: Metrics, signals: _Signals) -> b
         await asyncio.wait([start], timeout=_CANCEL_SECONDS)
         return False
     if (error := start.exception()) is not None:
-        _log.error("the solver did not start", error=str(error), exc_info=error)
+        # Errors of our own say what is missing and the way out; a traceback would bury that.
+        foreseen = type(error).__module__.startswith(("engine.", "executor."))
+        _log.error("the solver did not start", error=str(error), exc_info=None if foreseen else error)
         return False
     models = solver.models()
     metrics.serve_models(model.name for model in models)

@@ -35,7 +35,7 @@ class SolverLike(Protocol):
 
     @property
     def status(self) -> str:
-        """One of starting, ready, draining, failed."""
+        """One of starting, ready, draining, failed (an engine has died and is starting again)."""
         ...
 
     @property

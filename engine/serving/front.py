@@ -56,16 +56,12 @@ _log = get_logger(__name__)
 
 
 class Front:
-    """Binds and serves from `start` until `stop`. Calls are refused with UNAVAILABLE until the solver is ready.
-
-    `failed` is set once the solver has given up.
-    """
+    """Binds and serves from `start` until `stop`. Calls are refused with UNAVAILABLE until the solver is ready."""
 
     def __init__(self, settings: Settings, solver: SolverLike, metrics: Metrics) -> None:
         self.calls = LiveCalls()
         self.bound: tuple[Address, ...] = ()
         self.metrics_port: int | None = None
-        self.failed = asyncio.Event()
         self._settings = settings
         self._solver = solver
         self._metrics = metrics
@@ -107,7 +103,7 @@ class Front:
         self._serve_metrics()
         await self._set_health()
         await server.start()
-        self._solver.on_status(self._on_status)
+        self._solver.on_status(lambda _: self._status_changed.set())
         self._helpers = [asyncio.create_task(self._follow_status()), asyncio.create_task(self._watch_lag())]
         write_runtime_file(RuntimeInfo(str(self.bound[0]), os.getpid(), str(token_file) if token_file else None))
         self._undo.append(lambda: remove_runtime_file(os.getpid()))
@@ -162,11 +158,6 @@ class Front:
             thread.join()
 
         self._undo.append(close)
-
-    def _on_status(self, status: str) -> None:
-        self._status_changed.set()
-        if status == "failed":
-            self.failed.set()
 
     async def _follow_status(self) -> None:
         while True:

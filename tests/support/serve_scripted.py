@@ -37,11 +37,6 @@ class _Scenario(ScriptedSolver):
         self.scenario = scenario
         self.on_start = {"start-hangs": forever, "start-fails": _fail}.get(scenario)
 
-    async def start(self) -> None:
-        await super().start()
-        if self.scenario == "fails-later":
-            asyncio.get_running_loop().call_later(0.3, setattr, self, "status", "failed")
-
     async def close(self) -> None:
         await super().close()
         if self.scenario == "close-hangs":
