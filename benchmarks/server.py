@@ -1,0 +1,60 @@
+"""A server of one's own for a measurement: started, waited for, stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from thresher.client import Client
+
+_START_SECONDS = 300.0
+_STOP_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server: its address, and its front's process id."""
+
+    address: str
+    pid: int
+
+
+@contextmanager
+def own_server(*flags: str) -> Generator[Server]:
+    """`thresher serve` with these flags on a Unix socket in a temporary folder.
+
+    Raises:
+        RuntimeError: it does not get ready, or does not stop with status 0; the message holds the end of its log.
+    """
+    with tempfile.TemporaryDirectory(prefix="thresher-") as folder:
+        address = f"unix:{folder}/s.sock"
+        log = Path(folder) / "server.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "engine.cli.main", "serve", "--listen", address, *flags],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"XDG_RUNTIME_DIR": folder},
+                start_new_session=True,
+            )
+        try:
+            with Client(address) as client:
+                client.wait_ready(_START_SECONDS)
+            yield Server(address, process.pid)
+        except Exception as error:
+            raise RuntimeError(f"{error}\nthe server's log ends with:\n{log.read_text()[-4000:]}") from error
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                status = process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
+        if status != 0:
+            raise RuntimeError(f"the server ended with status {status}:\n{log.read_text()[-4000:]}")
