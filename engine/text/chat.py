@@ -55,7 +55,7 @@ class ChatTemplate:
         """
         try:
             return self._template.render(messages=messages, add_generation_prompt=True, **self._special)
-        except TemplateError as error:
+        except Exception as error:  # a template is a program of somebody else: it may raise anything
             raise ChatTemplateError(f"the model's chat template refuses these messages: {error}") from error
 
 
