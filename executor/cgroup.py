@@ -236,16 +236,28 @@ def _remove_tree(folder: Path) -> int:
     return removed
 
 
-class Group:
-    """The control group of one jail. Times are in seconds, sizes in bytes."""
+_FILES = {
+    # job: (v1 file, v2 file) that is read or written while a jail runs
+    "cpu": ("cpuacct.usage", "cpu.stat"),
+    "oom": ("memory.oom_control", "memory.events"),
+    "peak": ("memory.max_usage_in_bytes", "memory.peak"),
+}
 
-    __slots__ = ("_cpu_file", "_folders", "_limits", "_versions")
+
+class Group:
+    """The control group of one jail at a time. Times are in seconds, sizes in bytes.
+
+    Counters go on from jail to jail: whoever wants one jail's share takes the difference. Its files stay open, since a
+    jail's life touches them a dozen times.
+    """
+
+    __slots__ = ("_files", "_folders", "_limits", "_versions")
 
     def __init__(self, folders: dict[str, Path], versions: dict[str, int]) -> None:
         self._folders = folders
         self._versions = versions
         self._limits: tuple[int, int] | None = None
-        self._cpu_file: int | None = None
+        self._files: dict[str, int] = {}
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -256,8 +268,18 @@ class Group:
         """Whether this group does `job`."""
         return job in self._folders
 
+    def _open(self, job: str, name: str, flags: int = os.O_RDONLY) -> int:
+        key = f"{job}/{name}"
+        descriptor = self._files.get(key)
+        if descriptor is None:
+            descriptor = self._files[key] = os.open(self._folders[job] / name, flags | os.O_CLOEXEC)
+        return descriptor
+
+    def _read(self, job: str, name: str, flags: int = os.O_RDONLY) -> bytes:
+        return os.pread(self._open(job, name, flags), 1 << 16, 0)
+
     def limit(self, memory_bytes: int, processes: int) -> None:
-        """Set the limits of the whole group; swap is not to be had."""
+        """Set the limits of the whole group; swap is not to be had. Raises OSError if more is in use already."""
         if self._limits == (memory_bytes, processes):
             return
         if (folder := self._folders.get("memory")) is not None:
@@ -272,74 +294,81 @@ class Group:
         self._limits = (memory_bytes, processes)
 
     def cpu_seconds(self) -> float | None:
-        """CPU time that all processes of the group used; None if nothing measures it."""
-        if (folder := self._folders.get("cpu")) is None:
+        """CPU time that all processes of the group used so far; None if nothing measures it."""
+        if "cpu" not in self._folders:
             return None
         version = self._versions["cpu"]
-        if self._cpu_file is None:
-            self._cpu_file = os.open(folder / ("cpu.stat" if version == 2 else "cpuacct.usage"), os.O_RDONLY)
-        text = os.pread(self._cpu_file, 4096, 0)
+        text = self._read("cpu", _FILES["cpu"][version - 1])
         if version == 2:
             return int(text.split(b"usage_usec ", 1)[1].split(b"\n", 1)[0]) / 1e6
         return int(text) / 1e9
 
     def oom_kills(self) -> int:
-        """Processes that the memory limit killed."""
-        if (folder := self._folders.get("memory")) is None:
+        """Processes that the memory limit killed so far."""
+        if "memory" not in self._folders:
             return 0
-        name = "memory.events" if self._versions["memory"] == 2 else "memory.oom_control"
-        for line in _read(folder / name).splitlines():
-            key, _, value = line.partition(" ")
-            if key == "oom_kill":
+        for line in self._read("memory", _FILES["oom"][self._versions["memory"] - 1]).splitlines():
+            key, _, value = line.partition(b" ")
+            if key == b"oom_kill":
                 return int(value)
         return 0
 
     def peak_bytes(self) -> int | None:
-        """The most memory the group held at once; None if nothing measures it."""
-        if (folder := self._folders.get("memory")) is None:
+        """The most memory the group held at once since `renew`; None if nothing measures it."""
+        if "memory" not in self._folders:
             return None
-        name = "memory.peak" if self._versions["memory"] == 2 else "memory.max_usage_in_bytes"
-        text = _read(folder / name).strip()
-        return int(text) if text else None
+        try:
+            return int(self._read("memory", _FILES["peak"][self._versions["memory"] - 1], os.O_RDWR))
+        except OSError:
+            return None  # memory.peak came with Linux 5.19, and could be reset only from 6.12 on
+
+    def renew(self) -> None:
+        """Make ready for another jail; the last one must be gone."""
+        if "memory" in self._folders:
+            try:
+                descriptor = self._open("memory", _FILES["peak"][self._versions["memory"] - 1], os.O_RDWR)
+                os.pwrite(descriptor, b"0", 0)
+            except OSError:
+                return  # an old v2 kernel: peak_bytes then says None
 
     def pids(self) -> list[int]:
         """Host ids of the processes in the group (empty without groups)."""
-        folder = self._folders.get("kill")
-        return [] if folder is None else [int(pid) for pid in _read(folder / "cgroup.procs").split()]
+        if "kill" not in self._folders:
+            return []
+        return [int(pid) for pid in self._read("kill", "cgroup.procs").split()]
 
     def populated(self) -> bool:
         """Whether a process is left in the group."""
-        folder = self._folders.get("kill")
-        if folder is None:
+        if "kill" not in self._folders:
             return False
         if self._versions["kill"] == 2:
-            return "populated 1" in _read(folder / "cgroup.events")
+            return b"populated 1" in self._read("kill", "cgroup.events")
         return bool(self.pids())
 
     def kill(self) -> None:
         """Kill every process of the group, at once where the kernel can."""
-        folder = self._folders.get("kill")
-        if folder is None:
+        if "kill" not in self._folders:
             return
         if self._versions["kill"] == 2:
-            (folder / "cgroup.kill").write_text("1")
+            os.write(self._open("kill", "cgroup.kill", os.O_WRONLY), b"1")
             return
         # Frozen processes cannot fork away from the signals; the thaw lets them die.
-        (folder / "freezer.state").write_text("FROZEN")
+        state = self._folders["kill"] / "freezer.state"
+        state.write_text("FROZEN")
         try:
             for pid in self.pids():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         finally:
-            (folder / "freezer.state").write_text("THAWED")
+            state.write_text("THAWED")
 
     def remove(self) -> None:
         """Remove the folders. Raises OSError while a process is left."""
-        if self._cpu_file is not None:
-            os.close(self._cpu_file)
-            self._cpu_file = None
+        while self._files:
+            os.close(self._files.popitem()[1])
         for folder in self.folders:
-            folder.rmdir()
+            if folder.exists():
+                folder.rmdir()
 
 
 def _limit_memory_v1(folder: Path, size: int) -> None:

@@ -8,19 +8,19 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from executor.cgroup import Forest
+from executor.cgroup import Forest, Group
 from executor.config import ExecutorConfig
 from executor.errors import ExecutorBusy, ExecutorClosed, JailError
 from executor.jail import Jail, Spawner
 from executor.policy import INSIDE_ID
+from executor.types import Limits
 
 _log = logging.getLogger(__name__)
 
 _UID_BASE = 1_000_000_000
 JAILS_PER_PROCESS = 256
-_MEMORY_WAITING = 256 << 20
-_PROCESSES_WAITING = 16
-_free_numbers = list(range(JAILS_PER_PROCESS))
+_WAITING = Limits()
+_free_numbers = deque(range(JAILS_PER_PROCESS))
 
 
 @dataclass(slots=True)
@@ -120,7 +120,8 @@ class Pool:
         self._starts: set[asyncio.Task[None]] = set()
         self._ends: set[asyncio.Task[None]] = set()
         self._live: set[Jail] = set()
-        self._names = 0
+        self._homes: deque[tuple[int, Group]] = deque()
+        """Numbers (outside users) and groups of jails that are gone, for jails to come."""
         self._closed = False
         self.counters = Counters()
 
@@ -189,7 +190,8 @@ class Pool:
         jail: Jail | None = None
         try:
             jail = self._make()
-            jail.group.limit(_MEMORY_WAITING, _PROCESSES_WAITING)
+            # What most programs ask for, so that most find nothing to change.
+            jail.group.limit(_WAITING.memory_bytes, _WAITING.processes + 2)
             await jail.start(self._spawner, self._identities.of(jail.number), self._config.start_seconds)
         except (JailError, OSError) as error:
             self.counters.start_failures += 1
@@ -209,16 +211,18 @@ class Pool:
                 self._offer(jail)
 
     def _make(self) -> Jail:
-        if not _free_numbers:
-            raise JailError(f"{JAILS_PER_PROCESS} jails are live in this process: lower slots or warm")
-        number = _free_numbers.pop(0)
-        self._names += 1
-        try:
-            group = self._forest.group(f"j{self._names}")
-        except OSError:
-            _free_numbers.append(number)
-            raise
-        jail = Jail(number, group)
+        if self._homes:
+            home = self._homes.popleft()
+        else:
+            if not _free_numbers:
+                raise JailError(f"{JAILS_PER_PROCESS} jails are live in this process: lower slots or warm")
+            number = _free_numbers.popleft()
+            try:
+                home = number, self._forest.group(f"j{number}")
+            except OSError:
+                _free_numbers.append(number)
+                raise
+        jail = Jail(*home)
         self._live.add(jail)
         return jail
 
@@ -236,22 +240,28 @@ class Pool:
             self.counters.kill_alarms += 1
             _log.error("jail %d is not empty %.1f s after its kill", jail.number, time.monotonic() - started)
             return
-        await self._remove(jail)
-        # The oldest number goes last, so that a user id rests as long as can be.
-        _free_numbers.append(jail.number)
+        jail.group.renew()
+        # The oldest goes last, so that a user id rests as long as can be.
+        self._homes.append((jail.number, jail.group))
         self._live.discard(jail)
 
-    async def _remove(self, jail: Jail) -> None:
-        # A v1 hierarchy may take a moment to notice that its last process is gone.
-        for pause in (0.001, 0.005, 0.02, 0.1, 0.5):
-            try:
-                jail.group.remove()
-            except OSError:
-                await asyncio.sleep(pause)
-            else:
-                return
-        self.counters.leaked_cgroups += 1
-        _log.error("a control group could not be removed: %s", jail.group.folders)
+    async def _remove_homes(self) -> None:
+        """Remove the groups and give the numbers back; a group that cannot be removed is counted and its number kept."""
+        for number, group in self._homes:
+            # A v1 hierarchy may take a moment to notice that its last process is gone.
+            for pause in (0.001, 0.005, 0.02, 0.1, 0.5, None):
+                try:
+                    group.remove()
+                except OSError as error:
+                    if pause is None:
+                        self.counters.leaked_cgroups += 1
+                        _log.error("a control group could not be removed: %s", error)
+                        break
+                    await asyncio.sleep(pause)
+                else:
+                    _free_numbers.append(number)
+                    break
+        self._homes.clear()
 
     async def close(self) -> None:
         """End all jails, warm ones and those that are being ended."""
@@ -265,6 +275,7 @@ class Pool:
         for jail in list(self._live):
             self.dispose(jail)
         await asyncio.gather(*self._ends)
+        await self._remove_homes()
 
     async def settled(self, done: Callable[[], bool]) -> None:
         """Wait until nothing is being started or ended and `done()`."""

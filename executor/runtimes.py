@@ -25,7 +25,7 @@ GUEST_MODULES = (
 _BOOTSTRAP = f"""\
 import marshal, os, sys
 names = []
-for name, code in marshal.loads(os.pread({BUNDLE_FD}, 1 << 24, 0)):
+for name, code in marshal.loads(os.pread({BUNDLE_FD}, os.fstat({BUNDLE_FD}).st_size, 0)):
     module = sys.modules[name] = type(sys)(name)
     names.append(name)
     exec(code, module.__dict__)

@@ -154,7 +154,9 @@ class TestBetweenCandidates:
             assert report.verdict is Verdict.PASSED, told(report)
 
     async def test_kills_do_not_cross(self, executor: Executor) -> None:
-        kill = "import os, signal\nfor pid in range(2, 5000):\n    try:\n        pid == os.getpid() or os.kill(pid, 9)\n"
+        kill = (
+            "import os, signal\nfor pid in range(2, 5000):\n    try:\n        pid == os.getpid() or os.kill(pid, 9)\n"
+        )
         kill += "    except OSError:\n        pass\nprint(42)"
         sleep = "import time\ntime.sleep(1)\nprint(42)"
         for report in await self.both(executor, kill, sleep):
