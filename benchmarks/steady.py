@@ -67,14 +67,15 @@ def state(server: Server) -> dict[str, int]:
 def settled(server: Server, client: Client, processes: int | None = None) -> float:
     """Seconds until nothing of any solve is left (and the family has its size again)."""
     began = time.monotonic()
-    while time.monotonic() - began < _PATIENCE:
+    while True:
         load = client.load()
         busy = load.solves_running + load.solves_waiting + load.branches_running
         size = 1 + len(psutil.Process(server.pid).children(recursive=True))
         if not busy and load.kv_cache_usage == 0 and (processes is None or size <= processes):
             return time.monotonic() - began
+        if time.monotonic() - began > _PATIENCE:
+            raise RuntimeError(f"not settled after {_PATIENCE} s: {load}")
         time.sleep(0.002)
-    raise RuntimeError(f"not settled after {_PATIENCE} s: {load}")
 
 
 def vanish(server: Server, client: Client, problem: dict[str, Any], ready: str) -> subprocess.Popen[str]:

@@ -1,5 +1,6 @@
 """An engine process: `python -m engine.loop.process FD CONFIG`, spoken to over the inherited socket FD."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -45,6 +46,8 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
     except (ModelError, ValueError, OSError) as error:
         connection.sendall(frame(Failed(f"model {config.name}: {error}")))
         return
+    # Dequantising left large free blocks behind, which the C library would keep.
+    ctypes.CDLL(None).malloc_trim(0)
     scheduler = Scheduler(
         pages=runner.pages,
         page_size=runner.page_size,

@@ -29,9 +29,10 @@ class CpuRunner:
         if self.pages < 1:
             raise ValueError(f"kv_bytes: {kv_bytes} holds no page of {page_size} tokens; give {per_token * page_size}")
         self._decoder = decoder
-        # Zeros are mapped when first written: the pool costs what is used of it.
-        shape = (self.pages * page_size, 2, config.kv_heads, config.head_dim)
-        self._pool = [torch.zeros(shape, dtype=decoder.dtype) for _ in range(config.layers)]
+        # numpy takes zeros from the system, which maps them when they are first written: the pool costs what is used of
+        # it. torch.zeros would write them all.
+        shape = (self.pages * page_size, 2, config.kv_heads, config.head_dim * decoder.dtype.itemsize)
+        self._pool = [torch.from_numpy(np.zeros(shape, np.uint8)).view(decoder.dtype) for _ in range(config.layers)]
 
     @torch.inference_mode()
     def run(self, step: Step) -> list[Distribution | None]:

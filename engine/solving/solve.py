@@ -222,20 +222,14 @@ class Solve:
     async def abandon(self) -> None:
         """End everything that still runs, and wait until it is gone. Safe to call at any time, also after the end."""
         self._stop_timers()
-        if not self._drawn:
-            if self._decision is None:
-                self._decide(EndReason.CANCELLED)
-            # The engine may have died with its events unread: None ends the wait then.
-            while not self._drawn:
-                happening = await self._inbox.get()
-                if happening is None:
-                    break
-                if isinstance(happening, list):
-                    for event in happening:
-                        self._count(event)
+        self._decide(EndReason.CANCELLED)
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
+        # The engine may have died with its events unread: None ends the wait then.
+        while not self._drawn and (happening := await self._inbox.get()) is not None:
+            for event in happening if isinstance(happening, list) else ():
+                self._count(event)
         if tasks:
             await asyncio.wait(tasks)
         self._finish_accounting()
@@ -301,9 +295,7 @@ class Solve:
                 entry = self._candidates.join(event.branch, event.samples)
                 return [SamplesJoined(index=entry.index, samples=event.samples)]
             case BranchCut():
-                outcome = _BRANCH_OUTCOMES.get(self._decision or EndReason.BUDGET_ROWS, BranchOutcome.BUDGET)
-                self._metrics.branch_ended(self.model, outcome.value)
-                ended = BranchEnded(branch=event.branch, outcome=outcome, generated_tokens=event.tokens)
+                ended = BranchEnded(branch=event.branch, outcome=self._cut_outcome(), generated_tokens=event.tokens)
                 return [ended] if wanted.branches else []
             case SolveEnded():
                 if event.reason is not EndReason.COMPLETE:
@@ -328,8 +320,14 @@ class Solve:
                 phase = _PHASES.get(event.reason, "budget")
                 if event.reason is not EndReason.COMPLETE and self._decided_at:
                     self._metrics.cancel_latency(phase, time.monotonic() - self._decided_at)
+            case BranchCut():
+                self._metrics.branch_ended(self.model, self._cut_outcome().value)
             case _:
                 pass
+
+    def _cut_outcome(self) -> BranchOutcome:
+        """Why a branch of this solve is cut: by its decision, or by a budget that the engine itself keeps."""
+        return _BRANCH_OUTCOMES.get(self._decision or EndReason.BUDGET_ROWS, BranchOutcome.BUDGET)
 
     def _on_finished(self, event: BranchFinished) -> list[EventBody]:
         entry, new = self._candidates.add(event)

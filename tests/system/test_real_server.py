@@ -1,0 +1,85 @@
+"""The whole thing, nothing scripted: a server process, a real model, real jails, real gRPC."""
+
+import asyncio
+from collections.abc import Generator
+
+import grpc
+import pytest
+from thresher.client import Client, ThresherError, program, solve_spec
+from thresher.v1 import solve_pb2, verdict_pb2
+
+from benchmarks import steady
+from benchmarks.server import Server, own_server
+from tests.support.event_order import EventOrderChecker
+
+pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[Server]:
+    with own_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Generator[Client]:
+    with Client(server.address) as one:
+        yield one
+
+
+@pytest.mark.parametrize("policy", ["first_pass", "all", "best"])
+def test_a_problem_is_solved_and_the_events_keep_their_order(client: Client, policy: str) -> None:
+    wanted = {"branches": True, "test_results": True, "token_deltas": True}
+    spec = solve_spec(steady.document(0, policy=policy, events=wanted))
+    checker = EventOrderChecker(spec)
+    for event in client.solve(spec, timeout=240):
+        checker.see(event)
+    checker.end(grpc.StatusCode.OK)
+    summary = checker.summary
+    assert summary.outcome == solve_pb2.SOLVE_OUTCOME_SOLVED
+    assert summary.candidates[0].report.verdict == verdict_pb2.VERDICT_PASSED
+    assert summary.candidates[0].report.evidence == verdict_pb2.EVIDENCE_VALUES
+    assert "def add" in summary.candidates[0].code
+    assert summary.accounting.rows_computed > 0
+
+
+def test_the_same_seed_draws_the_same_programs(client: Client) -> None:
+    spec = solve_spec(steady.document(2, policy="all"))
+    first, again = (client.solve_once(spec, timeout=240).summary for _ in range(2))
+    assert [(c.code, list(c.samples)) for c in first.candidates] == [
+        (c.code, list(c.samples)) for c in again.candidates
+    ]
+
+
+def test_a_program_is_judged_without_a_model(client: Client) -> None:
+    document = {"tests": ["assert f(2) == 4", "assert f(3) == 10"], "entry_point": "f"}
+    report = client.execute(program("def f(x):\n    return x * x\n", document, run_all=True)).report
+    assert report.verdict == verdict_pb2.VERDICT_WRONG_ANSWER
+    assert [result.verdict for result in report.results] == [
+        verdict_pb2.VERDICT_PASSED,
+        verdict_pb2.VERDICT_WRONG_ANSWER,
+    ]
+
+
+def test_what_is_not_there_is_refused_by_name(client: Client) -> None:
+    with pytest.raises(ThresherError, match="regex"):
+        client.solve_once(solve_spec(steady.document(0, sampling={"regex": "a+"})))
+
+
+def test_a_crowd_ends_with_one_summary_each_and_leaves_nothing(server: Server, client: Client) -> None:
+    asyncio.run(steady.crowd(server.address, 8))
+    steady.settled(server, client)
+    before = steady.resting_state(server)
+    assert asyncio.run(steady.crowd(server.address, 32)) == [1] * 32
+    steady.settled(server, client)
+    after = steady.resting_state(server)
+    assert after["processes"] == before["processes"]
+    assert after["descriptors"] <= before["descriptors"] + 2, "a descriptor or two may be a connection being closed"
+    assert after["resident_bytes"] < before["resident_bytes"] + (300 << 20)
+
+
+def test_a_vanished_client_takes_its_rows_and_jails_along(server: Server, client: Client) -> None:
+    # The bounds are ten times what is promised: a step of 100 ms, 250 ms for jails.
+    assert steady.vanishing_while_drawing(server, client) < 1.0
+    assert steady.vanishing_while_judging(server, client) < 2.5
+    steady.settled(server, client)
