@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from executor.guest.plain import Opaque, encode
-from executor.hostmath import BINARY, COMPARE, FUNCTIONS, MATERIALISING, MATH, TYPES, UNARY
+from executor.hostmath import BINARY, COMPARE, FUNCTIONS, MATERIALISING, MATH, TYPES, UNARY, TooMuchWork
 
 Expression = tuple[object, ...]
 """What the guest evaluates: see executor.guest.program.Answers."""
@@ -245,7 +245,7 @@ def constant(node: ast.expr) -> object:
     try:
         value = thunk(_no_values)
         data = encode(value, _MAX_EXPECTED_BYTES)
-    except _CONSTANT_ERRORS as error:
+    except (*_CONSTANT_ERRORS, TooMuchWork) as error:
         raise NotLiteral(str(error)) from None
     if isinstance(value, type | Opaque) or callable(value) or not data:
         raise NotLiteral("not plain data")

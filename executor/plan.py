@@ -37,6 +37,8 @@ def plan_program(program: Program, tests_max: int) -> tuple[Setup, tuple[Planned
     """Plan all tests. Raises InvalidProgram, which names the field."""
     if program.language != "python":
         raise InvalidProgram(f"language: {program.language!r} is not supported; take python")
+    if not program.tests:
+        raise InvalidProgram("tests: at least one is needed")
     if len(program.tests) > tests_max:
         raise InvalidProgram(f"tests: {len(program.tests)} are more than {tests_max}; split them")
     _check_limits(program.limits, "limits")

@@ -25,6 +25,7 @@ TASKS: dict[str, tuple[tuple[Test, ...], str | None]] = {
     "collect": ((SnippetTest(code="assert list(f(3)) == [0, 2, 4]"),), None),
     "method": ((SnippetTest(code="assert Solution().f(3) == 6"),), None),
 }
+DESCRIPTORS_MOST = 110
 GOOD = {
     "echo": "print(int(input()) * 2)",
     "double": "def f(x):\n    return 2 * x\n",
@@ -95,15 +96,15 @@ def host_files() -> set[str]:
 
 @pytest.mark.parametrize("case", HOSTILE, ids=named)
 async def test_hostile(executor: Executor, case: Case) -> None:
-    descriptors, files = len(os.listdir("/proc/self/fd")), host_files()
+    files = host_files()
     report = await executor.run(case.program)
     assert report.verdict.value in case.allowed, told(report)
     await executor.settled()
     stats = executor.stats()
     assert stats.jails_live == stats.idle
     assert stats.kill_alarms == stats.leaked_cgroups == stats.start_failures == 0
-    # Each warm jail holds a socket, a log, a pidfd and its CPU file.
-    assert len(os.listdir("/proc/self/fd")) <= descriptors + 4
+    # A few for each warm jail and for each group, whose files stay open; one leaked by each run would soon exceed it.
+    assert len(os.listdir("/proc/self/fd")) <= DESCRIPTORS_MOST
     assert len(users_of_jails()) == stats.idle
     assert host_files() <= files
 
