@@ -18,11 +18,12 @@ from engine.serving.front import Front
 EXIT_FAILED = 3
 
 # Together below the 10 seconds that a server may take after its drain time.
-_DRAIN_SLACK = 1.0
-_HANDLER_SECONDS = 1.0
-_GRPC_GRACE = 0.5
-_CLOSE_SECONDS = 6.0
-_HARD_LIMIT = 9.5
+_END_SECONDS = 3.0  # for the solver to end what the drain has not
+_HANDLER_SECONDS = 0.5
+_GRPC_GRACE = 0.3
+_GRPC_SECONDS = 1.0
+_CLOSE_SECONDS = 5.0
+_SLACK = 0.2
 
 _log = get_logger(__name__)
 
@@ -39,26 +40,26 @@ class Stopping:
         """Refuse new calls, and wait up to `seconds` for live ones; `at_once` ends the wait."""
         await self._front.refuse_new()
         _log.info("draining", seconds=seconds, calls=len(self._front.calls))
-        with _leaving_after(seconds + _HARD_LIMIT):
-            work = asyncio.create_task(self._bounded("drain", self._drained(seconds), seconds + _DRAIN_SLACK))
+        with _leaving_after(seconds + _END_SECONDS + _SLACK):
+            work = asyncio.create_task(self._bounded("drain", self._drained(seconds), seconds + _END_SECONDS))
             hurry = asyncio.create_task(at_once.wait())
             await asyncio.wait([work, hurry], return_when=asyncio.FIRST_COMPLETED)
             hurry.cancel()
         if not work.done():
-            with _leaving_after(_HARD_LIMIT):
+            with _leaving_after(_END_SECONDS + _SLACK):
                 work.cancel()
                 await asyncio.wait([work])
-                await self._bounded("drain at once", self._drained(0), _DRAIN_SLACK)
+                await self._bounded("drain at once", self._drained(0), _END_SECONDS)
 
     async def close(self) -> None:
         """End what is left of the calls, stop gRPC, close the solver."""
-        with _leaving_after(_HARD_LIMIT):
+        with _leaving_after(_HANDLER_SECONDS + _GRPC_SECONDS + _CLOSE_SECONDS + _SLACK):
             await self._front.refuse_new()
             self._front.calls.end_all()
             if not await self._front.calls.wait(_HANDLER_SECONDS):
                 _log.error("calls did not end", calls=len(self._front.calls))
                 self.clean = False
-            await self._bounded("gRPC", self._front.stop(_GRPC_GRACE), _GRPC_GRACE + 1)
+            await self._bounded("gRPC", self._front.stop(_GRPC_GRACE), _GRPC_SECONDS)
             await self._bounded("solver", self._solver.close(), _CLOSE_SECONDS)
 
     async def _drained(self, seconds: float) -> None:
