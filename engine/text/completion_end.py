@@ -2,7 +2,8 @@
 
 The usual way, stop strings like "\\ndef" and "\\nif", cuts off helper functions that a program defines below their use.
 Here a statement at the left margin ends the program unless the program needs it: unless it binds a name that was used
-above and is still unbound. Nothing ends a program before it has begun, or before its entry point is there.
+above and is still unbound. Nothing ends a program before it has begun, or before its entry point is there; a model that
+leaves the prompt's function without a body starts anew, and the entry point is then still to come.
 """
 
 import keyword
@@ -10,7 +11,7 @@ import re
 from typing import Literal
 
 from engine.text.python_lines import LineState, definition
-from engine.text.python_source import globals_of
+from engine.text.python_source import globals_of, is_program
 
 # Clause -> what it may follow at the left margin.
 _CLAUSES = {
@@ -26,7 +27,18 @@ _ASSIGNED = re.compile(r"(\w+)\s*(?::|=(?!=))")
 class CompletionEnd:
     """Reads a completion piece by piece. `prompt` is the text before it, `entry_point` a name that it must define."""
 
-    __slots__ = ("_clause", "_complete", "_entry_point", "_held", "_line", "_prompt", "_settled", "_state", "end")
+    __slots__ = (
+        "_clause",
+        "_complete",
+        "_entry_point",
+        "_held",
+        "_line",
+        "_name",
+        "_prompt",
+        "_settled",
+        "_state",
+        "end",
+    )
 
     def __init__(self, prompt: str, entry_point: str | None) -> None:
         self._prompt = prompt
@@ -34,6 +46,7 @@ class CompletionEnd:
         self._state = LineState()
         self._clause = ""  # first word of the statement at the left margin that is being written
         self._held = False  # a decorator waits for what it decorates
+        self._name: str | None = None  # what was defined when the program became complete
         self._complete = False  # the entry point is there: from now on a statement must be needed
         self._settled = False  # the current line belongs to the program
         self.end = 0
@@ -79,7 +92,7 @@ class CompletionEnd:
         if self._state.fresh and line and not line[0].isspace() and line[0] != "#":
             self._clause = _first_word(line)
             if not self._complete and (name := definition(line)) is not None:
-                self._complete = self._entry_point in (None, name)
+                self._complete, self._name = self._entry_point in (None, name), name
             self._held = line[0] == "@"
         self._state.feed(line)
 
@@ -94,6 +107,8 @@ class CompletionEnd:
             return False
         if line[0] == "#":
             return False
+        if not self.end:
+            self._complete = self._complete and is_program(self._prompt, self._name)
         if not self._complete or not self.end:
             self._settled = True
             return False

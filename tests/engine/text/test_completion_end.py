@@ -125,6 +125,18 @@ def test_the_prompt_is_read_too(prompt: str, entry_point: str | None, text: str,
     assert completed(text, prompt=prompt, entry_point=entry_point)[0] == kept
 
 
+@pytest.mark.parametrize("entry_point", ["f", None])
+def test_a_model_may_write_the_function_anew(entry_point: str | None) -> None:
+    again = "\nfrom typing import List\n\n" + PROMPT.partition("\n\n")[2] + BODY
+    for tail in TAILS:
+        kept, stop = completed(again + tail, entry_point=entry_point)
+        assert kept == again
+        assert stop is not None
+    # Not so where the prompt's function has a body already.
+    begun = "    y = 1\n"
+    assert completed("print(1)\n\nprint(2)", prompt=PROMPT + begun, entry_point=entry_point)[0] == "print(1)\n"
+
+
 def test_nothing_ends_before_it_has_begun() -> None:
     text = "\nprint(1)\n    return 1\n"
     assert completed(text)[1] is None
