@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from engine.text.completion_end import CompletionEnd
+from engine.text.demonstrations import without_demonstrations
 from engine.text.fences import Block, blocks
 from engine.text.python_source import defines, error_line, globals_of, is_program, parse
 
@@ -48,9 +49,11 @@ def extract_program(text: str, *, prompt: str | None = None, entry_point: str | 
     """The program in a model's answer. Never fails: what cannot be made out comes back as it is, marked NOTHING.
 
     `prompt` is a completion prompt that is itself the beginning of the program. `entry_point` is the function or class
-    that the tests call; a block that defines it goes before any other.
+    that the tests call; a block that defines it goes before any other, and what only shows it at work is left out.
     """
     code, reason = _completed(prompt, text, entry_point) if prompt is not None else _answered(text, entry_point)
+    if entry_point is not None:
+        code = without_demonstrations(code, entry_point)
     found = entry_point is None or defines(code, entry_point)
     return Extracted(code.rstrip() + "\n", reason, found)
 
