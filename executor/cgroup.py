@@ -333,9 +333,9 @@ class Group:
 
     def pids(self) -> list[int]:
         """Host ids of the processes in the group (empty without groups)."""
-        if "kill" not in self._folders:
-            return []
-        return [int(pid) for pid in self._read("kill", "cgroup.procs").split()]
+        # Opened anew each time: a v1 file that stays open goes on showing its first list.
+        folder = self._folders.get("kill")
+        return [] if folder is None else [int(pid) for pid in _read(folder / "cgroup.procs").split()]
 
     def populated(self) -> bool:
         """Whether a process is left in the group."""

@@ -55,7 +55,7 @@ class _Outstanding:
     done: asyncio.Future[Report]
     on_test: OnTest | None
     retried: bool = False
-    cancelled_with_group: bool = False
+    cancelling: bool = False
     told: set[int] = field(default_factory=set[int])
 
 
@@ -172,6 +172,7 @@ class ExecutorClient:
                     self._process.kill()
             await self._reap()
             self._end_cancels()
+            self._end_cancelled_runs()
             _log.error("the executor's process ended (%s); %d runs are outstanding", reason, len(self._runs))
             self._give_up_twice_lost()
             if time.monotonic() - started > _CALM_SECONDS:
@@ -192,6 +193,11 @@ class ExecutorClient:
             run.retried = True
             self._stream.post(run.message)
         return True
+
+    def _end_cancelled_runs(self) -> None:
+        for run in self._runs.values():
+            if run.cancelling:
+                _fail(run.done, ExecutionCancelled("the run was cancelled"))
 
     def _give_up_twice_lost(self) -> None:
         for run in self._runs.values():
@@ -261,6 +267,7 @@ class ExecutorClient:
     async def _cancel(self, run: _Outstanding) -> None:
         if run.done.done() or self._stream is None:
             return
+        run.cancelling = True
         self._stream.post(CancelRun(run.message.id))
         with contextlib.suppress(ExecutorError):
             await asyncio.shield(run.done)

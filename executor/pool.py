@@ -63,23 +63,27 @@ class Turns:
             raise
 
     def _forget(self, group: str, turn: asyncio.Future[None]) -> None:
-        self._queues[group].remove(turn)
+        queue = self._queues.get(group)
+        if queue is None or turn not in queue:
+            return  # give() came upon it first
+        queue.remove(turn)
         self.depth -= 1
-        if not self._queues[group]:
+        if not queue:
             del self._queues[group]
 
     def give(self) -> None:
         """Give the slot to the next group in turn."""
         self.busy -= 1
-        if self._queues and self.busy < self.slots:
+        while self._queues and self.busy < self.slots:
             group, queue = next(iter(self._queues.items()))
             turn = queue.popleft()
             self.depth -= 1
             del self._queues[group]
             if queue:
                 self._queues[group] = queue
-            self.busy += 1
-            turn.set_result(None)
+            if not turn.done():
+                self.busy += 1
+                turn.set_result(None)
 
 
 class Identities:

@@ -57,6 +57,8 @@ def death_outcome(facts: Facts) -> Outcome | None:
         return None
     if number == signal.SIGSYS:
         return Outcome(Verdict.SANDBOX_VIOLATION, "killed for a system call of a foreign architecture")
+    if number == signal.SIGXCPU:
+        return Outcome(Verdict.TIME_LIMIT, "the CPU time limit of a single process")
     try:
         name = signal.Signals(number).name
     except ValueError:

@@ -115,10 +115,12 @@ class Runner:
 
 
 def _limit(number: int, value: int) -> None:
+    # At the soft CPU limit the kernel says so (SIGXCPU); whoever ignores that is killed a second later.
+    most = value + 1 if number == resource.RLIMIT_CPU else value
     _soft, hard = resource.getrlimit(number)
     if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(number, (value, value))
+        most = min(most, hard)
+    resource.setrlimit(number, (min(value, most), most))
 
 
 def _then_leave(work: "Callable[[], None]") -> None:

@@ -261,4 +261,3 @@ async def test_a_wrong_record_is_refused_by_field(executor: Executor, fields: di
 async def test_a_source_that_is_too_long_is_the_candidates_fault(executor: Executor) -> None:
     report = await run(executor, StdioTest(), code="#" * (2 << 20))
     assert report.verdict is Verdict.COMPILE_ERROR and "2097152 bytes" in report.detail
-

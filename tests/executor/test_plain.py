@@ -49,7 +49,9 @@ def test_what_goes_in_comes_out(value: object) -> None:
 def test_every_float_is_exact(value: float) -> None:
     back = decode(encode(value))
     assert isinstance(back, float)
-    assert math.isnan(back) if math.isnan(value) else (back == value and math.copysign(1, back) == math.copysign(1, value))
+    assert (
+        math.isnan(back) if math.isnan(value) else (back == value and math.copysign(1, back) == math.copysign(1, value))
+    )
 
 
 @settings(max_examples=500)
