@@ -14,9 +14,10 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
-import transformers
+import transformers  # pyright: ignore[reportMissingImports]  # lives in an environment of its own
 
 CHATS = (
     "Write a Python function `is_prime(n)` that tells whether n is prime.",
@@ -53,7 +54,9 @@ def main() -> None:
     options.out.write_text(json.dumps(reference, indent=1, ensure_ascii=False) + "\n")
 
 
-def continue_prompt(model, tokenizer, *, tokens: int, chat: str | None = None, text: str | None = None) -> dict:
+def continue_prompt(
+    model: Any, tokenizer: Any, *, tokens: int, chat: str | None = None, text: str | None = None
+) -> dict[str, Any]:
     """One case. `margin` is the smallest difference between the best and the second logit on the way."""
     messages = None if chat is None else [{"role": "user", "content": chat}]
     prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) if messages else text
