@@ -8,6 +8,7 @@ value with 3, which stays here. Comparison follows Python's `==` on exact plain 
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from executor.guest.plain import Opaque, encode
 from executor.hostmath import BINARY, COMPARE, FUNCTIONS, MATERIALISING, MATH, TYPES, UNARY, TooMuchWork
@@ -101,6 +102,11 @@ class Compiler:
             case _:
                 raise NotLiteral(type(node).__name__)
 
+    def _is_math_member(self, node: ast.expr) -> TypeGuard[ast.Attribute]:
+        if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
+            return False
+        return node.value.id == "math" and self._is_math(node.attr)
+
     def _is_math(self, attr: str) -> bool:
         return attr in MATH and "math" not in self.own and "math" not in self.aliases
 
@@ -178,10 +184,9 @@ class Compiler:
         if isinstance(node.func, ast.Name) and node.func.id not in self.own and node.func.id not in self.aliases:
             name = node.func.id
             function = FUNCTIONS.get(name)
-        elif isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-            if node.func.value.id == "math" and self._is_math(node.func.attr):
-                member = MATH[node.func.attr]
-                function = member if callable(member) else None
+        elif self._is_math_member(node.func):
+            member = MATH[node.func.attr]
+            function = member if callable(member) else None
         if function is None:
             return self._ask(self.remote(node))
         if any(isinstance(item, ast.Starred) for item in node.args):

@@ -10,7 +10,6 @@ import itertools
 import logging
 import os
 import random
-import socket
 import sys
 import time
 from dataclasses import dataclass, field

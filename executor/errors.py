@@ -29,5 +29,5 @@ class JailError(ExecutorError):
     """A jail did not start, or broke: the sandbox's fault, never the candidate's."""
 
 
-class ExecutorDied(ExecutorError):  # noqa: N818
+class ExecutorDied(ExecutorError):
     """The executor's process did not start, or ended at its start."""

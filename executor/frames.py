@@ -6,7 +6,6 @@ structs that they accept; anything else is a `FrameError`, after which the conne
 
 import asyncio
 import socket
-from typing import cast
 
 import msgspec
 
@@ -103,4 +102,4 @@ async def connect[Incoming, Outgoing](
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
     """A connected pair: one end for this process, one to be inherited by another."""
-    return cast("tuple[socket.socket, socket.socket]", socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM))
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

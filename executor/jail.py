@@ -74,7 +74,7 @@ class Spawner:
         script = str(Path(__file__).with_name("spawner.py"))
         command = [sys.executable, "-I", "-S", script, *map(str, descriptors)]
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220 (a vfork: it takes a millisecond)
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -129,7 +129,7 @@ class Spawner:
 class Jail:
     """One nsjail with the runner inside. Single use: pool.py never hands it out twice.
 
-    `on_exit(number, status, cpu_seconds, peak_bytes)` reports the end of a test's process; `on_lost()` that of the jail.
+    `on_exit(number, status, cpu_seconds, peak_bytes)` reports the end of a test's process, `on_lost()` the jail's own.
     """
 
     def __init__(self, number: int, group: Group) -> None:

@@ -103,7 +103,8 @@ class Identities:
         """The user map and the group map of jail `number`, as nsjail takes them."""
         if self.shared:
             return f"{INSIDE_ID}:{os.geteuid()}:1", f"{INSIDE_ID}:{os.getegid()}:1"
-        return (f"{INSIDE_ID}:{self._base + number}:1",) * 2
+        mapping = f"{INSIDE_ID}:{self._base + number}:1"
+        return mapping, mapping
 
 
 def _mapped_end() -> int:
@@ -250,7 +251,7 @@ class Pool:
         self._live.discard(jail)
 
     async def _remove_homes(self) -> None:
-        """Remove the groups and give the numbers back; a group that cannot be removed is counted and its number kept."""
+        """Remove the groups and give the numbers back. A group that cannot be removed is counted, its number kept."""
         for number, group in self._homes:
             # A v1 hierarchy may take a moment to notice that its last process is gone.
             for pause in (0.001, 0.005, 0.02, 0.1, 0.5, None):
@@ -283,5 +284,5 @@ class Pool:
 
     async def settled(self, done: Callable[[], bool]) -> None:
         """Wait until nothing is being started or ended and `done()`."""
-        while self._starts or self._ends or not done():
+        while self._starts or self._ends or not done():  # noqa: ASYNC110 (of three kinds of things, and only for tests)
             await asyncio.sleep(0.001)

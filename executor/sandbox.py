@@ -217,7 +217,10 @@ class Executor:
         return msgspec.structs.replace(report, queue_seconds=waited, weaknesses=self.info.weaknesses)
 
     async def cancel_group(self, group: str) -> None:
-        """End all runs of `group`, queued and running; they raise ExecutionCancelled. Returns when their jails are gone."""
+        """End all runs of `group`, queued and running: they raise ExecutionCancelled.
+
+        Returns when their jails are gone.
+        """
         await self._cancel([run for run in self._runs if run.group == group])
 
     async def _cancel(self, runs: list[_Run]) -> None:

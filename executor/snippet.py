@@ -165,8 +165,7 @@ class _Reader:
 
     def _assign(self, name: str, value: ast.expr) -> None:
         held = constant(value)
-        if type(held) not in (int, float, bool, str, bytes, type(None)):
-            # A list may be changed by a call that it is passed to; METADATA of HumanEval never is.
-            if name != "METADATA":
-                raise NotLiteral("a variable that a call could change")
+        # A list may be changed by a call that it is passed to; METADATA of HumanEval never is.
+        if type(held) not in (int, float, bool, str, bytes, type(None)) and name != "METADATA":
+            raise NotLiteral("a variable that a call could change")
         self.compiler.constants[name] = held

@@ -69,21 +69,22 @@ class Feeder:
         self._fd: int | None = fd
         self._view = memoryview(data)
         os.set_blocking(fd, False)
-        self._write()
-        if self._fd is not None:
+        if not self._write():
             loop.add_writer(fd, self._write)
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
+        """Write what fits. Returns whether the end was reached."""
         if self._fd is None:
-            return
+            return True
         try:
             while self._view:
                 self._view = self._view[os.write(self._fd, self._view) :]
         except BlockingIOError:
-            return
+            return False
         except OSError:  # the program does not want its input
             pass
         self.close()
+        return True
 
     def close(self) -> None:
         """Stop writing."""
@@ -171,7 +172,7 @@ class Frames:
             self._on_end(None)
             return False
         self._buffer += chunk
-        while self._socket is not None and len(self._buffer) >= 4:
+        while self.open and len(self._buffer) >= 4:
             length = int.from_bytes(self._buffer[:4], "big")
             if length > self._limit:
                 self.close()
@@ -182,7 +183,7 @@ class Frames:
             content = bytes(self._buffer[4 : 4 + length])
             del self._buffer[: 4 + length]
             self._on_frame(content)
-        return self._socket is not None
+        return self.open
 
     def drain(self) -> None:
         """Take in what has arrived already."""

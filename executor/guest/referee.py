@@ -38,6 +38,8 @@ class Link:
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
+        self.last: BaseException | None = None
+        """The last exception that came from the candidate."""
 
     def evaluate(self, expression: object, copy_back: "list[object] | None" = None) -> object:
         self.wire.send(("eval", expression, copy_back is not None, True))
@@ -47,7 +49,8 @@ class Link:
             raise Uncarried(str(error)) from None
         verb = reply[0]  # type: ignore[index]
         if verb == "raised":
-            raise _exception(*reply[2:])  # type: ignore[index]
+            self.last = _exception(*reply[2:])  # type: ignore[index]
+            raise self.last
         if verb != "value":
             raise Uncarried(f"the candidate's value cannot be carried: {reply[1]}")  # type: ignore[index]
         if copy_back is not None:
@@ -120,6 +123,8 @@ def _require_plain(value: object, depth: int) -> None:
 class Remote:
     """An object of the candidate's that is not plain data: a function, a class, a generator, an instance."""
 
+    _link: Link
+    _opaque: Opaque
     __hash__ = object.__hash__
 
     def __init__(self, link: Link, opaque: Opaque) -> None:
@@ -177,20 +182,18 @@ class Remote:
 
 
 def _exception(name: str, bases: list[str], text: str) -> BaseException:
+    """The nearest builtin exception, or CandidateError."""
     for base in [name, *bases]:
         kind = getattr(builtins, base, None)
-        if isinstance(kind, type) and issubclass(kind, BaseException):
-            if base in ("Exception", "BaseException", "SystemExit", "KeyboardInterrupt", "GeneratorExit"):
-                break
-            try:
-                error = kind(text)
-            except TypeError:  # UnicodeDecodeError and its like want more than a text
-                break
-            error.from_candidate = True
-            return error
-    error = CandidateError(f"{name}: {text}")
-    error.from_candidate = True  # type: ignore[attr-defined]
-    return error
+        if not isinstance(kind, type) or not issubclass(kind, BaseException):
+            continue
+        if base in ("Exception", "BaseException", "SystemExit", "KeyboardInterrupt", "GeneratorExit"):
+            break
+        try:
+            return kind(text)
+        except TypeError:  # UnicodeDecodeError and its like want more than a text
+            break
+    return CandidateError(f"{name}: {text}")
 
 
 def _restore(mine: object, theirs: object) -> None:
@@ -223,7 +226,7 @@ def judge(wire: Wire, code: str, imports: str, names: list[str]) -> None:
     except Uncarried as error:
         wire.send(("failed", "ValueError", str(error)[:2000]))
     except AssertionError as error:
-        kind = "raised" if getattr(error, "from_candidate", False) else "failed"
+        kind = "raised" if error is link.last else "failed"
         wire.send((kind, *describe(error)[::2]))
     except BaseException as error:
         wire.send(("raised", *describe(error)[::2]))

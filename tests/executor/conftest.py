@@ -1,4 +1,4 @@
-"""One executor for a test module, and the rule that a test which needs a jail fails where doctor says it should work."""
+"""One executor for a test module. A test that needs a jail fails where there is none: it never skips."""
 
 import os
 from collections.abc import AsyncIterator

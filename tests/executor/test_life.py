@@ -1,5 +1,7 @@
 """Jails come and go: cancelling, fairness, what is left, what a crash leaves, the process form."""
 
+# ruff: noqa: ASYNC220, ASYNC221, ASYNC240 (a test has its loop to itself)
+
 import asyncio
 import contextlib
 import os

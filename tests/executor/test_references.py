@@ -1,4 +1,4 @@
-"""Published reference solutions pass their own tests, and most of them without anything but values crossing the wall."""
+"""Published reference solutions pass their own tests, most of them with nothing but values crossing the wall."""
 
 import asyncio
 import gzip
