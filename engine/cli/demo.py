@@ -39,7 +39,7 @@ class _DemoFailed(Exception):
 
 
 def demo(
-    problem: Annotated[Path, typer.Option(help="Problem file.")] = _EXAMPLES / "merge_intervals.yaml",
+    problem: Annotated[Path, typer.Option(help="Problem file.")] = _EXAMPLES / "common_prefix.yaml",
     model: Annotated[str, typer.Option(help="Model name, or path of a GGUF file.")] = _MODEL,
 ) -> None:
     """Solve one real problem, from fetching the model to the passing program."""

@@ -13,7 +13,9 @@ def chat_prompt(task: str, tests: Iterable[problem_pb2.Test], entry_point: str =
     """The text of the user's turn: the task, the visible tests, and the form of the answer.
 
     The tests are in it because a model that sees them writes far more programs that pass (names, argument order and
-    formats are often told by them alone). Hidden tests are never quoted.
+    formats are often told by them alone). Hidden tests are never quoted. The last line is there because small models
+    like to copy the tests below their program: with it the default model passes as many sanitized MBPP problems
+    (greedy), with 62 tokens a program instead of 99 (a softer wish) or 206 (none).
     """
     visible = [test for test in tests if not test.hidden]
     asserts = _fit([text for test in visible if (text := _as_assert(test, entry_point))], "\n")
@@ -27,7 +29,8 @@ def chat_prompt(task: str, tests: Iterable[problem_pb2.Test], entry_point: str =
         parts.append(
             f"The program reads standard input and writes to standard output, as in these examples:\n{examples}"
         )
-    parts.append("Answer with one ```python code block that holds the complete program and no tests.")
+    thing = "program" if examples and not asserts else "function"
+    parts.append(f"Write only the {thing}, in one ```python code block. Do not repeat the tests.")
     return "\n\n".join(parts)
 
 

@@ -260,7 +260,7 @@ def test_prompt_quotes_as_many_tests_as_fit() -> None:
 def test_examples_are_valid(path: Path) -> None:
     spec = solve_spec(load_document(path))
     assert spec.problem.problem_id == f"examples/{path.stem}"
-    assert spec.sampling.k == 16
+    assert spec.sampling.k >= 16
 
 
 def test_the_page_names_every_key() -> None:
