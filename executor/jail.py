@@ -47,15 +47,18 @@ class Spawner:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._waiting: deque[asyncio.Future[tuple[int, int]]] = deque()
+        self._starting = asyncio.Lock()
 
     async def spawn(self, identity: tuple[str, str], groups: list[str], control: int, log: int) -> tuple[int, int]:
         """Start one nsjail; `identity` is its user map and its group map. Returns its pid and a pidfd.
 
         Raises JailError.
         """
+        async with self._starting:
+            if self._socket is None:
+                await self._start()
         if self._socket is None:
-            await self._start()
-        assert self._socket is not None
+            raise JailError("the spawner ended at its start")
         answer: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
         message = "\n".join([*identity, *groups]).encode()
         try:

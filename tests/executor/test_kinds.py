@@ -175,6 +175,8 @@ print(count)
     [
         ("print(41)", Verdict.WRONG_ANSWER, "not the expected"),
         ("print(42)\nraise SystemExit(3)", Verdict.RUNTIME_ERROR, "exit status 3"),
+        ("print(42)\nraise SystemExit('no')", Verdict.RUNTIME_ERROR, "exit status 1: no"),
+        ("import sys, os\nprint(42)\nos.close(1)", Verdict.RUNTIME_ERROR, "exit status 120"),
         ("print(42)\n1/0", Verdict.RUNTIME_ERROR, "ZeroDivisionError"),
         ("print(42", Verdict.COMPILE_ERROR, "SyntaxError: line 1"),
         ("x = '\\ud800'.encode()", Verdict.RUNTIME_ERROR, "UnicodeEncodeError"),
