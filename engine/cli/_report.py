@@ -38,6 +38,9 @@ def cost_table(summary: solve_pb2.Summary) -> Table:
         first_pass = f"{cost.time_to_first_pass.ToTimedelta().total_seconds():.2f} s"
     saved = f" ({100 * cost.rows_saved / cost.generated_tokens:.0f} %)" if cost.generated_tokens else ""
     table.add_row("time to first pass", first_pass)
+    best = winner(summary)
+    if best is not None and best.HasField("held_out"):
+        table.add_row("held-out tests", f"{best.held_out.tests_passed} of {best.held_out.tests_total} passed")
     table.add_row(
         "candidates",
         f"{cost.candidates_finished} distinct, {cost.candidates_executed} executed, {cost.candidates_passed} passed",

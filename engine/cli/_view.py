@@ -11,7 +11,7 @@ _TAIL = 400
 
 @dataclass(slots=True)
 class BranchView:
-    """A branch that is being drawn: its samples, its length in tokens, and the end of its text."""
+    """A branch that is being drawn: the samples it is known to carry, its length in tokens, the end of its text."""
 
     samples: list[int]
     tokens: int = 0
@@ -92,7 +92,6 @@ class SolveView:
         if started.HasField("parent"):
             origin = f"from branch {started.parent} after {started.position} tokens"
             if parent := self.branches.get(started.parent):
-                branch.tail = parent.tail
                 parent.samples = [sample for sample in parent.samples if sample not in branch.samples]
         self.branches[started.branch] = branch
         return f"branch {started.branch}: {origin}, {sample_words(started.samples)}"
@@ -100,7 +99,7 @@ class SolveView:
     def _branch_delta(self, delta: solve_pb2.BranchDelta) -> None:
         if branch := self.branches.get(delta.branch):
             branch.tail = (branch.tail + delta.text)[-_TAIL:]
-            branch.tokens += delta.tokens
+            branch.tokens = delta.tokens
 
     def _branch_ended(self, ended: solve_pb2.BranchEnded) -> str:
         self.branches.pop(ended.branch, None)

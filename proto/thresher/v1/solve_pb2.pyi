@@ -728,7 +728,9 @@ class BranchStarted(_message.Message):
     model: _builtins.str
     tier: _builtins.int
     @_builtins.property
-    def samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """its first ones; others may join it later"""
+
     def __init__(
         self,
         *,
@@ -751,7 +753,7 @@ Global___BranchStarted: _TypeAlias = BranchStarted  # noqa: Y015
 
 @_typing.final
 class BranchDelta(_message.Message):
-    """More text of a branch."""
+    """More text of a branch. All of its deltas together are its text from the root, whatever it shares with its parent."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -761,6 +763,7 @@ class BranchDelta(_message.Message):
     branch: _builtins.int
     text: _builtins.str
     tokens: _builtins.int
+    """length of that text so far"""
     def __init__(
         self,
         *,

@@ -26,14 +26,17 @@ def test_view_follows_the_events() -> None:
     assert view.summary is not None
 
 
-def test_fork_takes_its_samples_along_and_starts_with_the_text_of_its_parent() -> None:
+def test_fork_takes_its_samples_along_and_tells_its_text_from_the_root() -> None:
     view = SolveView()
     for event in solved_events()[:4]:
         view.apply(event)
     assert view.branches[0].samples == [0, 3]
+    assert (view.branches[0].tokens, view.branches[0].tail) == (6, "def add(a, b):\n")
     assert view.branches[1].samples == [1, 2]
-    assert view.branches[1].tail == "def add(a, b):\n"
-    assert view.branches[1].tokens == 6
+    assert (view.branches[1].tokens, view.branches[1].tail) == (6, "")
+    for text, tokens in (("def add(a, b):\n    ret", 9), ("urn", 10)):
+        view.apply(solve_pb2.SolveEvent(branch_delta=solve_pb2.BranchDelta(branch=1, text=text, tokens=tokens)))
+    assert (view.branches[1].tokens, view.branches[1].tail) == (10, "def add(a, b):\n    return")
 
 
 def test_event_of_a_newer_server_is_shown_and_not_fatal() -> None:
