@@ -1007,7 +1007,7 @@ class Accounting(_message.Message):
     rows_computed: _builtins.int
     """decode rows the model really ran"""
     rows_saved: _builtins.int
-    """generated_tokens that needed no row of their own"""
+    """rows that separate draws would have computed on top (n - 1 for a draw of n tokens)"""
     wasted_tokens: _builtins.int
     """drawn by samples that were cut off"""
     @_builtins.property
