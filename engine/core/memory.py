@@ -16,7 +16,7 @@ from engine.core.segments import Segment
 from engine.core.tree import Branch, SampleTree
 
 if TYPE_CHECKING:
-    from engine.core.scheduler import Solve
+    from engine.core.chunks import Solve
 
 _PROMPT = -1
 """Stands for the prompt in the order of branches: older than any."""

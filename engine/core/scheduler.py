@@ -7,30 +7,25 @@ solve ends exactly once, in `_end`, which frees every page it holds.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
+from engine.core.chunks import ChunkMaker, Solve, Work
 from engine.core.distribution import Distribution
 from engine.core.memory import Memory
 from engine.core.pages import PagePool
 from engine.core.randomness import uniforms
-from engine.core.segments import Segment
 from engine.core.steptime import StepTime
 from engine.core.tree import Branch, SampleTree
 from engine.core.types import (
     BranchText,
-    Chunk,
     CoreEvent,
     CoreRequest,
     EndReason,
-    Slots,
     SolveEnded,
     SolveStarted,
     Step,
 )
-
-_EMPTY: Slots = np.empty(0, np.int32)
 
 
 class NeverFits(Exception):
@@ -55,32 +50,12 @@ class Limits:
     waiting: int = 256
 
 
-@dataclass(slots=True, eq=False)
-class Solve:
-    """A solve in the scheduler; `began` is None while it waits."""
-
-    request: CoreRequest
-    tree: SampleTree
-    arrived: float
-    began: float | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Work:
-    """One chunk of a step and what is to be done with its result."""
-
-    chunk: Chunk
-    solve: Solve
-    segment: Segment
-    branch: Branch | None  # None: a part of the prompt
-
-
 @dataclass(slots=True)
 class Plan:
     """A step together with the bookkeeping for its results."""
 
     step: Step
-    work: list[_Work]
+    work: list[Work]
     rows: int
     prefill_tokens: int
 
@@ -112,9 +87,10 @@ class Scheduler:
         self.step_time = StepTime()
         self.totals = Totals()
         self._clock = clock
-        self._memory = Memory(self.pool, self._by_age)
         self._waiting: list[Solve] = []
         self._running: list[Solve] = []
+        self._memory = Memory(self.pool, lambda: self._running)
+        self._chunks = ChunkMaker(self.pool, page_size, self._memory)
         self._ends: dict[int, tuple[EndReason, float]] = {}
         self._budget = 0  # prefill tokens left in the step being planned
 
@@ -167,9 +143,6 @@ class Scheduler:
         """Number of running branches over all solves."""
         return sum(len(solve.tree.branches) for solve in self._running)
 
-    def _by_age(self) -> list[Solve]:
-        return self._running
-
     # A step
 
     def apply_intents(self) -> list[CoreEvent]:
@@ -187,7 +160,7 @@ class Scheduler:
     def plan(self) -> tuple[Plan | None, list[CoreEvent]]:
         """Choose the chunks of the next step; None if there is nothing to compute."""
         events: list[CoreEvent] = []
-        work: list[_Work] = []
+        work: list[Work] = []
         expected = min(self.branches, self.limits.rows)
         self._budget = self.step_time.prefill_budget(expected, self.limits.step_seconds, self.limits.least_prefill)
         shares = self._shares()
@@ -275,12 +248,22 @@ class Scheduler:
             shares += [(solve, granted[solve.request.solve]) for solve in solves]
         return shares
 
-    def _offer_rows(self, solve: Solve, first: int, last: int, work: list[_Work]) -> None:
+    def _offer_rows(self, solve: Solve, first: int, last: int, work: list[Work]) -> None:
         """Rows for branches number `first` to `last` of a solve, or chunks of what they have to compute again."""
         for branch in list(solve.tree.branches.values())[first:last]:
-            piece = self._row(solve, branch) if self._is_row(branch, solve.tree) else self._piece(solve, branch)
-            if piece is not None:
-                work.append(piece)
+            if self._chunks.is_row(branch, solve.tree):
+                piece = self._chunks.row(solve, branch)
+                work += [piece] if piece is not None else []
+            else:
+                work += self._run_of(solve, branch)
+
+    def _run_of(self, solve: Solve, branch: Branch | None) -> list[Work]:
+        """The next run of tokens for a branch or a prompt, charged to the step's budget."""
+        piece = self._chunks.piece(solve, branch, self._budget)
+        if piece is None:
+            return []
+        self._budget -= len(piece.chunk.tokens)
+        return [piece]
 
     def _wish(self, solve: Solve) -> int:
         most = len(solve.tree.branches) + solve.tree.unstarted
@@ -293,81 +276,17 @@ class Scheduler:
             events += tree.start_sample()
         return events
 
-    def _is_row(self, branch: Branch, tree: SampleTree) -> bool:
-        """Whether all that the branch still lacks is the row of its last token."""
-        if branch.layout == tree.layout:
-            return True
-        path = branch.tip.path()
-        if any(s.computed < self._used(s, child) for s, child in pairwise(path)):
-            return False
-        if branch.tip.computed < len(branch.tip.tokens) - 1:
-            return False
-        self._lay_out(branch, tree, path)
-        return True
-
-    def _used(self, segment: Segment, child: Segment) -> int:
-        """Tokens of `segment` that the path through `child` takes."""
-        return min(len(segment.tokens), child.start - segment.start)
-
-    def _lay_out(self, branch: Branch, tree: SampleTree, path: list[Segment]) -> None:
-        """Collect the slots of the branch's tokens after the prompt."""
-        # A shadow of the root leaves out the prompt's last token, so that the prompt is not its prefix.
-        branch.whole = path[1].start < tree.root.end
-        own = path if branch.whole else path[1:]
-        parts: list[Slots] = []
-        for segment, child in zip(own, [*own[1:], None], strict=True):
-            tokens = segment.computed if child is None else self._used(segment, child)
-            parts.append(segment.slots(tokens, self.page_size))
-        filled = sum(len(part) for part in parts)
-        # Room for all tokens to come, and for the one that a shadow computes again.
-        branch.suffix = np.empty(filled + tree.request.max_new_tokens - branch.generated + 2, np.int32)
-        if parts:
-            branch.suffix[:filled] = np.concatenate(parts)
-        branch.filled = filled
-        branch.layout = tree.layout
-
-    def _row(self, solve: Solve, branch: Branch) -> _Work | None:
-        tip, tree = branch.tip, solve.tree
-        if not self._grow(solve, branch, tip, 1):
-            return None
-        if branch.layout != tree.layout:
-            # Making room moved the tree; the branch itself is protected, so its pages are all there.
-            self._lay_out(branch, tree, tip.path())
-        branch.suffix[branch.filled] = tip.slot(tip.computed, self.page_size)
-        branch.filled += 1
-        chunk = Chunk(
-            solve.request.solve,
-            tip.tokens[-1:],
-            tree.root.end + branch.generated - 1,
-            _EMPTY if branch.whole else tree.prefix,
-            branch.suffix[: branch.filled],
-            solve.request.filters,
-        )
-        tip.scheduled = piece = _Work(chunk, solve, tip, branch)
-        return piece
-
-    def _grow(self, solve: Solve, branch: Branch | None, segment: Segment, tokens: int) -> bool:
-        """Allocate pages for `tokens` more tokens of `segment`; False if there is no room for it now."""
-        segment.take_tail(self.pool, self.page_size)
-        need = segment.pages_needed(segment.computed + tokens, self.page_size)
-        if need > self.pool.free and not self._memory.make_room(need, solve, branch):
-            return False
-        segment.pages += [self.pool.allocate() for _ in range(need)]
-        return True
-
-    def _prefill(self, work: list[_Work], events: list[CoreEvent]) -> None:
+    def _prefill(self, work: list[Work], events: list[CoreEvent]) -> None:
         """Chunks of prompts, those of waiting solves too if they can begin."""
         unready = [solve for solve in self._running if not solve.tree.ready]
         for solve in sorted(unready, key=lambda s: not s.request.interactive):
-            piece = self._piece(solve, None) if self._budget > 0 else None
-            work += [piece] if piece is not None else []
+            work += self._run_of(solve, None) if self._budget > 0 else []
         while self._budget > 0 and self._waiting and self._admissible(self._waiting[0]):
             solve = self._waiting.pop(0)
             self._running.append(solve)
             solve.began = self._clock()
             events.append(SolveStarted(solve.request.solve, solve.began - solve.arrived))
-            if (piece := self._piece(solve, None)) is not None:
-                work.append(piece)
+            work += self._run_of(solve, None)
 
     def _admissible(self, solve: Solve) -> bool:
         """Whether a waiting solve can begin: its prompt and a branch fit beside what is running, or it runs alone."""
@@ -378,40 +297,7 @@ class Scheduler:
         need = self.pages_for(solve.request)
         return self.pool.free >= need or self._memory.drop_idle(need)
 
-    def _piece(self, solve: Solve, branch: Branch | None) -> _Work | None:
-        """The next uncomputed run of tokens on the way to a branch's tip, or of the prompt."""
-        tree = solve.tree
-        path = [tree.root] if branch is None else branch.tip.path()
-        for place, segment in enumerate(path):
-            child = path[place + 1] if place + 1 < len(path) else None
-            end = len(segment.tokens) if child is None else self._used(segment, child)
-            if segment.computed >= end:
-                continue
-            if segment.scheduled is not None:
-                return None  # another branch has it computed in this step
-            # The oldest branch may be what all others wait for: it gets a token even where the budget is spent.
-            count = min(max(self._budget, 1), end - segment.computed)
-            if not self._grow(solve, branch, segment, count):
-                return None
-            first = segment.computed
-            parts = [s.slots(self._used(s, c), self.page_size) for s, c in pairwise(path[: place + 1])]
-            parts.append(segment.slots(first + count, self.page_size))
-            last = child is None and first + count == end
-            filters = solve.request.filters if last and (branch is not None or not tree.ready) else None
-            self._budget -= count
-            chunk = Chunk(
-                solve.request.solve,
-                segment.tokens[first : first + count],
-                segment.start + first,
-                _EMPTY,
-                np.concatenate(parts),
-                filters,
-            )
-            segment.scheduled = piece = _Work(chunk, solve, segment, branch)
-            return piece
-        return None
-
-    def _draw_numbers(self, work: list[_Work]) -> None:
+    def _draw_numbers(self, work: list[Work]) -> None:
         """Give every chunk that ends in a distribution the numbers of its samples."""
         drawing = [piece for piece in work if piece.chunk.filters is not None]
         seeds: list[int] = []
