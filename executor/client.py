@@ -43,7 +43,7 @@ from executor.verdict import Report, Verdict
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _CALM_SECONDS = 30.0
-_SHUTDOWN_SECONDS = 10.0
+_SHUTDOWN_SECONDS = 1.5
 
 Stream = FrameStream[FromExecutor, ToExecutor]
 

@@ -32,7 +32,7 @@ _log = structlog.stdlib.get_logger("engine")
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
-_LEAVE_SECONDS = 5.0
+_LEAVE_SECONDS = 1.5
 
 
 class EngineDown(Exception):

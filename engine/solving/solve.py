@@ -7,9 +7,7 @@ on it only waits until its last row and its last jail are gone. Whoever leaves t
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from enum import Enum
 
 from engine.core.types import (
@@ -28,8 +26,9 @@ from engine.loop.client import EngineClient
 from engine.loop.messages import Admitted
 from engine.metrics import Metrics
 from engine.solving import policy
-from engine.solving.candidates import Candidates, Entry
+from engine.solving.candidates import Candidates
 from engine.solving.errors import DeadlineExceeded, SolveError, Unavailable
+from engine.solving.judging import Broken, Done, HeldOut, Judged, Judging, Posted, Tested
 from engine.solving.types import (
     Accepted,
     Accounting,
@@ -49,12 +48,8 @@ from engine.solving.types import (
     Summary,
     TestFinished,
 )
-from executor import ExecutionCancelled, ExecutorBusy, ExecutorLike
-from executor.sandbox import OnTest
-from executor.types import Program, Test
-from executor.verdict import Report, TestReport, Verdict
-
-_BUSY_PAUSE = 0.05
+from executor import ExecutorLike
+from executor.verdict import Report, Verdict
 
 
 class Timer(Enum):
@@ -65,41 +60,7 @@ class Timer(Enum):
     DRAIN = "drain"
 
 
-@dataclass(frozen=True, slots=True)
-class _Tested:
-    index: int
-    result: TestReport
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """A candidate's visible tests have run."""
-
-    index: int
-    report: Report
-
-
-@dataclass(frozen=True, slots=True)
-class _HeldOut:
-    index: int
-    report: Report
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """Nothing of this candidate runs any more."""
-
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Broken:
-    """The executor could not be used at all."""
-
-    error: Exception
-
-
-Happening = list[CoreEvent] | Timer | _Tested | _Judged | _HeldOut | _Done | _Broken | None
+Happening = list[CoreEvent] | Timer | Posted | None
 
 _BRANCH_OUTCOMES = {
     EndReason.CUT_OFF: BranchOutcome.CUT_OFF,
@@ -142,21 +103,14 @@ class Solve:
         self.outcome = "cancelled"  # as metrics count it, until it ends in another way
         self.k = k
         self.accounting = Accounting(samples_requested=k)
-        self._executor = executor
         self._engine = engine
         self._metrics = metrics
         self._inbox: asyncio.Queue[Happening] = asyncio.Queue()
         prompt = spec.prompt
         part = prompt.text if isinstance(prompt, CompletionPrompt) and prompt.part_of_program else None
         self._candidates = Candidates(model, part, spec.entry_point)
-        self._group = f"{spec.request_id}/{id(self):x}"
-        self._visible = tuple(held.test for held in spec.tests if not held.hidden)
-        self._hidden = tuple(held.test for held in spec.tests if held.hidden)
-        # A few programs more than slots keep the sandbox busy; the others wait here, where dropping them is free.
-        self._in_flight = slots + 2
-        self._pending: deque[Entry] = deque()
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._launched = 0
+        group = f"{spec.request_id}/{id(self):x}"
+        self._judging = Judging(spec, executor=executor, slots=slots, group=group, post=self._inbox.put_nowait)
         self._solve = 0
         self._decision: EndReason | None = None
         self._error: SolveError | None = None
@@ -223,15 +177,12 @@ class Solve:
         """End everything that still runs, and wait until it is gone. Safe to call at any time, also after the end."""
         self._stop_timers()
         self._decide(EndReason.CANCELLED)
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
+        self._judging.cancel(keep_passed=False)
         # The engine may have died with its events unread: None ends the wait then.
         while not self._drawn and (happening := await self._inbox.get()) is not None:
             for event in happening if isinstance(happening, list) else ():
                 self._count(event)
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._judging.gone()
         self._finish_accounting()
 
     # Inbox
@@ -241,7 +192,7 @@ class Solve:
         return SolveEvent(self._sequence, self.seconds, body)
 
     def _over(self) -> bool:
-        return self._decision is not None and self._drawn and not self._tasks
+        return self._decision is not None and self._drawn and not self._judging.running
 
     def _react(self, happening: Happening) -> list[EventBody]:
         match happening:
@@ -259,18 +210,18 @@ class Solve:
                 self._decide(EndReason.BUDGET_TIME)
             case Timer.DRAIN:
                 self._fail(EndReason.ERROR, Unavailable("DRAINING", "the server is shutting down; ask another one"))
-            case _Tested():
+            case Tested():
                 visible = self.spec.events.test_results and self._decision is None
                 return [TestFinished(index=happening.index, result=happening.result)] if visible else []
-            case _Judged():
+            case Judged():
                 return self._on_judged(happening.index, happening.report)
-            case _HeldOut():
+            case HeldOut():
                 self._candidates.entries[happening.index].held_out = happening.report
-            case _Done():
-                del self._tasks[happening.index]
+            case Done():
+                self._judging.done(happening.index)
                 if self._candidates.entries[happening.index].report is None:
                     return self._on_judged(happening.index, None)
-            case _Broken():
+            case Broken():
                 self._fail(EndReason.ERROR, Unavailable("SANDBOX_UNAVAILABLE", str(happening.error)))
         return []
 
@@ -340,7 +291,7 @@ class Solve:
             )
         if not new:
             return [*bodies, SamplesJoined(index=entry.index, samples=event.samples)]
-        self._pending.append(entry)
+        self._judging.pending.append(entry)
         finished = CandidateFinished(
             index=entry.index,
             branch=event.branch,
@@ -352,7 +303,8 @@ class Solve:
 
     def _on_judged(self, index: int, report: Report | None) -> list[EventBody]:
         entry = self._candidates.entries[index]
-        entry.report = report if report is not None else Report(verdict=Verdict.SKIPPED, tests_total=len(self._visible))
+        skipped = Report(verdict=Verdict.SKIPPED, tests_total=len(self._judging.visible))
+        entry.report = skipped if report is None else report
         self._metrics.verdict(entry.report.verdict.value)
         if report is not None:
             self.accounting.candidates_executed += 1
@@ -382,10 +334,7 @@ class Solve:
         self._decided_at = time.monotonic()
         if not self._drawn:
             self._engine.end(self._solve, reason)
-        for index, task in self._tasks.items():
-            # A candidate that has passed is only finishing its held-out tests.
-            if not self._candidates.entries[index].passed or self._error is not None:
-                task.cancel()
+        self._judging.cancel(keep_passed=self._error is None)
 
     def _fail(self, reason: EndReason, error: SolveError) -> None:
         """End the solve with an error, unless it is decided already."""
@@ -395,56 +344,19 @@ class Solve:
 
     def _next(self) -> list[EventBody]:
         """Launch what can be launched, skip what is not wanted any more, see whether all is done."""
+        judging = self._judging
+        if self._decision is None:
+            judging.launch()
+            if judging.running:
+                return []
+            if judging.spent and (judging.pending or not self._drawn):
+                self._decide(EndReason.BUDGET_EXECUTIONS)
+            elif self._drawn and not judging.pending:
+                self._decide(EndReason.COMPLETE)
         bodies: list[EventBody] = []
-        if self._decision is not None:
-            while self._pending:
-                bodies += self._on_judged(self._pending.popleft().index, None)
-            return bodies
-        most = self.spec.budget.executions
-        while self._pending and len(self._tasks) < self._in_flight and (most is None or self._launched < most):
-            entry = self._pending.popleft()
-            self._launched += 1
-            task = self._tasks[entry.index] = asyncio.create_task(self._judge(entry))
-            task.add_done_callback(lambda _, index=entry.index: self._inbox.put_nowait(_Done(index)))
-        if self._tasks:
-            return bodies
-        if most is not None and self._launched >= most and (self._pending or not self._drawn):
-            self._decide(EndReason.BUDGET_EXECUTIONS)
-            return self._next()
-        if self._drawn and not self._pending:
-            self._decide(EndReason.COMPLETE)
+        while self._decision is not None and judging.pending:
+            bodies += self._on_judged(judging.pending.popleft().index, None)
         return bodies
-
-    async def _judge(self, entry: Entry) -> None:
-        """Run the visible tests, and on a pass the hidden ones."""
-        try:
-            tested = await self._run(
-                entry, self._visible, lambda result: self._inbox.put_nowait(_Tested(entry.index, result))
-            )
-            self._inbox.put_nowait(_Judged(entry.index, tested))
-            if tested.verdict is Verdict.PASSED and self._hidden:
-                held_out = await self._run(entry, self._hidden, None)
-                self._inbox.put_nowait(_HeldOut(entry.index, held_out))
-        except ExecutionCancelled:
-            pass  # the solve itself asked for it
-        except Exception as error:
-            self._inbox.put_nowait(_Broken(error))
-
-    async def _run(self, entry: Entry, tests: tuple[Test, ...], on_test: OnTest | None) -> Report:
-        everything = self.spec.return_policy is not ReturnPolicy.FIRST_PASS or tests is self._hidden
-        program = Program(
-            code=entry.code,
-            tests=tests,
-            entry_point=self.spec.entry_point,
-            setup_code=self.spec.setup_code,
-            limits=self.spec.limits,
-            run_all=everything,
-        )
-        while True:
-            try:
-                return await self._executor.run(program, group=self._group, on_test=on_test)
-            except ExecutorBusy:
-                await asyncio.sleep(_BUSY_PAUSE)
 
     # Timers, end
 

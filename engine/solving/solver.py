@@ -46,7 +46,7 @@ FIRST_PASS_WIDTH = 8
 _SEED_BITS = 53  # exact in a JSON number
 _RATE_SECONDS = 10.0
 _STATS_SECONDS = 0.5
-_LEAVE_SECONDS = 5.0
+_LEAVE_SECONDS = 2.5
 
 _log = structlog.stdlib.get_logger("solver")
 
@@ -213,8 +213,7 @@ class Solver:
         if self._stats is not None:
             self._stats.cancel()
         await self._executor.close()
-        for engine in self._engines.values():
-            await engine.client.close()
+        await asyncio.gather(*(engine.client.close() for engine in self._engines.values()))
         if self._burying:
             await asyncio.wait(self._burying, timeout=_LEAVE_SECONDS)
 
