@@ -1,7 +1,12 @@
 """The whole thing, nothing scripted: a server process, a real model, real jails, real gRPC."""
 
 import asyncio
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Generator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -83,3 +88,23 @@ def test_a_vanished_client_takes_its_rows_and_jails_along(server: Server, client
     assert steady.vanishing_while_drawing(server, client) < 1.0
     assert steady.vanishing_while_judging(server, client) < 2.5
     steady.settled(server, client)
+
+
+def test_the_programs_of_the_readme_run_as_they_stand(server: Server) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    programs = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    folder = str(Path(server.address.removeprefix("unix:")).parent)
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", text],
+            env=os.environ | {"XDG_RUNTIME_DIR": folder},
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=True,
+        ).stdout
+        for text in programs
+    ]
+    assert len(printed) == 2
+    assert "def median" in printed[0]
+    assert "defaultModel" in printed[1]
