@@ -28,6 +28,7 @@ class Memory:
     def __init__(self, pool: PagePool, running: Callable[[], list[Solve]]) -> None:
         self._pool = pool
         self._running = running
+        self._refused: tuple[int, int] | None = None
 
     def drop_idle(self, need: int) -> bool:
         """Drop idle nodes until `need` pages are free, those of the youngest solves first. Whether that was enough."""
@@ -36,38 +37,44 @@ class Memory:
                 pass
         return self._pool.free >= need
 
+    def begin_plan(self) -> None:
+        """A new step is being planned: what was refused in the last one may be granted now."""
+        self._refused = None
+
     def make_room(self, need: int, solve: Solve, branch: Branch | None) -> bool:
         """Free `need` pages for a branch of `solve` (None: its prompt). False if all else is older: it must wait."""
         if self.drop_idle(need):
             return True
         running = self._running()
         asking = (running.index(solve), _PROMPT if branch is None else branch.id)
+        if self._refused is not None and asking >= self._refused:
+            return False  # what is older than it has found nothing to drop in this plan, so neither can it
         while self._pool.free < need:
-            victim = self._victim(running, asking)
-            if victim is None:
+            victims = self._victims(running, asking)
+            if not victims:
+                self._refused = asking
                 first = next(iter(solve.tree.branches), _PROMPT)
                 if asking == (0, first):
                     solve.tree.drop_all()
                 return False
-            owner, segment = victim
-            owner.tree.drop(segment)
-            owner.tree.counts.preemptions += 1
+            for owner, segment in victims:
+                if self._pool.free >= need:
+                    break
+                owner.tree.drop(segment)
+                owner.tree.counts.preemptions += 1
         return True
 
-    def _victim(self, running: list[Solve], asking: tuple[int, int]) -> tuple[Solve, Segment] | None:
-        """The segment to drop next: nothing below it has pages, and its oldest branch is younger than the one
-        asking."""
-        best: tuple[int, int, int] | None = None
-        found: tuple[Solve, Segment] | None = None
+    def _victims(self, running: list[Solve], asking: tuple[int, int]) -> list[tuple[Solve, Segment]]:
+        """Segments to drop, the first first: nothing below them has pages, their oldest branch is younger than
+        `asking`."""
+        found: list[tuple[tuple[int, int, int], Solve, Segment]] = []
         for age, solve in enumerate(running):
             bottoms, width = _bottoms(solve.tree)
             for segment, oldest in bottoms:
-                if (age, oldest) <= asking:
-                    continue
-                rank = (width if oldest != _PROMPT else -1, age, oldest)
-                if best is None or rank > best:
-                    best, found = rank, (solve, segment)
-        return found
+                if (age, oldest) > asking:
+                    found.append(((width if oldest != _PROMPT else -1, age, oldest), solve, segment))
+        found.sort(key=lambda victim: victim[0], reverse=True)
+        return [(solve, segment) for _, solve, segment in found]
 
 
 def _bottoms(tree: SampleTree) -> tuple[list[tuple[Segment, int]], int]:

@@ -161,6 +161,7 @@ class Scheduler:
         """Choose the chunks of the next step; None if there is nothing to compute."""
         events: list[CoreEvent] = []
         work: list[Work] = []
+        self._memory.begin_plan()
         expected = min(self.branches, self.limits.rows)
         self._budget = self.step_time.prefill_budget(expected, self.limits.step_seconds, self.limits.least_prefill)
         shares = self._shares()
@@ -234,8 +235,12 @@ class Scheduler:
     # Parts of a step
 
     def _shares(self) -> list[tuple[Solve, int]]:
-        """Rows for each running solve: interactive before batch, equal shares, what one leaves goes to the others."""
-        left = self.limits.rows
+        """Rows for each running solve: interactive before batch, equal shares, what one leaves goes to the others.
+
+        The oldest solve has one row whatever it is: it holds pages that no younger one can take.
+        """
+        oldest = next((solve for solve in self._running if solve.tree.ready), None)
+        left = self.limits.rows - (oldest is not None)
         shares: list[tuple[Solve, int]] = []
         for interactive in (True, False):
             solves = [s for s in self._running if s.tree.ready and s.request.interactive is interactive]
@@ -245,7 +250,9 @@ class Scheduler:
                 share = min(wish, -(-left // (len(wishes) - place)))
                 granted[solve.request.solve] = share
                 left -= share
-            shares += [(solve, granted[solve.request.solve]) for solve in solves]
+            shares += [
+                (solve, min(self._wish(solve), granted[solve.request.solve] + (solve is oldest))) for solve in solves
+            ]
         return shares
 
     def _offer_rows(self, solve: Solve, first: int, last: int, work: list[Work]) -> None:

@@ -209,7 +209,8 @@ class SampleTree:
     def advance(self, branch: Branch, distribution: Distribution, numbers: npt.NDArray[np.float64]) -> list[CoreEvent]:
         """The row of a branch was computed: its samples draw ([n] numbers, one each), agree or part."""
         tip = branch.tip
-        tip.dists.append(distribution)
+        # A node keeps its distribution for the samples that have yet to come this way.
+        tip.dists.append(distribution if self.unstarted else None)
         index = self._find(distribution, branch.samples, numbers)
         groups: dict[int, list[int]] = {}
         for sample, drawn in zip(branch.samples, index.tolist(), strict=True):

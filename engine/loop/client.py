@@ -189,6 +189,7 @@ class EngineClient:
 
     async def close(self) -> None:
         """End the engine. Live drawings see it as its death."""
+        self._fail_first(EngineDown("the engine was closed while it was starting"))
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.wait([self._supervisor])
@@ -243,14 +244,17 @@ class EngineClient:
                 _log.error("engine_did_not_start", error=str(error), restart_in_seconds=pause)
                 await asyncio.sleep(pause)
                 continue
+            served = False
             try:
                 served = await self._talk(link)
-            except asyncio.CancelledError:
-                self._lose("the server is stopping")
+            except Exception:
+                # A message that cannot be read, or a fault in what reacts to one: this engine is not to be trusted.
+                _log.exception("engine_lost")
+            finally:
+                # Also when the server stops: nobody may wait for an engine that is not listened to any more.
+                self._lose("the engine is gone")
                 await link.kill()
-                raise
             how = await link.ended()
-            self._lose(f"the engine ended with {how}")
             if self._fail_first(EngineDown(f"the engine ended with {how} before its model was loaded")):
                 return
             pause = _FIRST_PAUSE if served else min(2 * pause, _LONGEST_PAUSE)
@@ -263,7 +267,7 @@ class EngineClient:
             return False
         if not self._first.done():
             self._first.set_exception(error)
-        return self._first.exception() is not None
+        return self._first.exception() is not None  # asking for it also marks it as seen
 
     async def _talk(self, link: Link) -> bool:
         """Read what the engine says until it closes the connection. Whether it got as far as a step."""

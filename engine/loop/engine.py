@@ -93,23 +93,22 @@ class Engine:
                 waited = self._take_messages(connection)
                 if not self._scheduler.idle:
                     self._step(connection, waited)
-        except BrokenPipeError:
+        except ConnectionError:
             return  # the front is gone; nobody is left to tell
 
     def _read(self, connection: socket.socket) -> None:
-        with connection.makefile("rb") as stream:
-            while True:
-                head = stream.read(LENGTH.size)
-                if len(head) < LENGTH.size:
-                    break
-                (length,) = LENGTH.unpack(head)
-                if length > LARGEST_FRAME:
-                    raise ValueError(f"a frame of {length} bytes: the front and the engine have lost each other")
-                body = stream.read(length)
-                if len(body) < length:
-                    break
-                self._inbox.put(to_engine.decode(body))
-        self._inbox.put(None)
+        # However reading ends, the loop must hear of it: an engine that nobody talks to would hold its model for ever.
+        try:
+            with connection.makefile("rb") as stream:
+                while len(head := stream.read(LENGTH.size)) == LENGTH.size:
+                    (length,) = LENGTH.unpack(head)
+                    if length > LARGEST_FRAME:
+                        raise ValueError(f"a frame of {length} bytes: the front and the engine have lost each other")
+                    self._inbox.put(to_engine.decode(stream.read(length)))
+        except ConnectionError:
+            pass  # the front has died: the same as closing
+        finally:
+            self._inbox.put(None)
 
     def _take_messages(self, connection: socket.socket) -> float:
         """Handle what has come in; wait for it if there is nothing else to do. Returns the seconds waited."""

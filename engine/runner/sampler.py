@@ -5,6 +5,7 @@ transformers). Only tokens within `_REACH` of the best logit are looked at; wher
 """
 
 import math
+from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,8 @@ _REACH = 12.0
 """In units of temperature: a token farther below the best is less than exp(-12), 6e-6, as probable as that."""
 
 _LEAST_KEPT = 1e-4
-"""Without top-k, top-p and min-p every token can be drawn; those less probable than this are not kept at the node."""
+_MOST_COMPLETE = 512
+"""A node keeps a distribution whole up to so many tokens; of a larger one only those at least so probable."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,7 +47,7 @@ def distributions(logits: Tensor, filters: list[Filters], numbers: list[Floats])
     for row, last in enumerate(ends.tolist()):
         near = _Row(ids[first:last], values[first:last], best_of[row], lse_of[row], scaled_of[row])
         first = last
-        one = _filtered(near, filters[row], int(arg[row]))
+        one = _filtered(near, filters[row], int(arg[row]), whole=len(near.ids) == logits.shape[1])
         if one is None:
             everything = _Row(
                 np.arange(logits.shape[1], dtype=np.int32),
@@ -54,8 +56,8 @@ def distributions(logits: Tensor, filters: list[Filters], numbers: list[Floats])
                 near.lse,
                 near.scaled,
             )
-            one = _filtered(everything, filters[row], int(arg[row])) or _open(everything, filters[row], numbers[row])
-        found.append(one)
+            one = _filtered(everything, filters[row], int(arg[row]), whole=True)
+        found.append(one if len(one.ids) <= _MOST_COMPLETE else _compressed(one, numbers[row]))
     return found
 
 
@@ -88,54 +90,46 @@ class _Row:
         self.lse = lse
         self.scaled = scaled
 
-    def logprobs(self, kept: npt.NDArray[np.intp] | slice) -> npt.NDArray[np.float32]:
+    def logprobs(self, kept: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
         return (self.logits[kept] - self.lse).astype(np.float32)
 
 
-def _filtered(row: _Row, filters: Filters, greedy: int) -> Distribution | None:
-    """The distribution after the filters; None if they may reach beyond the tokens given, or do not bound them."""
+@overload
+def _filtered(row: _Row, filters: Filters, greedy: int, *, whole: Literal[True]) -> Distribution: ...
+@overload
+def _filtered(row: _Row, filters: Filters, greedy: int, *, whole: bool) -> Distribution | None: ...
+def _filtered(row: _Row, filters: Filters, greedy: int, *, whole: bool) -> Distribution | None:
+    """The distribution after the filters; None if they may reach beyond the tokens given (`whole`: all there are)."""
     if filters.temperature == 0:
-        at = np.searchsorted(row.ids, greedy)
-        kept = np.array([at])
+        kept = np.array([np.searchsorted(row.ids, greedy)])
         return from_probabilities(row.ids[kept], np.ones(1), row.logprobs(kept), 0)
+    if not whole and not (filters.top_k or filters.top_p < 1 or filters.min_p > 0):
+        return None
     probabilities = np.exp(row.logits / filters.temperature - row.scaled)
-    kept = np.arange(len(row.ids))
     # Equal probabilities: the lower id first.
     order = np.argsort(-probabilities, kind="stable")
     if filters.top_k:
-        if filters.top_k > len(order) and len(order) < _whole(row):
+        if filters.top_k > len(order) and not whole:
             return None
         order = order[: filters.top_k]
     if filters.top_p < 1:
         mass = probabilities[order].sum() if filters.top_k else 1.0
-        cumulated = np.cumsum(probabilities[order])
-        enough = int(np.searchsorted(cumulated, filters.top_p * mass, side="left"))
-        if enough >= len(order) and not filters.top_k and len(row.ids) < _whole(row):
+        enough = int(np.searchsorted(np.cumsum(probabilities[order]), filters.top_p * mass, side="left"))
+        if enough >= len(order) and not filters.top_k and not whole:
             return None
         order = order[: enough + 1]
     if filters.min_p > 0:
-        if -math.log(filters.min_p) > _REACH and len(row.ids) < _whole(row):
+        if -math.log(filters.min_p) > _REACH and not whole:
             return None
         order = order[probabilities[order] >= filters.min_p * probabilities[order[0]]]
-    if not filters.top_k and filters.top_p >= 1 and filters.min_p <= 0:
-        return None
     kept = np.sort(order)
     best = int(np.searchsorted(row.ids[kept], greedy))
     return from_probabilities(row.ids[kept], probabilities[kept], row.logprobs(kept), best)
 
 
-def _whole(row: _Row) -> int:
-    """More tokens than a cut row can have; a whole row starts at id 0 and has no gaps."""
-    whole = len(row.ids) > 0 and int(row.ids[0]) == 0 and int(row.ids[-1]) == len(row.ids) - 1
-    return len(row.ids) if whole else len(row.ids) + 1
-
-
-def _open(row: _Row, filters: Filters, numbers: Floats) -> Distribution:
-    """Every token can be drawn: keep the probable ones and those that the numbers lead to, leave gaps between them."""
-    probabilities = np.exp(row.logits / filters.temperature - row.scaled)
-    full = from_probabilities(row.ids, probabilities, row.logprobs(slice(None)), int(np.argmax(row.logits)))
-    kept = np.union1d(np.flatnonzero(probabilities >= _LEAST_KEPT), full.find(numbers))
-    if full.greedy not in kept:
-        kept = np.union1d(kept, [full.greedy])
+def _compressed(full: Distribution, numbers: Floats) -> Distribution:
+    """Keep the probable tokens, the best one and those that the numbers lead to; leave gaps between them."""
+    probable = np.flatnonzero(full.high - full.low >= _LEAST_KEPT)
+    kept = np.unique(np.concatenate([probable, full.find(numbers), [full.greedy]]))
     greedy = int(np.searchsorted(kept, full.greedy))
     return Distribution(full.ids[kept], full.low[kept], full.high[kept], full.logprobs[kept], greedy)

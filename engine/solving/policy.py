@@ -39,7 +39,9 @@ def advise(outcome: SolveOutcome, entries: list[Entry]) -> Escalation:
     if not passed:
         judged = sum(1 for entry in entries if entry.report is not None)
         return Escalation(recommended=True, confidence=0.0, reason=f"none of {judged} judged candidates passed")
-    held_out = [entry.held_out for entry in passed if entry.held_out is not None]
+    told = [entry.held_out for entry in passed if entry.held_out is not None]
+    # A failure of the sandbox says nothing about a program.
+    held_out = [report for report in told if report.verdict is not Verdict.SANDBOX_FAILURE]
     if held_out:
         best = max(held_out, key=lambda report: report.tests_passed)
         share = best.tests_passed / best.tests_total

@@ -27,7 +27,7 @@ from engine.loop.messages import Admitted
 from engine.metrics import Metrics
 from engine.solving import policy
 from engine.solving.candidates import Candidates
-from engine.solving.errors import DeadlineExceeded, SolveError, Unavailable
+from engine.solving.errors import DeadlineExceeded, EngineFailed, SolveError, Unavailable
 from engine.solving.judging import Broken, Done, HeldOut, Judged, Judging, Posted, Tested
 from engine.solving.types import (
     Accepted,
@@ -58,7 +58,11 @@ class Timer(Enum):
     DEADLINE = "deadline"
     BUDGET = "budget"
     DRAIN = "drain"
+    GRACE = "grace"
 
+
+_GRACE_SECONDS = 2.5
+"""What an engine gets to end a solve, many times a step; after that the solve ends without its last books."""
 
 Happening = list[CoreEvent] | Timer | Posted | None
 
@@ -159,9 +163,13 @@ class Solve:
             )
         )
         while not self._over():
-            for body in self._react(await self._inbox.get()):
-                yield self._event(body)
-            for body in self._next():
+            happening = await self._inbox.get()
+            try:
+                bodies = [*self._react(happening), *self._next()]
+            except Exception as fault:
+                self.outcome = "error"
+                raise EngineFailed(f"{type(fault).__name__}: {fault}") from fault
+            for body in bodies:
                 yield self._event(body)
         self._stop_timers()
         self._finish_accounting()
@@ -204,6 +212,12 @@ class Solve:
                     EndReason.ERROR,
                     Unavailable("ENGINE_RESTARTING", "the engine died during this solve; send it again"),
                 )
+            case Timer() if self._decision is not None:
+                # Decided already: hidden tests that still run, or an engine in a step without end, have had their time.
+                self._judging.cancel(keep_passed=False)
+                self._drawn = self._drawn or happening is Timer.GRACE
+            case Timer.GRACE:
+                pass  # set at the decision only
             case Timer.DEADLINE:
                 self._fail(EndReason.DEADLINE, DeadlineExceeded(queued=not self.started))
             case Timer.BUDGET:
@@ -334,6 +348,7 @@ class Solve:
         self._decided_at = time.monotonic()
         if not self._drawn:
             self._engine.end(self._solve, reason)
+            self._timers.append(asyncio.get_running_loop().call_later(_GRACE_SECONDS, self.interrupt, Timer.GRACE))
         self._judging.cancel(keep_passed=self._error is None)
 
     def _fail(self, reason: EndReason, error: SolveError) -> None:

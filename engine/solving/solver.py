@@ -196,6 +196,7 @@ class Solver:
                 kv_tokens=facts.pages * facts.page_size,
             )
         self._set_status(Status.READY)
+        self._on_engine_change()  # one may have died while another was loading
 
     async def drain(self, seconds: float) -> None:
         """Refuse new solves, wait up to `seconds` for the live ones, then end them."""
@@ -236,7 +237,7 @@ class Solver:
             SolveError: one of `engine.solving.errors`.
         """
         began = time.monotonic()
-        self._require_ready()
+        self._require_open()
         name = spec.model or self.default_model
         if name not in self._engines:
             raise ModelNotFound(name, tuple(self._engines))
@@ -255,9 +256,12 @@ class Solver:
             metrics=self._metrics,
         )
         try:
-            admitted = await client.submit(_submission(spec, solve.k, seed), solve.take)
+            async with asyncio.timeout(deadline):
+                admitted = await client.submit(_submission(spec, solve.k, seed), solve.take)
+        except TimeoutError as error:
+            raise DeadlineExceeded(queued=True) from error
         except EngineDown as error:
-            raise Unavailable("ENGINE_RESTARTING", str(error)) from error
+            raise Unavailable("ENGINE_RESTARTING", str(error), retry_after=5.0) from error
         except SubmitRefused as error:
             raise self._refusal(error.refusal, client) from error
         self._metrics.solve_waiting(name)
@@ -276,32 +280,30 @@ class Solver:
     async def _bury(self, solve: Solve, client: EngineClient, number: int) -> None:
         """See to it that nothing of a solve is left, then close its books."""
         try:
-            await asyncio.wait_for(solve.abandon(), _LEAVE_SECONDS)
-        except TimeoutError:
-            _log.error("solve_did_not_end", request_id=solve.spec.request_id)
-        client.forget(number)
-        self._metrics.solve_ended(
-            solve.model,
-            solve.outcome,
-            solve.spec.priority.value,
-            solve.accounting,
-            solve.seconds,
-            started=solve.started,
-        )
-        self._live.discard(solve)
-        if not self._live:
-            self._idle.set()
+            try:
+                await asyncio.wait_for(solve.abandon(), _LEAVE_SECONDS)
+            except TimeoutError:
+                _log.error("solve_did_not_end", request_id=solve.spec.request_id)
+            self._metrics.solve_ended(
+                solve.model,
+                solve.outcome,
+                solve.spec.priority.value,
+                solve.accounting,
+                solve.seconds,
+                started=solve.started,
+            )
+        finally:
+            client.forget(number)
+            self._live.discard(solve)
+            if not self._live:
+                self._idle.set()
 
-    def _require_ready(self) -> None:
-        match self._status:
-            case Status.READY:
-                return
-            case Status.STARTING:
-                raise Unavailable("STARTING", "the server is still loading its model", retry_after=2.0)
-            case Status.DRAINING:
-                raise Unavailable("DRAINING", "the server is shutting down; ask another one")
-            case Status.FAILED:
-                raise Unavailable("ENGINE_RESTARTING", "the engine has died and is starting again", retry_after=5.0)
+    def _require_open(self) -> None:
+        """Whether an engine is up is asked of the engine itself: one that has died does not close the others."""
+        if self._status is Status.STARTING:
+            raise Unavailable("STARTING", "the server is still loading its model", retry_after=2.0)
+        if self._status is Status.DRAINING:
+            raise Unavailable("DRAINING", "the server is shutting down; ask another one")
 
     def _refusal(self, refusal: Refused, client: EngineClient) -> SolveError:
         match refusal.kind:

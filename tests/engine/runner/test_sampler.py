@@ -67,6 +67,16 @@ def test_greedy_takes_the_lowest_of_equals() -> None:
     assert found.ids.tolist() == [7]
 
 
+def test_a_flat_distribution_is_not_kept_whole() -> None:
+    torch.manual_seed(3)
+    logits = torch.randn(1, 50_000)
+    numbers = uniforms(1, np.arange(40), 0)
+    for filters in [Filters(temperature=50.0, top_p=0.95), Filters(temperature=2.0), Filters(top_k=20_000)]:
+        found = distributions(logits, [filters], [numbers])[0]
+        assert len(found.ids) < 3000, "a node costs kilobytes, whatever the request"
+        assert (found.find(numbers) >= 0).all()
+
+
 def chi_square(found: Distribution, expected: np.ndarray, draws: int) -> tuple[float, int]:
     index = found.find(uniforms(7, np.arange(draws), 3))
     counts = np.bincount(found.ids[index], minlength=len(expected))

@@ -175,6 +175,30 @@ async def test_hidden_tests_are_told_and_never_decide(name: str, held_out: Verdi
         assert summary.escalation.recommended is (held_out is not Verdict.PASSED)
 
 
+async def test_hidden_tests_end_with_the_deadline_and_the_pass_stands() -> None:
+    async with solver_over(seconds=0.4) as (solver, executor, _):
+        asked = spec("one", k=1, tests=HELD_OUT, budget=Budget(wall_seconds=0.6))
+        began = asyncio.get_running_loop().time()
+        summary = summary_of(await collect(solver, asked))
+        assert summary.outcome is SolveOutcome.SOLVED
+        assert summary.candidates[0].held_out is None
+        assert asyncio.get_running_loop().time() - began < 6
+        await nothing_left(solver, executor)
+
+
+async def test_an_engine_stuck_in_a_step_does_not_hold_the_deadline() -> None:
+    async with solver_over(step=0.01) as (solver, executor, script):
+        solving = asyncio.create_task(collect(solver, spec("endless"), deadline=0.5))
+        await asyncio.sleep(0.2)
+        script.step_seconds = 6.0
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(DeadlineExceeded):
+            await solving
+        assert asyncio.get_running_loop().time() - began < 5
+        script.step_seconds = 0.0
+        assert not executor.running
+
+
 async def test_the_seed_is_returned_and_repeats_the_solve() -> None:
     async with solver_over() as (solver, _, __):
         policy = ReturnPolicy.ALL
