@@ -176,6 +176,7 @@ def measure(rounds: int, count: int, model: str) -> dict[str, Any]:
                     "each_with_one_summary": all(number == 1 for number in summaries),
                     "seconds": round(seconds, 2),
                     "seconds_until_settled": round(settled(server, client), 3),
+                    "state": resting_state(server),
                 }
             )
         rows = [vanishing_while_drawing(server, client) for _ in range(5)]

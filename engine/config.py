@@ -92,8 +92,9 @@ class ServingSettings(Section):
     """Allow addresses other than loopback without TLS: tokens, programs and metrics then cross the network readable."""
     metrics_listen: str | None = None
     """`host:port` of the Prometheus endpoint. Absent: there is none."""
-    drain_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
-    """Seconds that running solves get to finish after SIGTERM or SIGINT; the rest ends with UNAVAILABLE."""
+    drain_seconds: Annotated[float, Field(ge=0, le=86_400)] = 20.0
+    """Seconds that running solves get to finish after SIGTERM or SIGINT; the rest ends with UNAVAILABLE. The server is
+    gone at most ten seconds later: with the default, within the 30 seconds that Kubernetes gives a pod."""
     max_request_bytes: Annotated[ByteSize, Field(ge=1 << 16, le=1 << 30)] = ByteSize(16 << 20)
     """Largest gRPC message in either direction, in bytes."""
 

@@ -24,6 +24,7 @@ from engine.cli._output import (
 from engine.cli._report import cost_table, outcome_word, print_program, winner
 
 _POLICIES = enum_words(solve_pb2.ReturnPolicy.DESCRIPTOR)
+_LOADING_SECONDS = 240.0
 _GRACE_SECONDS = 30.0
 """How much longer than --timeout the call may take before it fails: the server ends by itself at --timeout."""
 
@@ -82,6 +83,25 @@ def _document(file: Path | None, prompt: str | None, tests: list[str]) -> dict[s
 
 
 def _run(spec: solve_pb2.SolveSpec, address: str | None, deadline: float | None, *, as_json: bool, quiet: bool) -> int:
+    """One solve from call to exit code. A server that is still loading its model is waited for."""
+    try:
+        return _solve(spec, address, deadline, as_json=as_json, quiet=quiet)
+    except ThresherError as error:
+        if error.reason != "STARTING":
+            raise call_error(error, as_json=as_json) from error
+    if not as_json and not quiet:
+        typer.echo("thresher: the server is loading its model; waiting for it", err=True)
+    try:
+        with Client(address) as client:
+            client.wait_ready(_LOADING_SECONDS)
+        return _solve(spec, address, deadline, as_json=as_json, quiet=quiet)
+    except ThresherError as error:
+        raise call_error(error, as_json=as_json) from error
+
+
+def _solve(
+    spec: solve_pb2.SolveSpec, address: str | None, deadline: float | None, *, as_json: bool, quiet: bool
+) -> int:
     started = time.monotonic()
     display = SolveDisplay(Console(stderr=True), quiet=quiet or as_json)
     try:
@@ -91,8 +111,6 @@ def _run(spec: solve_pb2.SolveSpec, address: str | None, deadline: float | None,
                 request_id = request_id or event.accepted.request_id
                 display.handle(event)
             summary = stream.summary
-    except ThresherError as error:
-        raise call_error(error, as_json=as_json) from error
     except KeyboardInterrupt:
         typer.echo("thresher: interrupted; the solve is cancelled", err=True)
         return EXIT_INTERRUPTED
