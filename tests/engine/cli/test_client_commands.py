@@ -55,6 +55,16 @@ def test_solved_prints_only_the_program_on_stdout(server: FakeServer, problem: s
     assert not spec.events.token_deltas
 
 
+def test_a_server_that_is_still_loading_is_waited_for(server: FakeServer, problem: str) -> None:
+    server.error = rich_error(code_pb2.UNAVAILABLE, "STARTING", "loading")
+    server.errors_left = 1
+    server.set_serving(True)
+    result = thresher("solve", problem, "--address", server.address)
+    assert (result.exit_code, result.stdout) == (0, PROGRAM)
+    assert "waiting for it" in result.stderr
+    assert server.calls == 2
+
+
 def test_quiet_shows_nothing_else(server: FakeServer, problem: str) -> None:
     result = thresher("solve", problem, "--address", server.address, "--quiet")
     assert (result.exit_code, result.stdout, result.stderr) == (0, PROGRAM, "")
