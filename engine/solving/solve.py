@@ -172,8 +172,8 @@ class Solve:
             for body in bodies:
                 yield self._event(body)
         self._stop_timers()
-        self._finish_accounting()
-        error = self._error or self._sandbox_error()
+        policy.close_books(self.accounting, self._counts, self._candidates.entries)
+        error = self._error or policy.sandbox_error(self._candidates.entries)
         if error is not None:
             self.outcome = "deadline" if isinstance(error, DeadlineExceeded) else "error"
             raise error
@@ -191,7 +191,7 @@ class Solve:
             for event in happening if isinstance(happening, list) else ():
                 self._count(event)
         await self._judging.gone()
-        self._finish_accounting()
+        policy.close_books(self.accounting, self._counts, self._candidates.entries)
 
     # Inbox
 
@@ -388,15 +388,6 @@ class Solve:
             timer.cancel()
         self._timers.clear()
 
-    def _sandbox_error(self) -> SolveError | None:
-        """Where the sandbox has failed, "nothing passed" is not an answer."""
-        entries = self._candidates.entries
-        failed = [e.report for e in entries if e.report is not None and e.report.verdict is Verdict.SANDBOX_FAILURE]
-        if not failed or any(entry.passed for entry in entries):
-            return None
-        told = f"the sandbox failed for {len(failed)} of {len(entries)} candidates: {failed[0].detail}"
-        return Unavailable("SANDBOX_UNAVAILABLE", told)
-
     def _summary(self) -> Summary:
         entries = self._candidates.entries
         outcome = self._solve_outcome()
@@ -414,16 +405,3 @@ class Solve:
         if self.accounting.candidates_passed >= enough:
             return SolveOutcome.SOLVED
         return _BUDGET_OUTCOMES.get(self._decision or EndReason.COMPLETE, SolveOutcome.EXHAUSTED)
-
-    def _finish_accounting(self) -> None:
-        books, counts = self.accounting, self._counts
-        books.samples_started = counts.samples_started
-        books.samples_finished = counts.samples_finished
-        books.samples_cut_off = counts.samples_cut
-        books.branches_started = counts.branches
-        books.generated_tokens = counts.generated_tokens
-        books.rows_computed = counts.rows
-        books.rows_saved = counts.rows_saved
-        books.wasted_tokens = counts.wasted_tokens
-        books.candidates_finished = len(self._candidates.entries)
-        books.samples_passed = sum(len(entry.samples) for entry in self._candidates.entries if entry.passed)
