@@ -6,46 +6,11 @@ from nsjail.config import MountPt, NsJailConfig
 from nsjail.enums import LogLevel, RLimitType
 from nsjail.serializers.textproto import to_textproto
 
+from executor.seccomp import kafel
+
 CONFIG_FD = 3
 BUNDLE_FD = 4
 INSIDE_ID = 65534
-
-# The clone flags that make namespaces (NEWTIME is for clone3 and unshare only, which are denied whole).
-_NAMESPACE_FLAGS = 0x7E020000
-
-SECCOMP = f"""
-#define PR_SET_PDEATHSIG 1
-#define PR_SET_SECCOMP 22
-#define PR_SET_TSC 26
-#define PR_SET_MM 35
-#define PR_SET_CHILD_SUBREAPER 36
-#define TIOCSTI 0x5412
-#define TIOCLINUX 0x541C
-POLICY thresher {{
-  ERRNO(38) {{ clone3 }},
-  ERRNO(1) {{
-    ptrace, process_vm_readv, process_vm_writev, kcmp, pidfd_getfd, process_madvise,
-    mount, umount, pivot_root, chroot, unshare, setns, open_tree, move_mount, fsopen, fsconfig, fsmount, fspick,
-    mount_setattr,
-    keyctl, add_key, request_key,
-    bpf, perf_event_open, userfaultfd, fanotify_init, name_to_handle_at, open_by_handle_at,
-    kexec_load, kexec_file_load, init_module, finit_module, delete_module,
-    clock_settime, settimeofday, adjtimex, clock_adjtime, acct, swapon, swapoff, reboot, quotactl, iopl, ioperm,
-    modify_ldt, lookup_dcookie, syslog, personality, sethostname, setdomainname,
-    vmsplice, memfd_secret, mq_open, shmget, shmat, msgget, semget, flock,
-    io_uring_setup, io_uring_enter, io_uring_register,
-    landlock_create_ruleset, seccomp, mbind, move_pages, migrate_pages, set_mempolicy, get_mempolicy,
-    socket,
-    clone {{ (clone_flags & {_NAMESPACE_FLAGS:#x}) != 0 }},
-    prctl {{ option == PR_SET_PDEATHSIG || option == PR_SET_SECCOMP || option == PR_SET_TSC || option == PR_SET_MM
-             || option == PR_SET_CHILD_SUBREAPER }},
-    ioctl {{ cmd == TIOCSTI || cmd == TIOCLINUX }},
-    fcntl {{ cmd == 6 || cmd == 7 || cmd == 37 || cmd == 38 || cmd == 1024 || cmd == 1026 }}
-  }}
-}}
-USE thresher DEFAULT ALLOW
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Bind:
@@ -94,7 +59,7 @@ def render(policy: JailPolicy) -> str:
         mount=mounts,
         mount_proc=False,
         iface_no_lo=True,
-        seccomp_string=[SECCOMP],
+        seccomp_string=[kafel()],
     )
     return to_textproto(config)
 
