@@ -1,7 +1,7 @@
 """Runs untrusted programs in nsjail and says what came of them. The host decides each verdict."""
 
 from executor.client import ExecutorClient
-from executor.config import WEAKNESSES, ExecutorConfig, ExecutorStats, SandboxInfo
+from executor.config import WEAKNESSES, ExecutorConfig, ExecutorStats, Mode, SandboxInfo
 from executor.errors import (
     ExecutionCancelled,
     ExecutorBusy,
@@ -32,6 +32,7 @@ __all__ = [
     "ExecutorStats",
     "InvalidProgram",
     "Limits",
+    "Mode",
     "Program",
     "Report",
     "SandboxInfo",

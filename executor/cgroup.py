@@ -337,6 +337,15 @@ class Group:
         folder = self._folders.get("kill")
         return [] if folder is None else [int(pid) for pid in _read(folder / "cgroup.procs").split()]
 
+    def add(self, pid: int) -> None:
+        """Move one process into the group. Raises OSError."""
+        for folder in self.folders:
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def crowded(self, processes: int) -> bool:
+        """Whether more than so many processes are in the group, or nothing counts them."""
+        return "pids" not in self._folders or int(self._read("pids", "pids.current")) > processes
+
     def populated(self) -> bool:
         """Whether a process is left in the group."""
         if "kill" not in self._folders:

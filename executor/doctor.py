@@ -12,7 +12,8 @@ from pathlib import Path
 from executor.cgroup import detect
 from executor.config import WEAKNESSES, ExecutorConfig
 from executor.errors import ExecutorError, SandboxUnavailable
-from executor.sandbox import Executor, find_nsjail
+from executor.jails import find_nsjail
+from executor.sandbox import Executor
 from executor.types import Program, SnippetTest
 from executor.verdict import Verdict
 

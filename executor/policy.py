@@ -11,6 +11,11 @@ from executor.seccomp import kafel
 CONFIG_FD = 3
 BUNDLE_FD = 4
 INSIDE_ID = 65534
+FORKED_IDS = 1000
+"""The first user id inside a fork server's jail that one of its children may get."""
+FORK_SERVER_CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
+WRITABLE = ("/tmp", "/dev/shm")
+
 
 @dataclass(frozen=True, slots=True)
 class Bind:
@@ -29,6 +34,8 @@ class JailPolicy:
     devices: tuple[str, ...] = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
     tmp_bytes: int = 64 << 20
     nice: int = 0
+    fork_server: bool = False
+    """For a jail that holds no program but makes the jails that do (executor.guest.forkserver)."""
 
 
 def render(policy: JailPolicy) -> str:
@@ -36,7 +43,7 @@ def render(policy: JailPolicy) -> str:
     mounts = [_bind(bind.source, bind.target) for bind in policy.binds]
     mounts += [_tmpfs(path, 4096, 8, writable=False) for path in policy.hidden]
     mounts += [MountPt(src=path, dst=path, is_bind=True, rw=True, nosuid=True, noexec=True) for path in policy.devices]
-    mounts += [_tmpfs("/tmp", policy.tmp_bytes, 4096), _tmpfs("/dev/shm", policy.tmp_bytes, 4096)]
+    mounts += [_tmpfs(path, policy.tmp_bytes, 4096) for path in WRITABLE]
     unlimited = RLimitType.HARD
     config = NsJailConfig(
         name="thresher",
@@ -59,7 +66,9 @@ def render(policy: JailPolicy) -> str:
         mount=mounts,
         mount_proc=False,
         iface_no_lo=True,
-        seccomp_string=[kafel()],
+        # A fork server needs a few rights in its own user namespace; each of its children gives them up.
+        cap=list(FORK_SERVER_CAPABILITIES) if policy.fork_server else [],
+        seccomp_string=[] if policy.fork_server else [kafel()],
     )
     return to_textproto(config)
 
@@ -69,5 +78,10 @@ def _bind(source: str, target: str) -> MountPt:
 
 
 def _tmpfs(path: str, size: int, inodes: int, *, writable: bool = True) -> MountPt:
-    options = f"size={size},nr_inodes={inodes},mode=1777" if writable else f"size={size},nr_inodes={inodes}"
+    options = tmpfs_options(size, inodes) if writable else f"size={size},nr_inodes={inodes}"
     return MountPt(dst=path, fstype="tmpfs", options=options, rw=writable, is_dir=True, nosuid=True, nodev=True)
+
+
+def tmpfs_options(size: int, inodes: int = 4096) -> str:
+    """Options of a folder that everyone in the jail may write to."""
+    return f"size={size},nr_inodes={inodes},mode=1777"

@@ -2,35 +2,41 @@
 
 import asyncio
 import logging
-import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
-from executor.cgroup import Forest, Group
 from executor.config import ExecutorConfig
 from executor.errors import ExecutorBusy, ExecutorClosed, JailError
-from executor.jail import Jail, Spawner
-from executor.policy import INSIDE_ID
+from executor.homes import Homes
+from executor.jail import Jail
+from executor.spawning import Maker
 from executor.types import Limits
 
 _log = logging.getLogger(__name__)
 
-_UID_BASE = 1_000_000_000
-JAILS_PER_PROCESS = 256
 _WAITING = Limits()
-_free_numbers = deque(range(JAILS_PER_PROCESS))
 
 
 @dataclass(slots=True)
 class Counters:
-    """What happened so far."""
+    """What is, and what happened so far."""
 
+    idle: int = 0
+    """Warm jails."""
+    starting: int = 0
+    """Jails on their way."""
+    live: int = 0
+    """Jails that are not known to be gone."""
     jails_started: int = 0
     start_failures: int = 0
     kill_alarms: int = 0
     leaked_cgroups: int = 0
+
+    def add(self, other: "Counters") -> None:
+        """Add another's figures to these."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
 class Turns:
@@ -86,64 +92,35 @@ class Turns:
                 turn.set_result(None)
 
 
-class Identities:
-    """Outside users for jails: one each when root, the own one otherwise."""
-
-    def __init__(self) -> None:
-        self.shared = os.geteuid() != 0
-        self._base = _UID_BASE + os.getpid() * JAILS_PER_PROCESS
-        if not self.shared:
-            end = _mapped_end()
-            if end < self._base + JAILS_PER_PROCESS:
-                # A container with few users: the last ones of its range.
-                self._base = end - JAILS_PER_PROCESS
-                self.shared = self._base < 1000
-
-    def of(self, number: int) -> tuple[str, str]:
-        """The user map and the group map of jail `number`, as nsjail takes them."""
-        if self.shared:
-            return f"{INSIDE_ID}:{os.geteuid()}:1", f"{INSIDE_ID}:{os.getegid()}:1"
-        mapping = f"{INSIDE_ID}:{self._base + number}:1"
-        return mapping, mapping
-
-
-def _mapped_end() -> int:
-    with open("/proc/self/uid_map") as file:
-        return max(int(line.split()[0]) + int(line.split()[2]) for line in file)
-
-
 class Pool:
     """Warm jails. A jail leaves it once, by `jail()`, and ends once, by `dispose()`."""
 
-    def __init__(self, config: ExecutorConfig, spawner: Spawner, forest: Forest, identities: Identities) -> None:
+    def __init__(self, config: ExecutorConfig, maker: Maker, homes: Homes) -> None:
         self._config = config
-        self._spawner = spawner
-        self._forest = forest
-        self._identities = identities
+        self._maker = maker
+        self._homes = homes
         self._ready: deque[Jail] = deque()
         self._waiting: deque[asyncio.Future[Jail]] = deque()
         self._starts: set[asyncio.Task[None]] = set()
         self._ends: set[asyncio.Task[None]] = set()
         self._live: set[Jail] = set()
-        self._homes: deque[tuple[int, Group]] = deque()
-        """Numbers (outside users) and groups of jails that are gone, for jails to come."""
         self._closed = False
-        self.counters = Counters()
+        self._counters = Counters()
+
+    def counters(self) -> Counters:
+        """A snapshot."""
+        return replace(
+            self._counters,
+            idle=len(self._ready),
+            starting=len(self._starts),
+            live=len(self._live),
+            kill_alarms=self._counters.kill_alarms + self._maker.kill_alarms,
+        )
 
     @property
-    def idle(self) -> int:
-        """Warm jails."""
-        return len(self._ready)
-
-    @property
-    def starting(self) -> int:
-        """Jails on their way."""
-        return len(self._starts)
-
-    @property
-    def live(self) -> int:
-        """Jails that are not known to be gone."""
-        return len(self._live)
+    def unsettled(self) -> bool:
+        """Whether a jail is being started or ended."""
+        return bool(self._starts or self._ends)
 
     def fill(self) -> None:
         """Start jails until enough are warm or on their way."""
@@ -194,12 +171,13 @@ class Pool:
     async def _start(self) -> None:
         jail: Jail | None = None
         try:
-            jail = self._make()
+            jail = Jail(self._homes.take())
+            self._live.add(jail)
             # What most programs ask for, so that most find nothing to change.
-            jail.group.limit(_WAITING.memory_bytes, _WAITING.processes + 2)
-            await jail.start(self._spawner, self._identities.of(jail.number), self._config.start_seconds)
+            jail.group.limit(_WAITING.memory_bytes, _WAITING.processes + self._maker.keepers)
+            await jail.start(self._maker, self._config.start_seconds)
         except (JailError, OSError) as error:
-            self.counters.start_failures += 1
+            self._counters.start_failures += 1
             _log.warning("a jail did not start: %s", error)
             if jail is not None:
                 self.dispose(jail)
@@ -209,27 +187,11 @@ class Pool:
                 self.dispose(jail)
             raise
         else:
-            self.counters.jails_started += 1
+            self._counters.jails_started += 1
             if self._closed:
                 self.dispose(jail)
             else:
                 self._offer(jail)
-
-    def _make(self) -> Jail:
-        if self._homes:
-            home = self._homes.popleft()
-        else:
-            if not _free_numbers:
-                raise JailError(f"{JAILS_PER_PROCESS} jails are live in this process: lower slots or warm")
-            number = _free_numbers.popleft()
-            try:
-                home = number, self._forest.group(f"j{number}")
-            except OSError:
-                _free_numbers.append(number)
-                raise
-        jail = Jail(*home)
-        self._live.add(jail)
-        return jail
 
     def dispose(self, jail: Jail) -> asyncio.Task[None]:
         """End a jail for good, once. The result is there when nothing of it is left, or when the alarm was raised."""
@@ -242,31 +204,12 @@ class Pool:
     async def _end(self, jail: Jail) -> None:
         started = time.monotonic()
         if not await jail.kill():
-            self.counters.kill_alarms += 1
-            _log.error("jail %d is not empty %.1f s after its kill", jail.number, time.monotonic() - started)
+            _log.error("jail %d was not empty %.1f s after its kill", jail.home.number, time.monotonic() - started)
+            self._counters.kill_alarms += 1
             return
-        jail.group.renew()
-        # The oldest goes last, so that a user id rests as long as can be.
-        self._homes.append((jail.number, jail.group))
+        self._maker.gone(jail.home)
+        self._homes.give_back(jail.home)
         self._live.discard(jail)
-
-    async def _remove_homes(self) -> None:
-        """Remove the groups and give the numbers back. A group that cannot be removed is counted, its number kept."""
-        for number, group in self._homes:
-            # A v1 hierarchy may take a moment to notice that its last process is gone.
-            for pause in (0.001, 0.005, 0.02, 0.1, 0.5, None):
-                try:
-                    group.remove()
-                except OSError as error:
-                    if pause is None:
-                        self.counters.leaked_cgroups += 1
-                        _log.error("a control group could not be removed: %s", error)
-                        break
-                    await asyncio.sleep(pause)
-                else:
-                    _free_numbers.append(number)
-                    break
-        self._homes.clear()
 
     async def close(self) -> None:
         """End all jails, warm ones and those that are being ended."""
@@ -280,9 +223,4 @@ class Pool:
         for jail in list(self._live):
             self.dispose(jail)
         await asyncio.gather(*self._ends)
-        await self._remove_homes()
-
-    async def settled(self, done: Callable[[], bool]) -> None:
-        """Wait until nothing is being started or ended and `done()`."""
-        while self._starts or self._ends or not done():  # noqa: ASYNC110 (of three kinds of things, and only for tests)
-            await asyncio.sleep(0.001)
+        await self._maker.close()

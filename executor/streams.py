@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Callable
 
 _CHUNK = 1 << 16
+_CREDENTIALS_SPACE = socket.CMSG_SPACE(12)
 
 
 class Collector:
@@ -100,7 +102,7 @@ class Frames:
     `on_frame` gets each content; `on_end` is called once: with None when the other side hung up, else with the reason.
     """
 
-    __slots__ = ("_buffer", "_limit", "_loop", "_on_end", "_on_frame", "_out", "_socket", "_writing")
+    __slots__ = ("_buffer", "_limit", "_loop", "_on_end", "_on_frame", "_out", "_socket", "_writing", "sender")
 
     def __init__(
         self,
@@ -118,6 +120,8 @@ class Frames:
         self._buffer = bytearray()
         self._out = bytearray()
         self._writing = False
+        self.sender = 0
+        """The process that sent the first bytes: 0 until then, -1 if the socket has no SO_PASSCRED."""
         sock.setblocking(False)
         loop.add_reader(sock.fileno(), self._read)
 
@@ -158,11 +162,16 @@ class Frames:
             self._loop.remove_writer(self._socket.fileno())
             self._writing = False
 
+    def _first(self, sock: socket.socket) -> bytes:
+        chunk, controls, _flags, _address = sock.recvmsg(_CHUNK, _CREDENTIALS_SPACE)
+        self.sender = next((_pid(data) for _, kind, data in controls if kind == socket.SCM_CREDENTIALS), -1)
+        return chunk
+
     def _read(self) -> bool:
         if self._socket is None:
             return False
         try:
-            chunk = self._socket.recv(_CHUNK)
+            chunk = self._socket.recv(_CHUNK) if self.sender else self._first(self._socket)
         except BlockingIOError:
             return False
         except OSError:
@@ -199,6 +208,11 @@ class Frames:
                 self._loop.remove_writer(fd)
             self._socket.close()
             self._socket = None
+
+
+def _pid(credentials: bytes) -> int:
+    """Of a struct ucred."""
+    return int.from_bytes(credentials[:4], sys.byteorder)
 
 
 def read_log(fd: int, limit: int = 4096) -> str:

@@ -68,8 +68,7 @@ class Trial:
     def start(self, mode: str, arguments: tuple[object, ...], stdin: bytes | None = None) -> None:
         """Give the order. `stdin` None: the null device."""
         jail, limits = self._jail, self._limits
-        # Two more processes are nsjail and the runner.
-        jail.group.limit(limits.memory_bytes, limits.processes + 2)
+        jail.group.limit(limits.memory_bytes, limits.processes + jail.keepers)
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         if stdin is None:
@@ -102,7 +101,7 @@ class Trial:
         return {
             "RLIMIT_CPU": math.ceil(limits.cpu_seconds) + (1 if group.has("cpu") else 0),
             "RLIMIT_AS": limits.memory_bytes + (_ADDRESS_SPACE_SLACK if whole else _INTERPRETER_BYTES),
-            "RLIMIT_NPROC": limits.processes + 2,
+            "RLIMIT_NPROC": limits.processes + self._jail.keepers,
             "RLIMIT_NOFILE": 64,
         }
 

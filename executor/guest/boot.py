@@ -12,6 +12,7 @@ import resource
 import select
 
 from executor.guest import program, referee
+from executor.guest.forkserver import ForkServer
 from executor.guest.plain import PlainError
 from executor.guest.wire import Wire
 
@@ -41,11 +42,21 @@ class Runner:
                 self.source = program.Source(*message[1:])  # type: ignore[index]
                 self.tests = 0
                 continue
+            if message[0] == "fork server":  # type: ignore[index]
+                return self.serve_forks(*message[1:])  # type: ignore[index]
             if self.tests:
                 self.clean_up()
             work = self.run(message[1:], descriptors)  # type: ignore[index]
             if work is not None:
                 return work
+
+    def serve_forks(self, system_filter: bytes, mounts: list[tuple[str, str]]) -> "Callable[[], None]":
+        """Make jails of one's own kind, and in each of them serve its own host."""
+        server = ForkServer(self.control, self.ancillary, system_filter, mounts)
+        descriptor = server.serve()
+        self.control.socket.detach()
+        self.control = Wire(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor))
+        return self.serve()
 
     def run(self, message: tuple[object, ...], descriptors: list[int]) -> "Callable[[], None] | None":
         number, mode, arguments, limits = message

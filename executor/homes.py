@@ -1,0 +1,110 @@
+"""Where jails live: a number, the outside user that goes with it and a control group, for one jail at a time."""
+
+import asyncio
+import logging
+import os
+from collections import deque
+from dataclasses import dataclass
+
+from executor.cgroup import Forest, Group
+from executor.errors import JailError
+from executor.policy import FORKED_IDS, INSIDE_ID
+
+_log = logging.getLogger(__name__)
+
+_UID_BASE = 1_000_000_000
+JAILS_PER_PROCESS = 256
+_free_numbers = deque(range(JAILS_PER_PROCESS))
+
+IdMaps = tuple[str, ...]
+"""nsjail's `inside:outside:count`; the first is the one that the jail begins as."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What one jail at a time lives in."""
+
+    number: int
+    group: Group
+
+
+class Identities:
+    """Outside users for jails: one each when root, the own one otherwise."""
+
+    def __init__(self) -> None:
+        self.shared = os.geteuid() != 0
+        self._base = _UID_BASE + os.getpid() * JAILS_PER_PROCESS
+        if not self.shared:
+            end = _mapped_end()
+            if end < self._base + JAILS_PER_PROCESS:
+                # A container with few users: the last ones of its range.
+                self._base = end - JAILS_PER_PROCESS
+                self.shared = self._base < 1000
+
+    def of(self, number: int) -> tuple[IdMaps, IdMaps]:
+        """The user map and the group map of jail `number`."""
+        if self.shared:
+            return (f"{INSIDE_ID}:{os.geteuid()}:1",), (f"{INSIDE_ID}:{os.getegid()}:1",)
+        maps = (f"{INSIDE_ID}:{self._base + number}:1",)
+        return maps, maps
+
+    def of_fork_server(self, number: int) -> tuple[IdMaps, IdMaps]:
+        """The maps of a fork server that lives in home `number`: inside, home n's user is FORKED_IDS + n."""
+        above = number + 1
+        maps = [f"0:{self._base + number}:1"]
+        if number:
+            maps.append(f"{FORKED_IDS}:{self._base}:{number}")
+        if above < JAILS_PER_PROCESS:
+            maps.append(f"{FORKED_IDS + above}:{self._base + above}:{JAILS_PER_PROCESS - above}")
+        return tuple(maps), tuple(maps)
+
+
+def _mapped_end() -> int:
+    with open("/proc/self/uid_map") as file:
+        return max(int(line.split()[0]) + int(line.split()[2]) for line in file)
+
+
+class Homes:
+    """All homes of one executor. The numbers are shared by all executors of this process."""
+
+    def __init__(self, forest: Forest) -> None:
+        self._forest = forest
+        self._empty: deque[Home] = deque()
+        self.leaked = 0
+
+    def take(self) -> Home:
+        """An empty home. Raises JailError when all are lived in, OSError when a group cannot be made."""
+        if self._empty:
+            return self._empty.popleft()
+        if not _free_numbers:
+            raise JailError(f"{JAILS_PER_PROCESS} jails are live in this process: lower slots or warm")
+        number = _free_numbers.popleft()
+        try:
+            return Home(number, self._forest.group(f"j{number}"))
+        except OSError:
+            _free_numbers.append(number)
+            raise
+
+    def give_back(self, home: Home) -> None:
+        """Take back a home in which nothing lives any more."""
+        home.group.renew()
+        # The oldest goes last, so that a user id rests as long as can be.
+        self._empty.append(home)
+
+    async def remove(self) -> None:
+        """Remove the groups and give the numbers back. A group that cannot be removed is counted, its number kept."""
+        for home in self._empty:
+            # A v1 hierarchy may take a moment to notice that its last process is gone.
+            for pause in (0.001, 0.005, 0.02, 0.1, 0.5, None):
+                try:
+                    home.group.remove()
+                except OSError as error:
+                    if pause is None:
+                        self.leaked += 1
+                        _log.error("a control group could not be removed: %s", error)
+                        break
+                    await asyncio.sleep(pause)
+                else:
+                    _free_numbers.append(home.number)
+                    break
+        self._empty.clear()

