@@ -97,6 +97,9 @@ class ServingSettings(Section):
     gone at most ten seconds later: with the default, within the 30 seconds that Kubernetes gives a pod."""
     max_request_bytes: Annotated[ByteSize, Field(ge=1 << 16, le=1 << 30)] = ByteSize(16 << 20)
     """Largest gRPC message in either direction, in bytes."""
+    executor_only: bool = False
+    """Run programs and nothing else: no model is loaded (the sections models and engine have no effect), and Solve is
+    refused. For machines that lend their CPUs to a server elsewhere, which names them in executor.remotes."""
 
 
 class ModelSettings(Section):

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from engine.solving.types import Load, ModelInfo, SolveEvent, SolveSpec
+from executor.sandbox import OnTest
 from executor.types import Program
 from executor.verdict import Report
 
@@ -25,8 +26,11 @@ class ExecutorLike(Protocol):
     @property
     def info(self) -> SandboxInfoLike: ...
 
-    async def run(self, program: Program, *, group: str = "") -> Report:
-        """Run one program against its tests; cancelling the awaiting task kills its jail."""
+    async def run(self, program: Program, *, group: str = "", on_test: OnTest | None = None) -> Report:
+        """Run one program against its tests; cancelling the awaiting task kills its jail.
+
+        `on_test` is called with each test's report as it is settled.
+        """
         ...
 
 

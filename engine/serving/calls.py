@@ -18,10 +18,10 @@ def draining() -> Unavailable:
 
 
 class LiveCalls:
-    """A register of calls. `closed` once the server takes no more."""
+    """A register of calls. `closing` is set once the server takes no more."""
 
     def __init__(self) -> None:
-        self.closed = False
+        self.closing = asyncio.Event()
         self._ends: set[asyncio.Timeout] = set()
         self._none_left = asyncio.Event()
         self._none_left.set()
@@ -32,7 +32,7 @@ class LiveCalls:
     @asynccontextmanager
     async def one(self) -> AsyncGenerator[None]:
         """Around the work of one call. Raises Unavailable when draining, also for a call that `end_all` ended."""
-        if self.closed:
+        if self.closing.is_set():
             raise draining()
         end = asyncio.timeout(None)
         try:

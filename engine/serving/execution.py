@@ -1,9 +1,12 @@
-"""ExecutionService: runs a caller's own program in the sandbox."""
+"""ExecutionService: runs callers' own programs in the sandbox."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc.aio
+from google.protobuf.message import Message
 from structlog.contextvars import get_contextvars
 from thresher.v1 import execution_service_pb2, execution_service_pb2_grpc
 
@@ -13,9 +16,23 @@ from engine.serving.backend import SolverLike
 from engine.serving.calls import LiveCalls
 from engine.serving.fields import refuse_unknown
 from engine.serving.problem_in import program_in
+from engine.serving.program_stream import ProgramStream
 from engine.serving.report_out import TestPlaces, report_out
 from engine.serving.synthesis import CHECK_IN_THREAD_BYTES, starting
+from executor.errors import ExecutorBusy
+from executor.sandbox import OnTest
 from executor.types import Program
+from executor.verdict import Report
+
+_BUSY_PAUSE = 0.05
+_LEAST_IN_FLIGHT = 16
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def most_in_flight(slots: int) -> int:
+    """Programs of one ExecuteMany call that the server holds at once: enough to keep its slots busy over a slow line,
+    and few enough for its other callers."""
+    return max(_LEAST_IN_FLIGHT, 4 * slots)
 
 
 class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
@@ -28,26 +45,64 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._metrics = metrics
 
     async def Execute(
-        self, request: execution_service_pb2.ExecuteRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: execution_service_pb2.ExecuteRequest, context: _Context
     ) -> execution_service_pb2.ExecuteResponse:
         """Run one program against its tests; cancelling the call kills its jail."""
         async with self._calls.one():
-            if self._solver.status == "starting":
-                raise starting()
-            if request.ByteSize() > CHECK_IN_THREAD_BYTES:
-                program = await asyncio.to_thread(self._program, request)
-            else:
-                program = self._program(request)
-            report = await self._solver.executor.run(program, group=f"execute:{get_contextvars()['request_id']}")
-            self._metrics.verdict(report.verdict, "request")
-            self._metrics.execution(
-                queue_seconds=report.queue_seconds,
-                startup_seconds=report.startup_seconds,
-                run_seconds=report.wall_seconds,
-            )
+            self._require_started()
+            program = await self._read(request, request.program, "request")
+            report = await self._run(program, _group(), None)
             places = TestPlaces.of([(index, test.weight) for index, test in enumerate(program.tests)])
             return execution_service_pb2.ExecuteResponse(report=report_out(report, places))
 
-    def _program(self, request: execution_service_pb2.ExecuteRequest) -> Program:
-        refuse_unknown(request, "request")
-        return program_in(request.program, "program", self._settings.limits, self._settings.executor)
+    # A coroutine that writes, not a generator: replies do not come in the order of requests.
+    async def ExecuteMany(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, requests: AsyncIterator[execution_service_pb2.ExecuteManyRequest], context: _Context
+    ) -> None:
+        """Run programs as they come, several at a time; the call's end is the end of every one of them."""
+        async with self._calls.one():
+            self._require_started()
+            stream = ProgramStream(
+                read=lambda message: self._read(message, message.program, "run"),
+                run=partial(self._run_in_turn, _group()),
+                write=context.write,
+                closing=self._calls.closing,
+                most=most_in_flight(self._solver.load().executor_slots),
+            )
+            await stream.serve(requests)
+
+    def _require_started(self) -> None:
+        if self._solver.status == "starting":
+            raise starting()
+
+    async def _read(self, whole: Message, program: execution_service_pb2.Program, path: str) -> Program:
+        if whole.ByteSize() > CHECK_IN_THREAD_BYTES:
+            return await asyncio.to_thread(self._check, whole, program, path)
+        return self._check(whole, program, path)
+
+    def _check(self, whole: Message, program: execution_service_pb2.Program, path: str) -> Program:
+        refuse_unknown(whole, path)
+        return program_in(program, "program", self._settings.limits, self._settings.executor)
+
+    async def _run(self, program: Program, group: str, on_test: OnTest | None) -> Report:
+        report = await self._solver.executor.run(program, group=group, on_test=on_test)
+        self._metrics.verdict(report.verdict, "request")
+        self._metrics.execution(
+            queue_seconds=report.queue_seconds,
+            startup_seconds=report.startup_seconds,
+            run_seconds=report.wall_seconds,
+        )
+        return report
+
+    async def _run_in_turn(self, group: str, program: Program, on_test: OnTest | None) -> Report:
+        """Wait while the queue is full: the place that the program holds is what slows its caller down."""
+        while True:
+            try:
+                return await self._run(program, group, on_test)
+            except ExecutorBusy:
+                await asyncio.sleep(_BUSY_PAUSE)
+
+
+def _group() -> str:
+    """Programs of one call take turns with those of others."""
+    return f"execute:{get_contextvars()['request_id']}"

@@ -19,8 +19,7 @@ _IDENTIFIER_WORD = re.compile(r"[A-Za-z0-9._:/@+-]+")
 
 def refuse_unknown(message: Message, path: str) -> None:
     """Refuse fields that this server's protocol does not have: a newer client would believe them honoured."""
-    for unknown in UnknownFieldSet(message):
-        raise Unsupported(path, f"has a field number {unknown.field_number} that this server does not know; update it")
+    refuse_unknown_here(message, path)
     for field, value in message.ListFields():
         if field.type != FieldDescriptor.TYPE_MESSAGE:
             continue
@@ -29,6 +28,12 @@ def refuse_unknown(message: Message, path: str) -> None:
                 refuse_unknown(item, f"{path}.{field.name}[{index}]")
         else:
             refuse_unknown(cast(Message, value), f"{path}.{field.name}")
+
+
+def refuse_unknown_here(message: Message, path: str) -> None:
+    """The same without the messages within."""
+    for unknown in UnknownFieldSet(message):
+        raise Unsupported(path, f"has a field number {unknown.field_number} that this server does not know; update it")
 
 
 def refuse_present(message: Message, fields: Mapping[str, str], path: str, *, reason: str = "UNSUPPORTED") -> None:

@@ -112,7 +112,7 @@ class Front:
     async def refuse_new(self) -> None:
         """Begin to drain: health says NOT_SERVING for good, and new calls are refused."""
         await self._health.enter_graceful_shutdown()
-        self.calls.closed = True
+        self.calls.closing.set()
 
     async def stop(self, grace: float) -> None:
         """Close all connections, `grace` seconds after having asked their peers to go, and remove the traces."""

@@ -8,6 +8,7 @@ from thresher.v1 import info_service_pb2, info_service_pb2_grpc
 
 from engine.config import Settings
 from engine.serving.backend import SolverLike
+from engine.serving.execution import most_in_flight
 from engine.serving.solve_out import load_out, model_name, model_out
 from engine.solving.errors import InvalidRequest
 
@@ -17,6 +18,8 @@ FEATURES = (
     "COMPARISON_LINES",
     "COMPARISON_TOKENS",
     "COMPARISON_UNORDERED",
+    "ExecutionService.Execute",
+    "ExecutionService.ExecuteMany",
     "LANGUAGE_PYTHON",
     "PRIORITY_BATCH",
     "PRIORITY_INTERACTIVE",
@@ -26,11 +29,17 @@ FEATURES = (
     "RETURN_POLICY_BEST",
     "RETURN_POLICY_FIRST_PASS",
     "SAMPLING_MODE_INDEPENDENT",
+    "SynthesisService.Solve",
+    "SynthesisService.SolveOnce",
     "Test.call",
     "Test.snippet",
     "Test.stdio",
 )
-"""What may be asked of this server, by field or enum value; what is not here is refused by name."""
+"""What may be asked of this server, by method, field or enum value; what is not here is refused by name."""
+
+_OF_SOLVING = ("PRIORITY_", "Problem.", "RETURN_POLICY_", "SAMPLING_MODE_", "SynthesisService.")
+EXECUTOR_FEATURES = tuple(name for name in FEATURES if not name.startswith(_OF_SOLVING))
+"""What may be asked of a server that only executes."""
 
 _LARGEST_PAGE = 100
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -53,12 +62,14 @@ class InfoService(info_service_pb2_grpc.InfoServiceServicer):
             max_k=limits.max_k,
             max_tests=limits.max_tests,
             max_request_bytes=self._settings.serving.max_request_bytes,
-            features=FEATURES,
+            features=EXECUTOR_FEATURES if self._settings.serving.executor_only else FEATURES,
             max_program_bytes=limits.max_program_bytes,
         )
         if self._solver.status != "starting":
             sandbox = self._solver.executor.info
-            response.default_model = model_name(self._solver.default_model)
+            if self._solver.default_model:
+                response.default_model = model_name(self._solver.default_model)
+            response.max_programs_in_flight = most_in_flight(self._solver.load().executor_slots)
             response.sandbox.CopyFrom(
                 info_service_pb2.SandboxInfo(
                     backend=sandbox.backend, version=sandbox.version, weaknesses=sandbox.weaknesses

@@ -11,7 +11,7 @@ from executor.types import CallTest, Comparison, Limits, Program, SnippetTest, S
 _ROLES = ("system", "user", "assistant")
 _MOST_MESSAGES = 256
 _MOST_ARGUMENTS = 64
-_COMPARISONS = {
+COMPARISONS = {
     problem_pb2.COMPARISON_EXACT: Comparison.EXACT,
     problem_pb2.COMPARISON_APPROX: Comparison.APPROX,
     problem_pb2.COMPARISON_UNORDERED: Comparison.UNORDERED,
@@ -236,7 +236,7 @@ def _stdio_in(stdio: problem_pb2.StdioTest, path: str, name: str, weight: float,
 def _comparison_in(
     value: problem_pb2.Comparison.ValueType, path: str, default: Comparison, served: tuple[Comparison, ...]
 ) -> Comparison:
-    table = {problem_pb2.COMPARISON_UNSPECIFIED: default, **_COMPARISONS}
+    table = {problem_pb2.COMPARISON_UNSPECIFIED: default, **COMPARISONS}
     comparison = fields.choice(value, table, problem_pb2.Comparison.DESCRIPTOR, path)
     if comparison not in served:
         names = ", ".join(word.upper() for word in served)

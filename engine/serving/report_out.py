@@ -9,7 +9,7 @@ from thresher.v1 import verdict_pb2
 
 from executor.verdict import Evidence, Report, TestReport, Verdict
 
-_VERDICTS = {
+VERDICTS = {
     Verdict.PASSED: verdict_pb2.VERDICT_PASSED,
     Verdict.WRONG_ANSWER: verdict_pb2.VERDICT_WRONG_ANSWER,
     Verdict.COMPILE_ERROR: verdict_pb2.VERDICT_COMPILE_ERROR,
@@ -21,13 +21,14 @@ _VERDICTS = {
     Verdict.SKIPPED: verdict_pb2.VERDICT_SKIPPED,
     Verdict.SANDBOX_FAILURE: verdict_pb2.VERDICT_SANDBOX_FAILURE,
 }
-_EVIDENCE = {
+EVIDENCE = {
     None: verdict_pb2.EVIDENCE_UNSPECIFIED,
     Evidence.STDOUT: verdict_pb2.EVIDENCE_STDOUT,
     Evidence.VALUES: verdict_pb2.EVIDENCE_VALUES,
     Evidence.JUDGE: verdict_pb2.EVIDENCE_JUDGE,
     Evidence.IN_PROCESS: verdict_pb2.EVIDENCE_IN_PROCESS,
 }
+"""Both tables hold every word once, so that `report_in` can turn them round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,11 @@ def result_out(test: TestReport, places: TestPlaces, *, hidden: bool = False) ->
     return verdict_pb2.TestResult(
         test_index=places.positions[test.index],
         name=test.name,
-        verdict=_VERDICTS[test.verdict],
+        verdict=VERDICTS[test.verdict],
         message="" if hidden else test.message,
         duration=duration_out(test.wall_seconds),
         cpu_time=duration_out(test.cpu_seconds),
-        evidence=_EVIDENCE[test.evidence],
+        evidence=EVIDENCE[test.evidence],
         exit_code=test.exit_code,
         term_signal=test.signal,
     )
@@ -77,7 +78,7 @@ def report_out(report: Report, places: TestPlaces, *, hidden: bool = False) -> v
     ran = [test for test in report.tests if test.verdict is not Verdict.SKIPPED]
     telling = next((test for test in ran if test.verdict is not Verdict.PASSED), ran[-1] if ran else None)
     message = verdict_pb2.ExecutionReport(
-        verdict=_VERDICTS[report.verdict],
+        verdict=VERDICTS[report.verdict],
         tests_passed=report.tests_passed,
         tests_run=len(ran),
         tests_total=report.tests_total,
@@ -91,7 +92,7 @@ def report_out(report: Report, places: TestPlaces, *, hidden: bool = False) -> v
             cpu_time=duration_out(report.cpu_seconds),
             max_rss_bytes=report.peak_memory_bytes,
         ),
-        evidence=_EVIDENCE[report.evidence],
+        evidence=EVIDENCE[report.evidence],
         weaknesses=report.weaknesses,
     )
     if telling is not None and not hidden:

@@ -40,24 +40,33 @@ class FakeSandbox:
 
 @dataclass
 class ScriptedExecutor:
-    """Passes every test, after `before` was awaited."""
+    """Passes every test, or answers with `report` or `error`, after `before` was awaited."""
 
     info: FakeSandbox = field(default_factory=FakeSandbox)
     before: Callable[[], Awaitable[None]] | None = None
+    error: BaseException | None = None
+    report: Report | None = None
     programs: list[Program] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     cancelled: int = 0
 
-    async def run(self, program: Program, *, group: str = "") -> Report:
+    async def run(
+        self, program: Program, *, group: str = "", on_test: Callable[[TestReport], None] | None = None
+    ) -> Report:
         self.programs.append(program)
         self.groups.append(group)
         try:
             if self.before is not None:
                 await self.before()
+            if self.error is not None:
+                raise self.error
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        return passed_report(len(program.tests))
+        report = self.report or passed_report(len(program.tests))
+        for test in report.tests if on_test is not None else ():
+            on_test(test)
+        return report
 
 
 class ScriptedSolver:

@@ -40,6 +40,11 @@ class ExecutionServiceStub:
                 request_serializer=thresher_dot_v1_dot_execution__service__pb2.ExecuteRequest.SerializeToString,
                 response_deserializer=thresher_dot_v1_dot_execution__service__pb2.ExecuteResponse.FromString,
                 _registered_method=True)
+        self.ExecuteMany = channel.stream_stream(
+                '/thresher.v1.ExecutionService/ExecuteMany',
+                request_serializer=thresher_dot_v1_dot_execution__service__pb2.ExecuteManyRequest.SerializeToString,
+                response_deserializer=thresher_dot_v1_dot_execution__service__pb2.ExecuteManyResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutionServiceServicer:
@@ -53,6 +58,19 @@ class ExecutionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExecuteMany(self, request_iterator, context):
+        """Runs many, several at a time; replies come as programs end, in any order. Each program ends with exactly one of
+        report, refused and cancelled. Once GetServerInfoResponse.max_programs_in_flight of a call's programs have not ended
+        (a reply that the caller does not read counts as not sent), the server stops reading at the next program; a caller
+        that keeps within that number has its cancels read at once. Closing the sending side lets the rest finish;
+        cancelling the call kills every program. A server that drains refuses new programs with the reason DRAINING, lets
+        the others finish and ends with UNAVAILABLE. Only these end the call with an error of the caller's: an id that is
+        in use, a message without an action, a field outside of `run` that the server does not know.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +78,11 @@ def add_ExecutionServiceServicer_to_server(servicer, server):
                     servicer.Execute,
                     request_deserializer=thresher_dot_v1_dot_execution__service__pb2.ExecuteRequest.FromString,
                     response_serializer=thresher_dot_v1_dot_execution__service__pb2.ExecuteResponse.SerializeToString,
+            ),
+            'ExecuteMany': grpc.stream_stream_rpc_method_handler(
+                    servicer.ExecuteMany,
+                    request_deserializer=thresher_dot_v1_dot_execution__service__pb2.ExecuteManyRequest.FromString,
+                    response_serializer=thresher_dot_v1_dot_execution__service__pb2.ExecuteManyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +113,33 @@ class ExecutionService:
             '/thresher.v1.ExecutionService/Execute',
             thresher_dot_v1_dot_execution__service__pb2.ExecuteRequest.SerializeToString,
             thresher_dot_v1_dot_execution__service__pb2.ExecuteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExecuteMany(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/thresher.v1.ExecutionService/ExecuteMany',
+            thresher_dot_v1_dot_execution__service__pb2.ExecuteManyRequest.SerializeToString,
+            thresher_dot_v1_dot_execution__service__pb2.ExecuteManyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,15 @@ class ExecutionServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ExecutionServiceAsyncStub: ...
     Execute: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ExecuteRequest, _execution_service_pb2.ExecuteResponse]
     """Runs one program against its tests."""
+    ExecuteMany: _grpc.StreamStreamMultiCallable[_execution_service_pb2.ExecuteManyRequest, _execution_service_pb2.ExecuteManyResponse]
+    """Runs many, several at a time; replies come as programs end, in any order. Each program ends with exactly one of
+    report, refused and cancelled. Once GetServerInfoResponse.max_programs_in_flight of a call's programs have not ended
+    (a reply that the caller does not read counts as not sent), the server stops reading at the next program; a caller
+    that keeps within that number has its cancels read at once. Closing the sending side lets the rest finish;
+    cancelling the call kills every program. A server that drains refuses new programs with the reason DRAINING, lets
+    the others finish and ends with UNAVAILABLE. Only these end the call with an error of the caller's: an id that is
+    in use, a message without an action, a field outside of `run` that the server does not know.
+    """
 
 @_typing.type_check_only
 class ExecutionServiceAsyncStub(ExecutionServiceStub):
@@ -43,6 +52,15 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Execute: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ExecuteRequest, _execution_service_pb2.ExecuteResponse]  # type: ignore[assignment]
     """Runs one program against its tests."""
+    ExecuteMany: _aio.StreamStreamMultiCallable[_execution_service_pb2.ExecuteManyRequest, _execution_service_pb2.ExecuteManyResponse]  # type: ignore[assignment]
+    """Runs many, several at a time; replies come as programs end, in any order. Each program ends with exactly one of
+    report, refused and cancelled. Once GetServerInfoResponse.max_programs_in_flight of a call's programs have not ended
+    (a reply that the caller does not read counts as not sent), the server stops reading at the next program; a caller
+    that keeps within that number has its cancels read at once. Closing the sending side lets the rest finish;
+    cancelling the call kills every program. A server that drains refuses new programs with the reason DRAINING, lets
+    the others finish and ends with UNAVAILABLE. Only these end the call with an error of the caller's: an id that is
+    in use, a message without an action, a field outside of `run` that the server does not know.
+    """
 
 class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs programs in the sandbox; draws nothing."""
@@ -54,5 +72,20 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.ExecuteResponse, _abc.Awaitable[_execution_service_pb2.ExecuteResponse]]:
         """Runs one program against its tests."""
+
+    @_abc_1.abstractmethod
+    def ExecuteMany(
+        self,
+        request_iterator: _MaybeAsyncIterator[_execution_service_pb2.ExecuteManyRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_execution_service_pb2.ExecuteManyResponse], _abc.AsyncIterator[_execution_service_pb2.ExecuteManyResponse]]:
+        """Runs many, several at a time; replies come as programs end, in any order. Each program ends with exactly one of
+        report, refused and cancelled. Once GetServerInfoResponse.max_programs_in_flight of a call's programs have not ended
+        (a reply that the caller does not read counts as not sent), the server stops reading at the next program; a caller
+        that keeps within that number has its cancels read at once. Closing the sending side lets the rest finish;
+        cancelling the call kills every program. A server that drains refuses new programs with the reason DRAINING, lets
+        the others finish and ends with UNAVAILABLE. Only these end the call with an error of the caller's: an id that is
+        in use, a message without an action, a field outside of `run` that the server does not know.
+        """
 
 def add_ExecutionServiceServicer_to_server(servicer: ExecutionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -49,16 +49,19 @@ class GetServerInfoResponse(_message.Message):
     DEFAULT_MODEL_FIELD_NUMBER: _builtins.int
     SANDBOX_FIELD_NUMBER: _builtins.int
     MAX_PROGRAM_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_PROGRAMS_IN_FLIGHT_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     max_k: _builtins.int
     max_tests: _builtins.int
     max_request_bytes: _builtins.int
     default_model: _builtins.str
-    """"models/{model}" """
+    """"models/{model}"; empty where no model is served"""
     max_program_bytes: _builtins.int
+    max_programs_in_flight: _builtins.int
+    """of one ExecuteMany call; absent (0) while the server starts"""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """what this server can do, by field or enum value name"""
+        """what this server can do, by method, field or enum value name"""
 
     @_builtins.property
     def sandbox(self) -> Global___SandboxInfo: ...
@@ -73,10 +76,11 @@ class GetServerInfoResponse(_message.Message):
         default_model: _builtins.str = ...,
         sandbox: Global___SandboxInfo | None = ...,
         max_program_bytes: _builtins.int = ...,
+        max_programs_in_flight: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sandbox", b"sandbox"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_model", b"default_model", "features", b"features", "max_k", b"max_k", "max_program_bytes", b"max_program_bytes", "max_request_bytes", b"max_request_bytes", "max_tests", b"max_tests", "sandbox", b"sandbox", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_model", b"default_model", "features", b"features", "max_k", b"max_k", "max_program_bytes", b"max_program_bytes", "max_programs_in_flight", b"max_programs_in_flight", "max_request_bytes", b"max_request_bytes", "max_tests", b"max_tests", "sandbox", b"sandbox", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,7 +31,7 @@ async def test_the_wait_is_for_all_of_them() -> None:
 
 async def test_a_closed_register_takes_no_call() -> None:
     calls = LiveCalls()
-    calls.closed = True
+    calls.closing.set()
     with pytest.raises(Unavailable) as caught:
         async with calls.one():
             pass

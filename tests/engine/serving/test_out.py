@@ -29,8 +29,8 @@ from executor.verdict import Evidence, Report, TestReport, Verdict
 @pytest.mark.parametrize(
     ("words", "table", "prefix", "enum"),
     [
-        (Verdict, report_out._VERDICTS, "VERDICT", verdict_pb2.Verdict),
-        (Evidence, report_out._EVIDENCE, "EVIDENCE", verdict_pb2.Evidence),
+        (Verdict, report_out.VERDICTS, "VERDICT", verdict_pb2.Verdict),
+        (Evidence, report_out.EVIDENCE, "EVIDENCE", verdict_pb2.Evidence),
         (FinishReason, solve_out._FINISH, "FINISH_REASON", solve_pb2.FinishReason),
         (BranchOutcome, solve_out._BRANCH, "BRANCH_OUTCOME", solve_pb2.BranchOutcome),
         (SolveOutcome, solve_out._OUTCOME, "SOLVE_OUTCOME", solve_pb2.SolveOutcome),

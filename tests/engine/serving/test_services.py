@@ -3,7 +3,14 @@
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from thresher.v1 import execution_service_pb2, info_service_pb2, problem_pb2, solve_pb2, verdict_pb2
+from thresher.v1 import (
+    execution_service_pb2,
+    info_service_pb2,
+    problem_pb2,
+    solve_pb2,
+    synthesis_service_pb2,
+    verdict_pb2,
+)
 
 from engine.serving.info import FEATURES
 from engine.solving.types import ReturnPolicy
@@ -94,7 +101,13 @@ async def test_features_are_real_names_of_the_protocol() -> None:
     }
     messages = problem_pb2.DESCRIPTOR.message_types_by_name.values()
     fields = {f"{message.name}.{field.name}" for message in messages for field in message.fields}
-    assert set(FEATURES) <= enums | fields
+    services = [
+        file.DESCRIPTOR.services_by_name[name]
+        for file, name in ((execution_service_pb2, "ExecutionService"), (synthesis_service_pb2, "SynthesisService"))
+    ]
+    methods = {f"{service.name}.{method.name}" for service in services for method in service.methods}
+    assert set(FEATURES) <= enums | fields | methods
+    assert methods <= set(FEATURES)
 
 
 async def test_models_come_in_pages() -> None:
