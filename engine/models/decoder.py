@@ -1,6 +1,7 @@
-"""The Qwen2 and Llama decoder in plain torch. It computes; keys, values and attention belong to the caller.
+"""The decoder of Qwen2, Qwen3 and Llama in plain torch. It computes; keys, values and attention belong to the caller.
 
-Both are the same network (RMSNorm, rotary positions, grouped-query attention, SwiGLU); Qwen2 adds biases to q, k and v.
+All are one network (RMSNorm, rotary positions, grouped-query attention, SwiGLU). Qwen2 adds biases to q, k and v, Qwen3
+norms each head of q and k before the rotation, Llama 3 slows some rotations down for long texts.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,8 @@ Linear = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderConfig:
-    """The shape of a decoder."""
+    """The shape of a decoder. `rope_factors` are head_dim / 2 numbers by which the rotations' frequencies are divided;
+    None for all 1."""
 
     architecture: str
     layers: int
@@ -36,15 +38,20 @@ class DecoderConfig:
     norm_eps: float
     context_length: int
     qkv_bias: bool
+    qk_norm: bool
     tied_embeddings: bool
+    rope_factors: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Weights of one layer. `qkv` gives q, k and v side by side, `gate_up` the gate and then the up projection."""
+    """Weights of one layer. `qkv` gives q, k and v side by side, `gate_up` the gate and then the up projection;
+    `q_norm` and `k_norm` are [head_dim] each, or both None."""
 
     attention_norm: Tensor
     qkv: Linear
+    q_norm: Tensor | None
+    k_norm: Tensor | None
     attention_out: Linear
     mlp_norm: Tensor
     gate_up: Linear
@@ -75,7 +82,10 @@ class Decoder:
         self._weights = weights
         # [context_length, head_dim] each, with the sign of the rotation in the sine.
         exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
-        angles = torch.outer(torch.arange(config.context_length).float(), 1.0 / config.rope_theta**exponents)
+        frequencies = 1.0 / config.rope_theta**exponents
+        if config.rope_factors is not None:
+            frequencies /= torch.tensor(config.rope_factors)
+        angles = torch.outer(torch.arange(config.context_length).float(), frequencies)
         cos, sin = angles.cos(), angles.sin()
         self._cos, self._sin = torch.cat((cos, cos), dim=1), torch.cat((-sin, sin), dim=1)
 
@@ -94,6 +104,9 @@ class Decoder:
         stream = F.embedding(tokens, weights.embedding).float()
         for index, layer in enumerate(weights.layers):
             qkv = layer.qkv(self._normed(stream, layer.attention_norm, eps))
+            if layer.q_norm is not None and layer.k_norm is not None:
+                _norm_heads(qkv[:, :q_end].view(rows, -1, config.head_dim), layer.q_norm, eps)
+                _norm_heads(qkv[:, q_end:k_end].view(rows, -1, config.head_dim), layer.k_norm, eps)
             _rotate(qkv[:, :k_end].view(rows, -1, config.head_dim), cos, sin)
             q = qkv[:, :q_end].view(rows, config.heads, config.head_dim)
             k = qkv[:, q_end:k_end].view(rows, config.kv_heads, config.head_dim)
@@ -110,6 +123,11 @@ class Decoder:
 
     def _normed(self, stream: Tensor, weight: Tensor, eps: float) -> Tensor:
         return F.rms_norm(stream, (stream.shape[1],), weight, eps).to(self.dtype)
+
+
+def _norm_heads(heads: Tensor, weight: Tensor, eps: float) -> None:
+    """RMSNorm of each head in place; [T, H, d]."""
+    heads.copy_(F.rms_norm(heads.float(), (heads.shape[2],), weight, eps))
 
 
 def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> None:

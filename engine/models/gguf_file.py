@@ -1,9 +1,12 @@
 """Weights and shape of a model out of a GGUF file."""
 
 import mmap
+import re
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -14,11 +17,15 @@ from gguf.quants import dequantize
 
 from engine.models.decoder import DecoderConfig
 from engine.models.errors import ModelCorrupt, UnsupportedModel
+from engine.models.rope import linear_factors
+from engine.models.weights import halves_apart
 from engine.text.gguf_header import GgufError, GgufHeader, TensorInfo, read_header
 
 # A piece of this many weights stays in the second-level cache between the passes of its dequantisation.
 _PIECE = 1 << 17
-_ARCHITECTURES = ("qwen2", "llama")
+_ARCHITECTURES = ("qwen2", "qwen3", "llama")
+_TURNED = re.compile(r"blk\.\d+\.attn_[qk]\.(weight|bias)")
+_ROPE_FACTORS = "rope_freqs.weight"
 
 
 class GgufFile:
@@ -29,25 +36,23 @@ class GgufFile:
 
     def __init__(self, path: Path) -> None:
         self.header = read_header(path)
-        self.config = read_config(self.header)
+        config = read_config(self.header)
         self._taken: set[str] = set()
+        self._turned = config.head_dim if config.architecture == "llama" else 0
         self._check_bounds()
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.config = replace(config, rope_factors=self._rope_factors(config))
+        """The decoder's shape."""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._map.close()
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.header.tensors
-
     def tensor(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        """The tensor `name`, dequantised. ModelCorrupt if it is absent or of another shape than `shape`."""
+        """The tensor `name`, dequantised; see WeightFiles. ModelCorrupt if it is absent or of another shape."""
         info = self.header.tensors.get(name)
         if info is None:
             raise ModelCorrupt(f"{self.header.path}: tensor {name} is missing")
@@ -60,7 +65,7 @@ class GgufFile:
         for piece in self._pieces(info):
             flat[position : position + len(piece)] = torch.tensor(piece)
             position += len(piece)
-        return out
+        return halves_apart(out, self._turned) if self._turned and _TURNED.fullmatch(name) else out
 
     def check_all_taken(self) -> None:
         """UnsupportedModel if the file holds a tensor that nobody asked for: its model is another than ours."""
@@ -77,6 +82,15 @@ class GgufFile:
             # As one long row: dequantize works on sixteen rows at a time, which is slow for short ones.
             yield dequantize(data[start : start + step].reshape(1, -1), kind).reshape(-1)
 
+    def _rope_factors(self, config: DecoderConfig) -> tuple[float, ...] | None:
+        if _ROPE_FACTORS not in self.header.tensors:
+            return config.rope_factors
+        found = self.tensor(_ROPE_FACTORS, (config.head_dim // 2,), torch.float32)
+        if config.rope_factors is not None or not bool((found > 0).all()):
+            problem = "contradicts rope.scaling.type" if config.rope_factors is not None else "holds no positive factor"
+            raise UnsupportedModel(f"{self.header.path}: tensor {_ROPE_FACTORS} {problem}")
+        return tuple(found.tolist())
+
     def _check_bounds(self) -> None:
         size = self.header.path.stat().st_size
         for info in self.header.tensors.values():
@@ -91,8 +105,25 @@ class GgufFile:
                 )
 
 
+@cache
+def readable() -> dict[int, GGMLQuantizationType]:
+    """Every kind of tensor that the `gguf` package can dequantise, by its number."""
+    found: dict[int, GGMLQuantizationType] = {}
+    for kind in GGMLQuantizationType:
+        # The package has no list: it says so when it is asked for one it lacks.
+        with suppress(NotImplementedError), np.errstate(all="ignore"):
+            dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+            found[kind.value] = kind
+    return found
+
+
 def _byte_count(info: TensorInfo) -> int:
-    block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(info.kind)]
+    kind = readable().get(info.kind)
+    if kind is None:
+        name = next((kind.name for kind in GGMLQuantizationType if kind == info.kind), f"number {info.kind}")
+        known = ", ".join(sorted(kind.name for kind in readable().values()))
+        raise ValueError(f"quantisation {name} is not supported (supported: {known})")
+    block, block_bytes = GGML_QUANT_SIZES[kind]
     weights = int(np.prod(info.shape, dtype=np.int64))
     if weights % block:
         raise ValueError(f"{weights} weights are no multiple of the block size {block}")
@@ -106,9 +137,6 @@ def read_config(header: GgufHeader) -> DecoderConfig:
         raise UnsupportedModel(
             f"{header.path}: architecture {architecture!r} is not supported (supported: {', '.join(_ARCHITECTURES)})"
         )
-    scaling = header.text(f"{architecture}.rope.scaling.type", "none")
-    if scaling != "none":
-        raise UnsupportedModel(f"{header.path}: {architecture}.rope.scaling.type {scaling!r} is not supported")
     heads = header.integer(f"{architecture}.attention.head_count")
     hidden = header.integer(f"{architecture}.embedding_length")
     head_dim = header.integer(f"{architecture}.attention.key_length", hidden // max(heads, 1))
@@ -116,6 +144,10 @@ def read_config(header: GgufHeader) -> DecoderConfig:
         found = header.integer(f"{architecture}.{key}", head_dim)
         if found != head_dim:
             raise UnsupportedModel(f"{header.path}: {architecture}.{key} is {found}; only {head_dim} is supported")
+    scaling = header.text(f"{architecture}.rope.scaling.type", "none")
+    if scaling not in ("none", "linear"):
+        raise UnsupportedModel(f"{header.path}: {architecture}.rope.scaling.type {scaling!r} is not supported")
+    factor = header.number(f"{architecture}.rope.scaling.factor", 1.0) if scaling == "linear" else 1.0
     embedding = header.tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
         raise GgufError(header.path, "has no tensor token_embd.weight with rows and columns")
@@ -132,9 +164,11 @@ def read_config(header: GgufHeader) -> DecoderConfig:
         norm_eps=header.number(f"{architecture}.attention.layer_norm_rms_epsilon"),
         context_length=header.integer(f"{architecture}.context_length"),
         qkv_bias="blk.0.attn_q.bias" in header.tensors,
+        qk_norm=architecture == "qwen3",
         tied_embeddings="output.weight" not in header.tensors,
+        rope_factors=linear_factors(head_dim, factor) if factor != 1.0 else None,
     )
     sizes = (config.layers, heads, config.kv_heads, head_dim, hidden, config.intermediate, config.context_length)
-    if min(sizes) < 1 or heads % config.kv_heads or head_dim % 2:
+    if min(sizes) < 1 or heads % config.kv_heads or head_dim % 2 or factor <= 0:
         raise GgufError(header.path, f"the model's sizes make no sense: {config}")
     return config

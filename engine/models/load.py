@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.models.decoder import Decoder, Layer, Linear, Weights
+from engine.models.folder import ModelFolder
 from engine.models.gguf_file import GgufFile
+from engine.models.weights import WeightFiles
 
 Arithmetic = Literal["float32", "bfloat16"]
 _DTYPES: dict[Arithmetic, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -21,20 +23,25 @@ def best_arithmetic() -> Arithmetic:
     return "bfloat16" if native else "float32"
 
 
-def load_decoder(path: Path, *, arithmetic: Arithmetic) -> Decoder:
-    """Load a GGUF file. All weights are in memory afterwards; the file is closed.
+def open_weights(path: Path) -> WeightFiles:
+    """A GGUF file, or a folder of safetensors files as the Hugging Face hub has them; errors as load_decoder."""
+    return ModelFolder(path) if path.is_dir() else GgufFile(path)
 
-    In bfloat16 the weights are kept only in oneDNN's packed form. Raises GgufError, ModelCorrupt or UnsupportedModel,
-    each naming what is wrong, and OSError.
+
+def load_decoder(path: Path, *, arithmetic: Arithmetic) -> Decoder:
+    """Load a GGUF file or a Hugging Face folder. All weights are in memory afterwards; the files are closed.
+
+    In bfloat16 the weights are kept only in oneDNN's packed form. Raises ModelFileError, ModelCorrupt or
+    UnsupportedModel, each naming what is wrong, and OSError.
     """
-    with GgufFile(path) as file:
+    with open_weights(path) as file:
         decoder = _Loader(file, arithmetic).load()
         file.check_all_taken()
     return decoder
 
 
 class _Loader:
-    def __init__(self, file: GgufFile, arithmetic: Arithmetic) -> None:
+    def __init__(self, file: WeightFiles, arithmetic: Arithmetic) -> None:
         self.file = file
         self.config = file.config
         self.dtype = _DTYPES[arithmetic]
@@ -63,11 +70,13 @@ class _Loader:
         widths = {"q": config.heads * config.head_dim, "k": config.kv_heads * config.head_dim}
         widths["v"] = widths["k"]
         with torch.inference_mode():
-            qkv = [self.projection(f"{name}attn_{part}", part, width) for part, width in widths.items()]
+            qkv = [self.projection(f"{name}attn_{part}", width) for part, width in widths.items()]
             biases = [bias for _, bias in qkv if bias is not None]
             return Layer(
                 attention_norm=self.file.tensor(f"{name}attn_norm.weight", (config.hidden,), torch.float32),
                 qkv=self.linear(torch.cat([weight for weight, _ in qkv]), torch.cat(biases) if biases else None),
+                q_norm=self.head_norm(f"{name}attn_q_norm.weight"),
+                k_norm=self.head_norm(f"{name}attn_k_norm.weight"),
                 attention_out=self.linear(self.matrix(f"{name}attn_output.weight", config.hidden, widths["q"]), None),
                 mlp_norm=self.file.tensor(f"{name}ffn_norm.weight", (config.hidden,), torch.float32),
                 gate_up=self.linear(
@@ -82,10 +91,11 @@ class _Loader:
                 down=self.linear(self.matrix(f"{name}ffn_down.weight", config.hidden, config.intermediate), None),
             )
 
-    def projection(self, name: str, part: str, width: int) -> tuple[Tensor, Tensor | None]:
+    def head_norm(self, name: str) -> Tensor | None:
+        return self.file.tensor(name, (self.config.head_dim,), torch.float32) if self.config.qk_norm else None
+
+    def projection(self, name: str, width: int) -> tuple[Tensor, Tensor | None]:
         weight = self.matrix(f"{name}.weight", width, self.config.hidden)
-        if self.config.architecture == "llama" and part != "v":
-            weight = _halves_apart(weight, self.config.head_dim)
         return weight, self.file.tensor(f"{name}.bias", (width,), self.dtype) if self.config.qkv_bias else None
 
     def matrix(self, name: str, rows: int, columns: int) -> Tensor:
@@ -119,8 +129,3 @@ class _Packed:
 
     def __call__(self, rows: Tensor) -> Tensor:
         return torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")
-
-
-def _halves_apart(weight: Tensor, head_dim: int) -> Tensor:
-    """Undo llama.cpp's order of q and k rows: it rotates neighbours (2i, 2i + 1) where we rotate (i, i + d / 2)."""
-    return weight.view(-1, head_dim // 2, 2, weight.shape[1]).transpose(1, 2).reshape(weight.shape)

@@ -9,6 +9,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.text.errors import ModelFileError
+
 Value = bool | int | float | str | list["Value"]
 
 _SCALARS = {
@@ -36,13 +38,8 @@ _MAX_DIMENSIONS = 4
 _MAX_ARRAY_DEPTH = 4
 
 
-class GgufError(ValueError):
+class GgufError(ModelFileError):
     """The file is no GGUF file that can be used: damaged, cut short, or of another version."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
-        self.path = path
-        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,9 +71,9 @@ def write_gguf(
     metadata: dict[str, Any] | None = None,
     template: str | None = CHAT_TEMPLATE,
     pre: str = "qwen2",
-    quantisation: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
+    raw: dict[str, tuple[np.ndarray[Any, Any], gguf.GGMLQuantizationType]] | None = None,
 ) -> Path:
-    """Write a file; `metadata` replaces integers and adds strings. Matrices are stored in `quantisation`."""
+    """Write a file; `metadata` replaces integers and adds strings; `raw` adds tensors as bytes of some kind."""
     writer = gguf.GGUFWriter(path, architecture)
     values: dict[str, Any] = {f"{architecture}.{key}": value for key, value in SIZES.items()}
     values |= {f"{architecture}.rope.freq_base": 100.0, f"{architecture}.attention.layer_norm_rms_epsilon": 1e-5}
@@ -94,10 +94,9 @@ def write_gguf(
     writer.add_token_types(kinds)
     writer.add_token_merges(list(MERGES))
     for name, tensor in (weights(architecture, tied=True) if tensors is None else tensors).items():
-        if tensor.ndim == 2 and quantisation is not gguf.GGMLQuantizationType.F32:
-            writer.add_tensor(name, gguf.quantize(tensor, quantisation), raw_dtype=quantisation)
-        else:
-            writer.add_tensor(name, tensor)
+        writer.add_tensor(name, tensor)
+    for name, (data, kind) in (raw or {}).items():
+        writer.add_tensor(name, data, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
