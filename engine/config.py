@@ -161,6 +161,12 @@ class ExecutorSettings(Section):
     """Programs that run at the same time. Absent: the cores this process may use."""
     warm: Annotated[int, Field(ge=0)] | None = None
     """Jails kept started ahead of need. Absent: as many as slots."""
+    remotes: Names = ()
+    """Where programs run: addresses (`unix:/path` or `host:port`) of other servers' ExecutionService, and the word
+    `local` for this machine. None given: on this machine alone. Several are balanced; a run whose executor dies goes to
+    another one. The server starts once one of them answers."""
+    remote_token_file: Path | None = None
+    """File with the bearer token that the remotes ask for on TCP. They may share one token_file."""
     allow_weaker: Names = ()
     """Guarantees that may be missing on this machine, by the names that `thresher doctor` prints; every result then
     says so. Any other missing guarantee stops the start."""

@@ -12,13 +12,14 @@ from engine.config import (
     ConfigError,
     LogFormat,
     LogLevel,
+    Settings,
     load_settings,
     parse_assignments,
     to_json,
     to_toml,
 )
 from engine.logs import configure_logs
-from engine.serving.app import EXIT_USAGE, run
+from engine.serving.app import EXIT_USAGE, SolverFactory, run
 
 
 def serve(
@@ -45,6 +46,20 @@ def serve(
     arithmetic: Annotated[Arithmetic | None, typer.Option("--arithmetic", help="Number format of the model.")] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads of the model.")] = None,
     slots: Annotated[int | None, typer.Option("--slots", help="Programs that run at the same time.")] = None,
+    executor: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--executor",
+            metavar="ADDRESS",
+            help="Run programs on that server instead of here; repeatable, and 'local' is this machine.",
+        ),
+    ] = None,
+    executor_token_file: Annotated[
+        Path | None, typer.Option("--executor-token-file", help="Bearer token of executors on TCP.")
+    ] = None,
+    executor_only: Annotated[
+        bool | None, typer.Option("--executor-only", help="Run programs for other servers; load no model.")
+    ] = None,
     allow_weaker: Annotated[
         list[str] | None, typer.Option("--allow-weaker", help="Sandbox guarantee that may be missing; repeatable.")
     ] = None,
@@ -64,6 +79,11 @@ def serve(
     Settings come from defaults, then the TOML file, then THRESHER_<SECTION>_<FIELD> variables, then options.
     Exit codes: 0 stopped on request, 2 wrong settings, 3 the server failed.
     """
+    if executor_only and (model or arithmetic is not None or threads is not None):
+        typer.echo(
+            "thresher serve: --executor-only loads no model: leave out --model, --arithmetic, --threads", err=True
+        )
+        raise typer.Exit(EXIT_USAGE)
     named: dict[str, dict[str, Any]] = {
         "serving": {
             "listen": tuple(listen) if listen else None,
@@ -71,6 +91,7 @@ def serve(
             "insecure": insecure,
             "metrics_listen": metrics,
             "drain_seconds": drain_seconds,
+            "executor_only": executor_only,
         },
         "models": {
             "serve": tuple(model) if model else None,
@@ -79,7 +100,12 @@ def serve(
             "arithmetic": arithmetic,
         },
         "engine": {"threads": threads},
-        "executor": {"slots": slots, "allow_weaker": tuple(allow_weaker) if allow_weaker else None},
+        "executor": {
+            "slots": slots,
+            "remotes": tuple(executor) if executor else None,
+            "remote_token_file": executor_token_file,
+            "allow_weaker": tuple(allow_weaker) if allow_weaker else None,
+        },
         "log": {"level": log_level, "format": log_format},
     }
     try:
@@ -97,6 +123,16 @@ def serve(
         typer.echo(to_json(settings) if json_output else to_toml(settings))
         return
     configure_logs(settings.log.level, settings.log.format)
+    sys.exit(run(settings, _factory(settings)))
+
+
+def _factory(settings: Settings) -> SolverFactory:
+    """What runs behind the front."""
+    if settings.serving.executor_only:
+        from engine.solving.executor_only import build_executor_only
+
+        return build_executor_only
+    from engine.remote.build import build_executor
     from engine.solving.build import build_solver
 
-    sys.exit(run(settings, build_solver))
+    return lambda settings, metrics: build_solver(settings, metrics, build_executor(settings, metrics))

@@ -39,7 +39,7 @@ from engine.serving.listen import (
     require_private,
     server_options,
 )
-from engine.serving.synthesis import SynthesisService
+from engine.serving.synthesis import NoSynthesisService, SynthesisService
 
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -50,6 +50,7 @@ SERVICES = tuple(
     )
 )
 """Full names of our services; each has its own health."""
+SYNTHESIS = SERVICES[0]
 
 _LAG_PERIOD = 0.1
 _log = get_logger(__name__)
@@ -89,9 +90,12 @@ class Front:
             interceptors=[Boundary(self._metrics, check)], options=server_options(serving.max_request_bytes)
         )
         self._server = server
-        synthesis_service_pb2_grpc.add_SynthesisServiceServicer_to_server(
-            SynthesisService(self._settings, self._solver, self.calls), server
+        synthesis = (
+            NoSynthesisService()
+            if serving.executor_only
+            else SynthesisService(self._settings, self._solver, self.calls)
         )
+        synthesis_service_pb2_grpc.add_SynthesisServiceServicer_to_server(synthesis, server)
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
             ExecutionService(self._settings, self._solver, self.calls, self._metrics), server
         )
@@ -169,7 +173,8 @@ class Front:
         ready = self._solver.status == "ready"
         serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *SERVICES):
-            await self._health.set(name, serving)
+            unserved = self._settings.serving.executor_only and name == SYNTHESIS
+            await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING if unserved else serving)
 
     async def _watch_lag(self) -> None:
         loop = asyncio.get_running_loop()

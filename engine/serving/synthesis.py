@@ -15,6 +15,7 @@ from engine.serving.calls import LiveCalls
 from engine.serving.solve_in import solve_in
 from engine.serving.solve_out import EventWriter
 from engine.solving.errors import EngineFailed, Unavailable, Unsupported
+from engine.solving.executor_only import no_model
 from engine.solving.types import SolveEvent, SolveSpec, Summary
 
 # Checking a large request parses its JSON; the event loop has other calls to serve meanwhile.
@@ -93,6 +94,22 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
         raise EngineFailed("the solve ended without a summary")
 
 
+class NoSynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
+    """The same on a server without a model: refused with a reason, which a missing service would not give."""
+
+    async def Solve(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, request: synthesis_service_pb2.SolveRequest, context: _Context
+    ) -> None:
+        """Refused."""
+        raise no_model()
+
+    async def SolveOnce(
+        self, request: synthesis_service_pb2.SolveOnceRequest, context: _Context
+    ) -> synthesis_service_pb2.SolveOnceResponse:
+        """Refused."""
+        raise no_model()
+
+
 def starting() -> Unavailable:
-    """The error of a server whose models are not loaded yet."""
-    return Unavailable("STARTING", "this server is loading its models", _STARTING_RETRY)
+    """The error of a server whose models or sandbox are not there yet."""
+    return Unavailable("STARTING", "this server is still starting", _STARTING_RETRY)

@@ -1,4 +1,4 @@
-"""The real solver from settings: an engine process for each model, an executor process."""
+"""The real solver from settings: an engine process for each model, over an executor."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,22 +8,17 @@ from engine.loop.client import Link, ProcessLink
 from engine.loop.messages import EngineConfig
 from engine.metrics import Metrics
 from engine.models.catalogue import fetch
+from engine.solving.backing import OwnedExecutor
 from engine.solving.solver import Solver
-from executor import ExecutorClient, ExecutorConfig
 
 _CPU_PAGE_TOKENS = 16
 
 
-def build_solver(settings: Settings, metrics: Metrics) -> Solver:
-    """A solver that is not started yet."""
+def build_solver(settings: Settings, metrics: Metrics, executor: OwnedExecutor) -> Solver:
+    """A solver that is not started yet; it starts and closes `executor`."""
     names = [settings.default_model, *(name for name in settings.models.serve if name != settings.default_model)]
-    executor = settings.executor
     return Solver(
-        starters={model_name(name): _starter(name, settings) for name in names},
-        executor=ExecutorClient(
-            ExecutorConfig(slots=executor.slots or 0, warm=executor.warm, allow_weaker=executor.allow_weaker)
-        ),
-        metrics=metrics,
+        starters={model_name(name): _starter(name, settings) for name in names}, executor=executor, metrics=metrics
     )
 
 

@@ -15,6 +15,7 @@ from engine.core.types import Filters
 from engine.loop.client import EngineClient, EngineDown, Link, SubmitRefused
 from engine.loop.messages import Refused, StepReport, Submit, Turn
 from engine.metrics import Metrics
+from engine.solving.backing import OwnedExecutor, watch_executor
 from engine.solving.errors import (
     DeadlineExceeded,
     EngineFailed,
@@ -35,7 +36,7 @@ from engine.solving.types import (
     SolveEvent,
     SolveSpec,
 )
-from executor import ExecutorClient, ExecutorLike, SandboxInfo
+from executor import ExecutorLike, SandboxInfo
 
 DEFAULT_K = 16
 DEFAULT_TEMPERATURE = 0.8
@@ -45,7 +46,6 @@ FIRST_PASS_WIDTH = 8
 
 _SEED_BITS = 53  # exact in a JSON number
 _RATE_SECONDS = 10.0
-_STATS_SECONDS = 0.5
 _LEAVE_SECONDS = 2.5
 
 _log = structlog.stdlib.get_logger("solver")
@@ -81,7 +81,7 @@ class Solver:
         self,
         *,
         starters: dict[str, Callable[[], Awaitable[Link]]],
-        executor: ExecutorClient,
+        executor: OwnedExecutor,
         metrics: Metrics,
     ) -> None:
         self.default_model = next(iter(starters))
@@ -185,7 +185,7 @@ class Solver:
             SandboxUnavailable, ExecutorDied, EngineDown: the message says what is missing.
         """
         await self._executor.__aenter__()
-        self._stats = asyncio.create_task(self._watch_executor())
+        self._stats = asyncio.create_task(watch_executor(self._executor, self._metrics))
         for name, engine in self._engines.items():
             facts = await engine.client.start()
             _log.info(
@@ -217,14 +217,6 @@ class Solver:
         await asyncio.gather(*(engine.client.close() for engine in self._engines.values()))
         if self._burying:
             await asyncio.wait(self._burying, timeout=_LEAVE_SECONDS)
-
-    async def _watch_executor(self) -> None:
-        while True:
-            stats = self._executor.stats()
-            self._metrics.executor(
-                busy=stats.busy, idle=stats.idle, starting=stats.starting, queue_depth=stats.queue_depth
-            )
-            await asyncio.sleep(_STATS_SECONDS)
 
     # Solves
 

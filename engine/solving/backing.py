@@ -1,0 +1,38 @@
+"""The executor that a server owns: how it is made from settings, and how its state reaches the metrics."""
+
+import asyncio
+from typing import Protocol
+
+from engine.config import Settings
+from engine.metrics import Metrics
+from executor import ExecutorClient, ExecutorConfig, ExecutorLike
+
+_STATS_SECONDS = 0.5
+
+
+class OwnedExecutor(ExecutorLike, Protocol):
+    """An executor with a life: the one of this machine, or one made of several."""
+
+    async def __aenter__(self) -> object:
+        """Start it. Raises SandboxUnavailable or ExecutorDied; the message says what is missing."""
+        ...
+
+    async def close(self) -> None:
+        """End all runs and release everything."""
+        ...
+
+
+def local_executor(settings: Settings) -> ExecutorClient:
+    """The executor process of this machine, not started yet."""
+    executor = settings.executor
+    return ExecutorClient(
+        ExecutorConfig(slots=executor.slots or 0, warm=executor.warm, allow_weaker=executor.allow_weaker)
+    )
+
+
+async def watch_executor(executor: ExecutorLike, metrics: Metrics) -> None:
+    """Keep the gauges of a started executor up to date, until cancelled."""
+    while True:
+        stats = executor.stats()
+        metrics.executor(busy=stats.busy, idle=stats.idle, starting=stats.starting, queue_depth=stats.queue_depth)
+        await asyncio.sleep(_STATS_SECONDS)
