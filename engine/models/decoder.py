@@ -79,7 +79,7 @@ class Decoder:
         self.config = config
         self.dtype = dtype
         """Type of q, k, v and of what `attend` returns."""
-        self._weights = weights
+        self.weights = weights
         # [context_length, head_dim] each, with the sign of the rotation in the sine.
         exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
         frequencies = 1.0 / config.rope_theta**exponents
@@ -96,7 +96,7 @@ class Decoder:
         `tokens` and `positions` are int64 [T]; rows are independent but for what `attend` makes of them. Every position
         must be below the context length (IndexError).
         """
-        config, weights = self.config, self._weights
+        config, weights = self.config, self.weights
         rows, eps = len(tokens), config.norm_eps
         q_end = config.heads * config.head_dim
         k_end = q_end + config.kv_heads * config.head_dim
@@ -119,7 +119,7 @@ class Decoder:
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits [R, vocab] in float32 of hidden states [R, hidden]. In bfloat16 they carry eight bits of precision."""
-        return self._weights.head(hidden).float()
+        return self.weights.head(hidden).float()
 
     def _normed(self, stream: Tensor, weight: Tensor, eps: float) -> Tensor:
         return F.rms_norm(stream, (stream.shape[1],), weight, eps).to(self.dtype)
