@@ -102,7 +102,9 @@ class FakeServer(
         self.specs: list[solve_pb2.SolveSpec] = []
         self.programs: list[execution_service_pb2.Program] = []
         self.cancelled = threading.Event()
+        self.called = threading.Event()  # ExecuteMany has a program
         self.calls = 0
+        self.most_held = 0
         limits = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20)]
         self._server = grpc.server(ThreadPoolExecutor(8), options=[*limits, ("grpc.so_reuseport", 0)])
         synthesis_service_pb2_grpc.add_SynthesisServiceServicer_to_server(self, self._server)
@@ -167,9 +169,36 @@ class FakeServer(
         self.programs.append(request.program)
         return execution_service_pb2.ExecuteResponse(report=self.report)
 
+    def ExecuteMany(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Answers each program with the report; `hold` waits to be cancelled, an empty one is refused."""
+        self._check(context)
+        finished = threading.Event()
+        context.add_callback(lambda: finished.is_set() or self.cancelled.set())
+        response = execution_service_pb2.ExecuteManyResponse
+        held: set[int] = set()
+        for request in requests:
+            if request.WhichOneof("action") == "cancel":
+                held.discard(request.id)
+                yield response(id=request.id, cancelled=execution_service_pb2.ProgramCancelled())
+                continue
+            program = request.run.program
+            self.programs.append(program)
+            self.called.set()
+            if request.run.test_results:
+                yield response(id=request.id, test=verdict_pb2.TestResult(name="first"))
+            if program.code.startswith("hold"):
+                held.add(request.id)
+                self.most_held = max(self.most_held, len(held))
+            elif program.code:
+                yield response(id=request.id, report=self.report)
+            else:
+                refused = execution_service_pb2.ProgramRefused(code=3, reason="BAD_REQUEST", field="program.code")
+                yield response(id=request.id, refused=refused)
+        finished.set()
+
     def GetServerInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._check(context)
-        return info_service_pb2.GetServerInfoResponse(version="0.0.fake", max_k=64)
+        return info_service_pb2.GetServerInfoResponse(version="0.0.fake", max_k=64, max_programs_in_flight=8)
 
     def ListModels(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._check(context)

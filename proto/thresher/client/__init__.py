@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from thresher.client.aio import AsyncClient, AsyncSolveStream
     from thresher.client.errors import ThresherError
+    from thresher.client.execute_aio import AsyncExecuteStream
+    from thresher.client.execute_sync import ExecuteStream
     from thresher.client.plain import to_plain
     from thresher.client.problems import ProblemError, load_document, parse_document, program, solve_spec
     from thresher.client.sync import Client, SolveStream
 
 __all__ = [
     "AsyncClient",
+    "AsyncExecuteStream",
     "AsyncSolveStream",
     "Client",
+    "ExecuteStream",
     "ProblemError",
     "SolveStream",
     "ThresherError",
@@ -35,8 +39,10 @@ __all__ = [
 
 _HOME = {
     "AsyncClient": "aio",
+    "AsyncExecuteStream": "execute_aio",
     "AsyncSolveStream": "aio",
     "Client": "sync",
+    "ExecuteStream": "execute_sync",
     "ProblemError": "problems",
     "SolveStream": "sync",
     "ThresherError": "errors",

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from thresher.client.channel import Endpoint, find_server
 from thresher.client.errors import ThresherError, from_rpc, no_summary, not_ready
+from thresher.client.execute_aio import AsyncExecuteStream, Programs
 from thresher.v1 import (
     execution_service_pb2,
     execution_service_pb2_grpc,
@@ -77,8 +78,8 @@ class AsyncClient:
     call's deadline in seconds, and raises ThresherError.
     """
 
-    def __init__(self, address: str | None = None, *, token: str | None = None) -> None:
-        self.endpoint: Endpoint = find_server(address, token)
+    def __init__(self, address: str | Endpoint | None = None, *, token: str | None = None) -> None:
+        self.endpoint = address if isinstance(address, Endpoint) else find_server(address, token)
         self._channel = grpc.aio.insecure_channel(self.endpoint.target, options=self.endpoint.options)
         # The stubs' types are those of the sync channel.
         channel: Any = self._channel
@@ -104,6 +105,21 @@ class AsyncClient:
         """Runs one program against its tests in the server's sandbox."""
         request = execution_service_pb2.ExecuteRequest(program=program)
         return (await self._call(self._execution.Execute, request, timeout)).report
+
+    def execute_many(
+        self, programs: Programs, *, test_results: bool = False, timeout: float | None = None
+    ) -> AsyncExecuteStream:
+        """Runs many programs, several at a time; the replies come as they end. `test_results` asks for each test's."""
+
+        async def most() -> int:
+            return max(1, (await self.server_info(timeout=timeout)).max_programs_in_flight)
+
+        return AsyncExecuteStream(
+            lambda: self._execution.ExecuteMany(timeout=timeout, metadata=self.endpoint.metadata),
+            most,
+            programs,
+            test_results,
+        )
 
     async def server_info(self, *, timeout: float | None = None) -> info_service_pb2.GetServerInfoResponse:
         """Version, limits, features and sandbox of the server."""

@@ -21,10 +21,10 @@ _RETRY = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
-# Solve is not among them: a stream cannot be taken up again after its first message.
+# Solve and ExecuteMany are not among them: a stream cannot be taken up again after its first message.
 _RETRIED = (
     {"service": "thresher.v1.SynthesisService", "method": "SolveOnce"},
-    {"service": "thresher.v1.ExecutionService"},
+    {"service": "thresher.v1.ExecutionService", "method": "Execute"},
     {"service": "thresher.v1.InfoService"},
 )
 

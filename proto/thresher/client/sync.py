@@ -1,7 +1,7 @@
 """The blocking client."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 import grpc
@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from thresher.client.channel import Endpoint, find_server
 from thresher.client.errors import ThresherError, from_rpc, no_summary, not_ready
+from thresher.client.execute_sync import ExecuteStream
 from thresher.v1 import (
     execution_service_pb2,
     execution_service_pb2_grpc,
@@ -94,6 +95,22 @@ class Client:
         """Runs one program against its tests in the server's sandbox."""
         request = execution_service_pb2.ExecuteRequest(program=program)
         return self._call(self._execution.Execute, request, timeout).report
+
+    def execute_many(
+        self,
+        programs: Iterable[execution_service_pb2.Program],
+        *,
+        test_results: bool = False,
+        timeout: float | None = None,
+    ) -> ExecuteStream:
+        """Runs many programs, several at a time; the replies come as they end. `test_results` asks for each test's."""
+        most = max(1, self.server_info(timeout=timeout).max_programs_in_flight)
+        return ExecuteStream(
+            lambda requests: self._execution.ExecuteMany(requests, timeout=timeout, metadata=self.endpoint.metadata),
+            programs,
+            most,
+            test_results,
+        )
 
     def server_info(self, *, timeout: float | None = None) -> info_service_pb2.GetServerInfoResponse:
         """Version, limits, features and sandbox of the server."""
