@@ -8,8 +8,8 @@ For each model a prompt of 200 tokens and 64 greedy steps with its cache; of eac
 of the logits, 256 logits at fixed places, and the largest absolute logit. Run it in an environment of its own and from
 outside the repository, whose folder `kernels` would hide a package that transformers looks for:
 
-    uv run --script benchmarks/parity/make_golden.py --tiny --out tests/engine/models/data
-    uv run --script benchmarks/parity/make_golden.py --model NAME=FILE.gguf --text TEXT.py --out tests/engine/models/data
+    uv run --script .../benchmarks/parity/make_golden.py --out .../tests/engine/models/data --tiny
+    uv run --script .../benchmarks/parity/make_golden.py --out ... --model NAME=FILE.gguf --text TEXT.py
 """
 
 import argparse
@@ -25,7 +25,7 @@ import torch
 import transformers  # pyright: ignore[reportMissingImports]  # lives in an environment of its own
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
-import tiny_models  # noqa: E402  # pyright: ignore[reportMissingImports]
+import tiny_models  # pyright: ignore[reportMissingImports]
 
 PROMPT, STEPS, PLACES = 200, 64, 256
 

@@ -1,6 +1,7 @@
-"""Chat turns to one prompt text, by the template in the model's file, rendered in a sandbox."""
+"""Chat turns to one prompt text, by the template in the model's files, rendered in a sandbox."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,6 +9,10 @@ from jinja2 import Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.text.gguf_header import GgufHeader, read_header
+from engine.text.json_file import JsonFile
+from engine.text.vocabulary_json import special_texts
+
+_GGUF_KEY = "tokenizer.chat_template"
 
 
 class ChatTemplateError(ValueError):
@@ -29,24 +34,35 @@ class ChatTemplate:
     @classmethod
     def from_header(cls, header: GgufHeader) -> "ChatTemplate | None":
         """The template that a header holds; errors as from_gguf."""
-        if "tokenizer.chat_template" not in header.metadata:
+        if _GGUF_KEY not in header.metadata:
             return None
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        cast("dict[str, Any]", environment.globals)["raise_exception"] = _refuse
-        cast("dict[str, Any]", environment.filters)["tojson"] = _to_json
-        try:
-            template = environment.from_string(header.text("tokenizer.chat_template"))
-        except TemplateError as error:
-            raise ChatTemplateError(f"{header.path}: tokenizer.chat_template is broken: {error}") from error
         tokens = header.array("tokenizer.ggml.tokens")
         special: dict[str, str] = {}
         for name in ("bos", "eos"):
             key = f"tokenizer.ggml.{name}_token_id"
             if key in header.metadata:
                 special[f"{name}_token"] = str(tokens[header.integer(key)])
-        return cls(template, special)
+        return cls(_compiled(header.text(_GGUF_KEY), f"{header.path}: {_GGUF_KEY}"), special)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "ChatTemplate | None":
+        """The template of a Hugging Face folder: chat_template.jinja, or the one in tokenizer_config.json.
+
+        None if the model has none. Raises ModelFileError or ChatTemplateError.
+        """
+        own = folder / "chat_template.jinja"
+        if own.is_file():
+            return cls(_compiled(own.read_text(encoding="utf-8"), str(own)), special_texts(folder))
+        file = JsonFile.read_if_there(folder / "tokenizer_config.json")
+        found: Any = file.values.get("chat_template")
+        if isinstance(found, list):  # several with names
+            by_name = {part.text("name"): part.text("template") for part in map(file.inner, cast("list[Any]", found))}
+            found = by_name.get("default")
+        if found is None:
+            return None
+        if not isinstance(found, str):
+            raise file.wrong("chat_template", "a string", found)
+        return cls(_compiled(found, f"{file.path}: chat_template"), special_texts(folder))
 
     def render(self, messages: list[dict[str, str]]) -> str:
         """The prompt text that asks for the assistant's next turn; encode it with `special=True`.
@@ -57,6 +73,24 @@ class ChatTemplate:
             return self._template.render(messages=messages, add_generation_prompt=True, **self._special)
         except Exception as error:  # a template is a program of somebody else: it may raise anything
             raise ChatTemplateError(f"the model's chat template refuses these messages: {error}") from error
+
+
+def _compiled(text: str, where: str) -> Template:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    cast("dict[str, Any]", environment.globals)["raise_exception"] = _refuse
+    cast("dict[str, Any]", environment.globals)["strftime_now"] = _now
+    cast("dict[str, Any]", environment.filters)["tojson"] = _to_json
+    try:
+        return environment.from_string(text)
+    except TemplateError as error:
+        raise ChatTemplateError(f"{where} is broken: {error}") from error
+
+
+def _now(form: str) -> str:
+    # Llama 3.1 and later are told the date.
+    return datetime.now().strftime(form)
 
 
 def _refuse(message: str) -> None:

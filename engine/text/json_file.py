@@ -46,6 +46,12 @@ class JsonFile:
             raise self.wrong(key, "an object", value)
         return JsonFile(self.path, cast("Values", value), f"{self._where}{key}.")
 
+    def inner(self, value: object) -> "JsonFile":
+        """An object of this file that stands in an array; ModelFileError if it is none."""
+        if not isinstance(value, dict):
+            raise ModelFileError(self.path, f"{str(value)[:40]!r} should be an object: the file is damaged")
+        return JsonFile(self.path, cast("Values", value), self._where)
+
     def text(self, key: str, default: str | None = None) -> str:
         """The string under `key`; ModelFileError if it is absent without a default or is no string."""
         value = self._value(key, default)

@@ -1,35 +1,18 @@
-"""Text to token ids and back, as the model's own file says: byte-level BPE, byte-exact in both directions."""
+"""Text to token ids and back, as the model's own files say: BPE, byte-exact in both directions."""
 
 import codecs
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, models, pre_tokenizers
+from tokenizers import AddedToken, normalizers
 from tokenizers import Tokenizer as Encoder
 
-from engine.text.gguf_header import GgufError, GgufHeader, read_header
+from engine.text import vocabulary_gguf, vocabulary_json
+from engine.text.gguf_header import GgufHeader, read_header
+from engine.text.vocabulary import Kind, Lead, Spelling, Vocabulary, byte_tokens
 
-# llama.cpp names how text is cut into words before the merges; these are the patterns the models were trained with.
-_QWEN2_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_END_OF_TEXT = frozenset(
-    {
-        "<|endoftext|>",
-        "<|end_of_text|>",
-        "<|im_end|>",
-        "<|eot_id|>",
-        "</s>",
-        # A base model that has finished a file goes on to the next one of the repository.
-        "<|file_sep|>",
-        "<|repo_name|>",
-        "<|fim_pad|>",
-        "<file_sep>",
-        "<repo_name>",
-    }
-)
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5
+_SPACE = "\u2581"
+"""SentencePiece's letter for a space."""
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -40,6 +23,7 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _BYTE_OF = _byte_alphabet()
+_BYTE_TOKENS = byte_tokens()
 
 
 class UnencodableText(ValueError):
@@ -50,27 +34,29 @@ class Tokenizer:
     """The vocabulary of one model.
 
     Text is taken as it is: unlike the publishers' tokenizers of the Qwen family, which bring it to Unicode form NFC
-    first, so that whatever a program holds survives the round trip.
+    first, and unlike SentencePiece, which reads U+2581 as a space, so that whatever a program holds survives the round
+    trip.
     """
 
-    def __init__(
-        self, model: models.BPE, words: pre_tokenizers.PreTokenizer, tokens: list[str], kinds: list[int], eos: set[int]
-    ) -> None:
-        self._tokens = tokens
-        self._kinds = kinds
-        self._plain = Encoder(model)
-        self._with_control = Encoder(model)
-        for encoder, wanted in ((self._plain, (_USER_DEFINED,)), (self._with_control, (_CONTROL, _USER_DEFINED))):
-            encoder.pre_tokenizer = words
-            encoder.add_tokens(  # pyright: ignore[reportUnknownMemberType]
-                [AddedToken(text, normalized=False) for text, kind in zip(tokens, kinds, strict=True) if kind in wanted]
-            )
-        spelled = {byte for letter, byte in _BYTE_OF.items() if self._plain.token_to_id(letter) is not None}
-        self._unspelled = bytes(set(range(256)) - spelled)
-        self._bytes: list[bytes | None] = [None] * len(tokens)
-        self._texts: list[str | None] = [None] * len(tokens)
-        self.eos_ids = frozenset(eos)
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._tokens = vocabulary.tokens
+        self._kinds = vocabulary.kinds
+        named = (Kind.USER_DEFINED,)
+        self._plain = self._encoder(named, lead=vocabulary.lead)
+        self._continuing = self._encoder(named, lead=Lead.NEVER)
+        self._with_control = self._encoder((Kind.CONTROL, *named), lead=vocabulary.lead)
+        self._control_texts = tuple(self._texts_of(Kind.CONTROL))
+        self._unspelled = b""
+        if vocabulary.spelling is Spelling.BYTE_LEVEL:
+            spelled = {byte for letter, byte in _BYTE_OF.items() if self._plain.token_to_id(letter) is not None}
+            self._unspelled = bytes(set(range(256)) - spelled)
+        self._bytes: list[bytes | None] = [None] * len(self._tokens)
+        self._texts: list[str | None] = [None] * len(self._tokens)
+        self.eos_ids = vocabulary.ends
         """Tokens that end a text."""
+        self.start_ids = vocabulary.starts
+        """Tokens that stand before a text which is not a rendered chat: a chat template writes them itself."""
 
     @classmethod
     def from_gguf(cls, path: Path) -> "Tokenizer":
@@ -83,41 +69,30 @@ class Tokenizer:
     @classmethod
     def from_header(cls, header: GgufHeader) -> "Tokenizer":
         """The tokenizer that a header describes; errors as from_gguf."""
-        kind = header.text("tokenizer.ggml.model")
-        if kind != "gpt2":
-            raise GgufError(header.path, f"tokenizer.ggml.model {kind!r} is not supported (gpt2, byte-level BPE, is)")
-        words = _pre_tokenizer(header)
-        tokens = [str(token) for token in header.array("tokenizer.ggml.tokens")]
-        kinds = [kind for kind in header.array("tokenizer.ggml.token_type") if isinstance(kind, int)]
-        if len(kinds) != len(tokens):
-            raise GgufError(header.path, f"has {len(tokens)} tokens but {len(kinds)} token types: the file is damaged")
-        merges = [str(merge).partition(" ") for merge in header.array("tokenizer.ggml.merges")]
-        vocabulary = {token: index for index, token in enumerate(tokens)}
-        if len(vocabulary) != len(tokens):
-            raise GgufError(header.path, "holds a token twice: the file is damaged")
-        try:
-            model = models.BPE(vocab=vocabulary, merges=[(left, right) for left, _, right in merges])
-        except Exception as error:  # tokenizers raises plain Exception
-            raise GgufError(header.path, f"the vocabulary cannot be used: {error}") from error
-        eos = {index for index, kind in enumerate(kinds) if kind == _CONTROL and tokens[index] in _END_OF_TEXT}
-        for key in ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"):
-            if key in header.metadata:
-                eos.add(header.integer(key))
-        if not eos:
-            raise GgufError(header.path, "names no token that ends a text (tokenizer.ggml.eos_token_id)")
-        return cls(model, words, tokens, kinds, eos)
+        return cls(vocabulary_gguf.vocabulary_of(header))
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "Tokenizer":
+        """The tokenizer of a Hugging Face folder.
+
+        Raises ModelFileError if a file is missing or damaged, or names a kind of tokenizer that is not supported.
+        """
+        return cls(vocabulary_json.vocabulary_of(folder))
 
     @property
     def vocab_size(self) -> int:
         """Number of token ids, unused ones included."""
         return len(self._tokens)
 
-    def encode(self, text: str, special: bool) -> list[int]:
+    def encode(self, text: str, special: bool, *, continues: bool = False) -> list[int]:
         """Token ids of a text. With `special`, control tokens written out in it (`<|im_start|>`) become that token, as
-        in a rendered chat; without, they are text like any other. Nothing is added at either end.
+        in a rendered chat; without, they are text like any other. Nothing is added at either end, but for the space
+        that SentencePiece puts before a text, unless it `continues` another (which cannot be `special`).
 
         Raises UnencodableText where the vocabulary lacks a byte of the text (SmolLM2 lacks a few control characters).
         """
+        if self._vocabulary.spelling is Spelling.SENTENCE_PIECE:
+            return self._encode_pieces(text, special, continues)
         if self._unspelled:
             data = text.encode()
             if len(rest := data.translate(None, self._unspelled)) < len(data):
@@ -127,8 +102,17 @@ class Tokenizer:
         return encoder.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of token ids. Bytes that are not UTF-8 become U+FFFD; control tokens have no text."""
-        return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
+        """The text that encodes to these ids, without the spaces that the encoding put before it. Bytes that are not
+        UTF-8 become U+FFFD; control tokens have no text."""
+        found: list[bytes] = []
+        lead = self._vocabulary.lead is not Lead.NEVER
+        for token in ids:
+            data = self.token_bytes(token)
+            found.append(data.removeprefix(b" ") if lead else data)
+            # Text between two such tokens is encoded by itself.
+            apart = self._kinds[token] in (Kind.CONTROL, Kind.USER_DEFINED)
+            lead = apart and self._vocabulary.lead is Lead.ALWAYS
+        return b"".join(found).decode("utf-8", "replace")
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token adds to the text: none for control and unused tokens."""
@@ -149,35 +133,74 @@ class Tokenizer:
 
     def token_id(self, token: str) -> int | None:
         """Id of a control or user-defined token by its name; None if the vocabulary lacks it."""
-        found = self._plain.token_to_id(token)
-        return found if found is not None and self._kinds[found] in (_CONTROL, _USER_DEFINED) else None
+        found = self._with_control.token_to_id(token)
+        return found if found is not None and self._kinds[found] in (Kind.CONTROL, Kind.USER_DEFINED) else None
+
+    def _texts_of(self, *kinds: Kind) -> list[str]:
+        return [text for text, kind in zip(self._tokens, self._kinds, strict=True) if text and kind in kinds]
+
+    def _encoder(self, named: tuple[Kind, ...], *, lead: Lead) -> Encoder:
+        """Encodes text in which tokens of the kinds `named` stand for themselves."""
+        vocabulary = self._vocabulary
+        encoder = Encoder(vocabulary.model)
+        if vocabulary.words is not None:
+            encoder.pre_tokenizer = vocabulary.words
+        if vocabulary.spelling is Spelling.SENTENCE_PIECE:
+            steps: list[normalizers.Normalizer] = [normalizers.Replace(" ", _SPACE)]
+            if lead is Lead.ALWAYS:
+                steps.insert(0, normalizers.Prepend(_SPACE))
+            encoder.normalizer = normalizers.Sequence(steps)
+        added = [AddedToken(text, normalized=False) for text in self._texts_of(*named)]
+        encoder.add_tokens(added)  # pyright: ignore[reportUnknownMemberType]
+        return encoder
+
+    def _encode_pieces(self, text: str, special: bool, continues: bool) -> list[int]:
+        encoder = self._continuing if continues else self._with_control if special else self._plain
+        first = self._vocabulary.lead is Lead.FIRST and not continues
+        if first and text and not (special and text.startswith(self._control_texts)):
+            text = " " + text
+        # A character that no vocabulary knows is spelled in bytes: so the letter for a space gets to its own bytes.
+        stand_in = next(char for char in map(chr, range(0x10FFFD, 0, -1)) if char not in text)
+        ids = encoder.encode(text.replace(_SPACE, stand_in), add_special_tokens=False).ids
+        if any(self._kinds[token] == Kind.UNKNOWN for token in ids):
+            lacking = next(char for char in text if self._is_unknown(char))
+            raise UnencodableText(f"the model has no token for {lacking!r}")
+        return ids if _SPACE not in text else _replaced(ids, self._byte_ids(stand_in), self._byte_ids(_SPACE))
+
+    def _is_unknown(self, char: str) -> bool:
+        ids = self._continuing.encode(char, add_special_tokens=False).ids
+        return any(self._kinds[token] == Kind.UNKNOWN for token in ids)
+
+    def _byte_ids(self, text: str) -> list[int]:
+        found = [self._plain.token_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
+        return [token for token in found if token is not None]
 
     def _spell(self, token: int) -> bytes:
         text, kind = self._tokens[token], self._kinds[token]
-        if kind == _NORMAL:
-            return bytes(map(_BYTE_OF.__getitem__, text))
-        return text.encode() if kind == _USER_DEFINED else b""
+        match kind:
+            case Kind.NORMAL if self._vocabulary.spelling is Spelling.BYTE_LEVEL:
+                return bytes(map(_BYTE_OF.__getitem__, text))
+            case Kind.NORMAL:
+                return text.replace(_SPACE, " ").encode()
+            case Kind.BYTE:
+                return bytes([_BYTE_TOKENS[text]])
+            case Kind.USER_DEFINED:
+                return text.encode()
+            case _:
+                return b""
 
 
-def _pre_tokenizer(header: GgufHeader) -> pre_tokenizers.PreTokenizer:
-    name = header.text("tokenizer.ggml.pre")
-    match name:
-        case "qwen2":
-            return pre_tokenizers.Sequence(
-                [
-                    pre_tokenizers.Split(Regex(_QWEN2_WORDS), behavior="isolated"),
-                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-                ]
-            )
-        case "smollm":
-            return pre_tokenizers.Sequence(
-                [
-                    pre_tokenizers.Digits(individual_digits=True),
-                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-                ]
-            )
-        case _:
-            raise GgufError(header.path, f"tokenizer.ggml.pre {name!r} is not supported (qwen2 and smollm are)")
+def _replaced(ids: list[int], old: list[int], new: list[int]) -> list[int]:
+    found: list[int] = []
+    position = 0
+    while position < len(ids):
+        if ids[position : position + len(old)] == old:
+            found += new
+            position += len(old)
+        else:
+            found.append(ids[position])
+            position += 1
+    return found
 
 
 class IncrementalDecoder:

@@ -20,6 +20,7 @@ from engine.loop.messages import Ready, frame
 from engine.metrics import Metrics
 from engine.solving.solver import Solver
 from engine.text.tokenizer import Tokenizer
+from engine.text.vocabulary import Vocabulary
 from executor import ExecutionCancelled, ExecutorStats, SandboxInfo
 from executor.types import Program
 from executor.verdict import Evidence, Report, TestReport, Verdict
@@ -38,7 +39,8 @@ def byte_tokenizer() -> Tokenizer:
     tokens = [spelled[byte] for byte in range(256)] + ["<eos>"]
     model = models.BPE(vocab={token: n for n, token in enumerate(tokens)}, merges=[])
     words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    return Tokenizer(model, words, tokens, [1] * 256 + [3], {EOS})
+    kinds = [1] * 256 + [3]
+    return Tokenizer(Vocabulary(model=model, words=words, tokens=tokens, kinds=kinds, starts=(), ends=frozenset({EOS})))
 
 
 class Script:

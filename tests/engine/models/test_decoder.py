@@ -138,9 +138,7 @@ def test_weights_are_those_of_the_gguf_package(tmp_path: Path, kind: gguf.GGMLQu
         wanted = None
     path = write_gguf(tmp_path / "tiny.gguf", raw={"output.weight": (data, kind)})
     if wanted is None:
-        with pytest.raises(
-            UnsupportedModel, match=rf"output\.weight: quantisation {kind.name} is not supported \(supp"
-        ):
+        with pytest.raises(UnsupportedModel, match=rf"output\.weight: quantisation {kind.name} is not supported"):
             GgufFile(path)
         return
     with GgufFile(path) as file, np.errstate(all="ignore"):
@@ -150,9 +148,7 @@ def test_weights_are_those_of_the_gguf_package(tmp_path: Path, kind: gguf.GGMLQu
 
 def test_an_unsupported_architecture_is_refused_by_name(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", "mamba", tensors=weights("llama", tied=True))
-    with pytest.raises(
-        UnsupportedModel, match=r"architecture 'mamba' is not supported \(supported: qwen2, qwen3, llama\)"
-    ):
+    with pytest.raises(UnsupportedModel, match=r"'mamba' is not supported \(supported: qwen2, qwen3, llama\)"):
         load_decoder(path, arithmetic="float32")
 
 
