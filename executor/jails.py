@@ -22,17 +22,18 @@ class Jails:
     """All that must be opened before a jail can be, and closed after the last one."""
 
     def __init__(self, config: ExecutorConfig) -> None:
-        """Raises ValueError for an unknown weakness, SandboxUnavailable if this machine lacks what is asked for."""
+        """Raises ValueError for an unknown mode or weakness, SandboxUnavailable if this machine lacks what is asked for."""
         unknown = [name for name in config.allow_weaker if name not in WEAKNESSES]
         if unknown:
             raise ValueError(f"allow_weaker: {', '.join(unknown)} is unknown; names are {', '.join(WEAKNESSES)}")
         self._config = config
+        self._mode = Mode(config.mode)
         self._nsjail, self._version = find_nsjail(config.nsjail)
         self._layout: Layout = detect(config.cgroup_backend)
         self._identities = Identities()
         self.weaknesses = self._layout.weaknesses + (("shared-uid",) if self._identities.shared else ())
         _require_allowed(self.weaknesses, config.allow_weaker)
-        if config.mode is Mode.FORK_SERVER:
+        if self._mode is Mode.FORK_SERVER:
             _require_forkable(self._identities)
         self._forest = Forest(self._layout)
         self._homes = Homes(self._forest)
@@ -54,19 +55,19 @@ class Jails:
             ) from None
         pool.dispose(first)
         pool.fill()
-        mode = "" if self._config.mode is Mode.JAIL else f"+{self._config.mode.value}"
+        mode = "" if self._mode is Mode.JAIL else f"+{self._mode.value}"
         backend = f"nsjail+{self._layout.backend}{mode}"
         return SandboxInfo(backend=backend, version=self._version, weaknesses=self.weaknesses)
 
     def pool(self) -> Pool:
         """The pool of Python's jails."""
-        runtime = python_runtime()
-        if runtime.name not in self._pools:
-            self._pools[runtime.name] = Pool(self._config, self._maker(runtime), self._homes)
-        return self._pools[runtime.name]
+        pool = self._pools.get("python")
+        if pool is None:
+            pool = self._pools["python"] = Pool(self._config, self._maker(python_runtime()), self._homes)
+        return pool
 
     def _maker(self, runtime: Runtime) -> Maker:
-        forking = self._config.mode is Mode.FORK_SERVER
+        forking = self._mode is Mode.FORK_SERVER
         spawner = Spawner(self._order(runtime, forking=forking))
         if not forking:
             return NsjailMaker(spawner, self._identities)
