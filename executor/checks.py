@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+from executor import apps
 from executor.types import Comparison
 
 Tolerance = tuple[float, float]
@@ -23,7 +24,15 @@ def stdout_matches(got: bytes, expected: bytes, comparison: Comparison, toleranc
                 a == b or _close_tokens(a, b, tolerance) for a, b in zip(left, right, strict=True)
             )
         case Comparison.UNORDERED:
-            raise ValueError("comparison: unordered is for call tests; stdio tests take exact, lines, tokens or approx")
+            return sorted(filter(None, _lines(got))) == sorted(filter(None, _lines(expected)))
+        case Comparison.APPS:
+            return apps.stdout_matches(_text(got), _text(expected))
+        case Comparison.JUDGE:
+            raise ValueError("comparison: judge is decided in a jail, by executor.referees")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
 
 
 def _lines(text: bytes) -> list[bytes]:
@@ -58,8 +67,10 @@ def value_matches(got: object, expected: object, comparison: Comparison, toleran
             return _equal(got, expected, lambda a, b: _near_scalar(a, b, tolerance))
         case Comparison.UNORDERED:
             return _canonical(got) == _canonical(expected)
-        case Comparison.TOKENS | Comparison.LINES:
-            raise ValueError(f"comparison: {comparison} is for stdio tests; call tests take exact, approx or unordered")
+        case Comparison.APPS:
+            return apps.value_matches(got, expected)
+        case Comparison.TOKENS | Comparison.LINES | Comparison.JUDGE:
+            raise ValueError(f"comparison: {comparison} is for stdio tests, not for call tests")
 
 
 def _equal(got: object, expected: object, same: Callable[[object, object], bool]) -> bool:

@@ -3,13 +3,14 @@
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from executor.answers import Answers, decoded
 from executor.asserts import CandidateRaised, Checks, Expression
+from executor.calls import CallsPlan, run_calls
 from executor.checks import stdout_matches, value_matches
 from executor.config import ExecutorConfig
 from executor.errors import JailError
-from executor.guest.plain import Opaque, PlainError, decode
 from executor.hostmath import TooMuchWork
 from executor.jail import Jail
 from executor.judge import run_judge
@@ -20,19 +21,19 @@ from executor.settle import (
     Outcome,
     exit_code,
     limit_outcome,
-    raised_outcome,
     refused_outcome,
     script_outcome,
     signal_number,
     silent_outcome,
 )
+from executor.shown import short
 from executor.snippet import JudgeCode, Setup
+from executor.special_judge import judge_output
 from executor.trial import Facts, Trial
-from executor.types import Limits, Program, StdioTest
-from executor.verdict import Evidence, Report, TestReport, Verdict
+from executor.types import Comparison, Limits, Program, StdioTest
+from executor.verdict import CallReport, Evidence, Report, TestReport, Verdict
 
 _ASSERT_ERRORS = (ArithmeticError, TypeError, ValueError, LookupError, MemoryError, RecursionError, TooMuchWork)
-_SHOWN = 200
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class Settled:
     evidence: Evidence
     retry: bool = True
     """Whether another try in a fresh jail may end otherwise, if the sandbox failed."""
+    calls: tuple[CallReport, ...] = ()
 
 
 class Execution:
@@ -58,6 +60,7 @@ class Execution:
         self._config = config
         self._current: Jail | None = None
         self._judge: Jail | None = None
+        self._special_judge: tuple[Jail, str] | None = None
         self._trials: list[Trial] = []
         self._peak: int | None = None
 
@@ -103,6 +106,7 @@ class Execution:
             signal=signal_number(facts),
             stdout=facts.stdout[-tail:],
             stderr=facts.stderr[-tail:],
+            calls=settled.calls,
         )
 
     async def _try(self, test: Planned) -> Settled:
@@ -111,6 +115,9 @@ class Execution:
                 return await self._script(way, test.limits)
             case CallPlan() as way:
                 return await self._call(way, test.limits)
+            case CallsPlan() as way:
+                facts, outcome, calls = await run_calls(self._trial, way, test.limits)
+                return Settled(facts, outcome, Evidence.VALUES, calls=calls)
             case Checks() as way:
                 return await self._values(way, test.limits)
             case JudgeCode() as way:
@@ -120,7 +127,7 @@ class Execution:
         refusals: list[Outcome] = []
 
         def on_frame(content: bytes) -> None:
-            match _decoded(content):
+            match decoded(content):
                 case ("refused", str(name), str(text)):
                     refusals.append(refused_outcome(name, text))
                 case _:
@@ -130,6 +137,15 @@ class Execution:
         trial.start("script", (list(test.argv),), test.stdin)
         facts = await trial.done
         outcome = limit_outcome(facts, limits) or (refusals[0] if refusals else script_outcome(facts))
+        return await self._printed(test, facts, outcome)
+
+    async def _printed(self, test: StdioTest, facts: Facts, outcome: Outcome | None) -> Settled:
+        """Settle a test by what was printed, unless it has an outcome already."""
+        if outcome is None and test.comparison is Comparison.JUDGE:
+            jail = await self._special_judge_jail(test.judge)
+            outcome = await judge_output(functools.partial(self._new_trial, jail), test, facts.stdout)
+            # The same output would be judged alike once more.
+            return Settled(facts, outcome, Evidence.JUDGE, retry=False)
         if outcome is None:
             tolerance = (test.rel_tol, test.abs_tol)
             same = stdout_matches(facts.stdout, test.expected_stdout, test.comparison, tolerance)
@@ -146,7 +162,7 @@ class Execution:
         return Settled(facts, outcome, Evidence.VALUES)
 
     @staticmethod
-    def _compare(plan: CallPlan, answers: "Answers") -> Outcome:
+    def _compare(plan: CallPlan, answers: Answers) -> Outcome:
         test = plan.test
         raised = answers.raised.get(0)
         if test.expected_exception is not None:
@@ -160,7 +176,7 @@ class Execution:
         value = answers.values[0]
         if value_matches(value, plan.expected, test.comparison, (test.rel_tol, test.abs_tol)):
             return PASSED
-        return Outcome(Verdict.WRONG_ANSWER, f"returned {_short(value)}, expected {_short(plan.expected)}")
+        return Outcome(Verdict.WRONG_ANSWER, f"returned {short(value)}, expected {short(plan.expected)}")
 
     async def _values(self, plan: Checks, limits: Limits) -> Settled:
         facts, answers = await self._ask(plan.calls, limits)
@@ -169,7 +185,7 @@ class Execution:
             outcome = _evaluate(plan, answers, facts)
         return Settled(facts, outcome, Evidence.VALUES)
 
-    async def _ask(self, calls: tuple[Expression, ...], limits: Limits) -> tuple[Facts, "Answers"]:
+    async def _ask(self, calls: tuple[Expression, ...], limits: Limits) -> tuple[Facts, Answers]:
         answers = Answers(len(calls))
         trial = await self._trial(limits, answers.on_frame)
         answers.trial = trial
@@ -230,6 +246,13 @@ class Execution:
             self._judge = await self._lease()
         return self._judge
 
+    async def _special_judge_jail(self, code: str) -> Jail:
+        if self._special_judge is None or self._special_judge[0].spent or self._special_judge[1] != code:
+            jail = await self._lease()
+            jail.send(("program", code, "", ""))
+            self._special_judge = jail, code
+        return self._special_judge[0]
+
     async def _lease(self) -> Jail:
         started = time.monotonic()
         try:
@@ -258,74 +281,6 @@ class Execution:
             trial.cancel()
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
-    """An exception that a call raised."""
-
-    name: str
-    bases: tuple[str, ...]
-    outcome: Outcome
-
-
-@dataclass(slots=True)
-class Answers:
-    """The candidate's answers to `wanted` calls, as they come in."""
-
-    wanted: int
-    trial: Trial | None = None
-    failure: Outcome | None = None
-    """The program could not be loaded, or an answer could not be carried."""
-    values: dict[int, object] = field(default_factory=dict[int, object])
-    raised: dict[int, Raised] = field(default_factory=dict[int, Raised])
-    loaded: bool = False
-
-    @property
-    def complete(self) -> bool:
-        """Whether the program was loaded and all calls are answered."""
-        return self.loaded and len(self.values) + len(self.raised) >= self.wanted
-
-    def on_frame(self, content: bytes) -> None:
-        """Take one frame from the candidate's process."""
-        assert self.trial is not None
-        index = len(self.values) + len(self.raised)
-        match _decoded(content):
-            case ("compiled",) if not self.loaded:
-                return
-            case ("loaded",) if not self.loaded:
-                self.loaded = True
-            case ("refused", str(name), str(text)) if not self.loaded:
-                self.failure = refused_outcome(name, text)
-            case ("raised", "load", str(name), list(bases), str(text)) if not self.loaded:
-                self.failure = raised_outcome("load", name, [str(base) for base in bases], text)
-            case ("value", value) if self.loaded:
-                self.values[index] = value
-            case ("raised", "call", str(name), list(bases), str(text)) if self.loaded:
-                names = [str(base) for base in bases]
-                self.raised[index] = Raised(name, tuple(names), raised_outcome("call", name, names, text))
-            case ("large", str(text)) if self.loaded:
-                self.failure = Outcome(Verdict.OUTPUT_LIMIT, text)
-            case ("unplain", str(text)) if self.loaded:
-                self.failure = Outcome(Verdict.WRONG_ANSWER, text)
-            case _:
-                self.trial.abandon("the program wrote on the channel that carries its results")
-                return
-        if self.failure is not None or self.complete:
-            self.trial.finish()
-
-    def value(self, index: int) -> object:
-        """The value of call `index`. Raises CandidateRaised if it has none."""
-        if index in self.values:
-            return self.values[index]
-        raise CandidateRaised(index)
-
-
-def _decoded(content: bytes) -> object:
-    try:
-        return decode(content)
-    except PlainError as error:
-        return error
-
-
 def _evaluate(plan: Checks, answers: Answers, facts: Facts) -> Outcome:
     for check in plan.checks:
         try:
@@ -333,7 +288,7 @@ def _evaluate(plan: Checks, answers: Answers, facts: Facts) -> Outcome:
                 continue
             message = f"not so: {check.source}"
             if check.shown is not None:
-                message += f" (got {_short(answers.value(check.shown))})"
+                message += f" (got {short(answers.value(check.shown))})"
         except CandidateRaised as error:
             raised = answers.raised.get(int(error.args[0]))
             return silent_outcome(facts) if raised is None else raised.outcome
@@ -341,15 +296,3 @@ def _evaluate(plan: Checks, answers: Answers, facts: Facts) -> Outcome:
             message = f"{type(error).__name__}: {error} in {check.source}"
         return Outcome(Verdict.WRONG_ANSWER, message)
     return PASSED if answers.complete else silent_outcome(facts)
-
-
-def _short(value: object) -> str:
-    if isinstance(value, int) and value.bit_length() > 4096:
-        return f"an integer of {value.bit_length()} bits"
-    if isinstance(value, Opaque):
-        return repr(value)
-    try:
-        text = repr(value)
-    except ValueError:  # an integer inside is too long to be printed
-        text = f"a {type(value).__name__} with a huge integer"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

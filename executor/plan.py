@@ -6,10 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import cast
 
+from executor import apps
 from executor.asserts import Checks, Compiler, Expression, NotLiteral
+from executor.calls import CallsPlan, plan_calls
 from executor.errors import InvalidProgram
 from executor.snippet import JudgeCode, Setup, read_setup, read_snippet
-from executor.types import CallTest, Comparison, Limits, Program, SnippetTest, StdioTest, Test
+from executor.types import CallsTest, CallTest, Comparison, Limits, Program, SnippetTest, StdioTest, Test
 
 MEMORY_LEAST = 16 << 20
 _CACHED_PLANS = 2048
@@ -29,7 +31,7 @@ class Planned:
     """A test and the way to judge it."""
 
     test: Test
-    way: Checks | JudgeCode | CallPlan | StdioTest
+    way: Checks | JudgeCode | CallPlan | CallsPlan | StdioTest
     limits: Limits
 
 
@@ -48,7 +50,12 @@ def plan_program(program: Program, tests_max: int) -> tuple[Setup, tuple[Planned
         if test.limits is not None:
             _check_limits(test.limits, f"tests[{index}].limits")
         try:
-            way = _way(test, program.entry_point, program.setup_code)
+            # Its plans have a small cache of their own: expected values of hundreds of MB must not stay in memory.
+            way = (
+                plan_calls(test, _function(test.function))
+                if isinstance(test, CallsTest)
+                else _way(test, program.entry_point, program.setup_code)
+            )
         except InvalidProgram as error:
             raise InvalidProgram(f"tests[{index}]: {error}") from None
         planned.append(Planned(test, way, test.limits or program.limits))
@@ -74,19 +81,27 @@ def _setup(code: str) -> Setup:
 
 
 @functools.lru_cache(maxsize=_CACHED_PLANS)
-def _way(test: Test, entry_point: str | None, setup_code: str) -> Checks | JudgeCode | CallPlan | StdioTest:
+def _way(
+    test: SnippetTest | CallTest | StdioTest, entry_point: str | None, setup_code: str
+) -> Checks | JudgeCode | CallPlan | StdioTest:
     if isinstance(test, SnippetTest):
         return read_snippet(test.code, entry_point, _setup(setup_code))
     if isinstance(test, CallTest):
         return _plan_call(test)
-    if test.comparison is Comparison.UNORDERED:
-        raise InvalidProgram("comparison: unordered is for call tests; take exact, lines, tokens or approx")
+    return _plan_stdio(test)
+
+
+def _plan_stdio(test: StdioTest) -> StdioTest:
+    if (test.comparison is Comparison.JUDGE) != bool(test.judge):
+        raise InvalidProgram("judge: set it together with the comparison judge, and only then")
+    if test.judge and "judge" not in read_setup(test.judge, "judge").bound:
+        raise InvalidProgram("judge: it defines no judge; take def judge(stdin, expected, output): ... return True")
     return test
 
 
 def _plan_call(test: CallTest) -> CallPlan:
-    if test.comparison in (Comparison.TOKENS, Comparison.LINES):
-        raise InvalidProgram(f"comparison: {test.comparison} is for stdio tests; take exact, approx or unordered")
+    if test.comparison in (Comparison.TOKENS, Comparison.LINES, Comparison.JUDGE):
+        raise InvalidProgram(f"comparison: {test.comparison} is for stdio tests; take exact, approx, unordered or apps")
     if (test.expected_json is None) == (test.expected_exception is None):
         raise InvalidProgram("set exactly one of expected_json and expected_exception")
     arguments = _json(test.args_json, "args_json")
@@ -96,7 +111,10 @@ def _plan_call(test: CallTest) -> CallPlan:
     if not isinstance(keywords, dict):
         raise InvalidProgram(f"kwargs_json: a JSON object is needed, not {test.kwargs_json[:60]!r}")
     expected = None if test.expected_json is None else _json(test.expected_json, "expected_json")
-    positional: list[Expression] = [("lit", item) for item in cast("list[object]", arguments)]
+    given = cast("list[object]", arguments)
+    if test.comparison is Comparison.APPS:
+        given = apps.arguments(given)
+    positional: list[Expression] = [("lit", item) for item in given]
     named: dict[str, Expression] = {key: ("lit", item) for key, item in cast("dict[str, object]", keywords).items()}
     return CallPlan(test, ("call", _function(test.function), positional, named), expected)
 

@@ -31,9 +31,9 @@ class Setup:
     bound: frozenset[str]
 
 
-def read_setup(code: str) -> Setup:
-    """Part the setup code. Raises InvalidProgram if it is not Python."""
-    tree = _parse(code, "setup_code")
+def read_setup(code: str, field: str = "setup_code") -> Setup:
+    """Part the setup code. Raises InvalidProgram, which names `field`, if it is not Python."""
+    tree = _parse(code, field)
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     text = "\n".join(ast.unparse(node) for node in imports)
     return Setup(text, code, _bound(text), _bound(code))

@@ -13,18 +13,22 @@ class Comparison(StrEnum):
     APPROX = "approx"
     """Numbers within `rel_tol` or `abs_tol`, recursively (stdio: token by token)."""
     UNORDERED = "unordered"
-    """Calls only: sequences compared as multisets."""
+    """Sequences compared as multisets (stdio: the lines, blank ones apart)."""
     TOKENS = "tokens"
     """Stdio only: the same white-space separated tokens."""
     LINES = "lines"
     """Stdio only: equal lines; trailing blanks and the final newline are ignored."""
+    APPS = "apps"
+    """As the grader of APPS compares, with its known defect: order and number of tokens and lines get lost."""
+    JUDGE = "judge"
+    """Stdio only: the test's own `judge` decides."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of one test run. Seconds and bytes.
 
-    The CPU limit decides; the wall limit only ends what does not use its CPU. Absent, it is 3 x cpu_seconds + 1, so a
-    loaded machine does not change a verdict.
+    The CPU limit decides; the wall limit only ends what does not use its CPU. Absent, it is 3 x cpu_seconds + 1. Time
+    spent waiting for a core does not count, up to ten times the limit, so a loaded machine does not change a verdict.
     """
 
     cpu_seconds: float = 3.0
@@ -69,20 +73,77 @@ class CallTest(msgspec.Struct, frozen=True, kw_only=True, tag="call"):
 
 
 class StdioTest(msgspec.Struct, frozen=True, kw_only=True, tag="stdio"):
-    """The program reads `stdin` and must print `expected_stdout` and exit with status 0."""
+    """The program reads `stdin` and must print `expected_stdout` and exit with status 0.
+
+    `judge`, with Comparison.JUDGE and only then, is Python that defines `judge(stdin, expected, output)` over texts:
+    True accepts; False, or an AssertionError with a reason, rejects. It runs in a jail of its own. Whatever else it
+    does is its own failure (sandbox_failure), never the candidate's.
+    """
 
     stdin: bytes = b""
     expected_stdout: bytes = b""
     comparison: Comparison = Comparison.LINES
     rel_tol: float = 1e-9
     abs_tol: float = 0.0
+    judge: str = ""
     argv: tuple[str, ...] = ()
     name: str = ""
     weight: float = 1.0
     limits: Limits | None = None
 
 
-Test = SnippetTest | CallTest | StdioTest
+class Oracle(StrEnum):
+    """What a call's value is held against in a CallsTest; `executor.oracles` decides."""
+
+    EQUAL = "equal"
+    """The expected value: equal by `==`, or close where there is a tolerance."""
+    SET = "set"
+    """The same elements, whatever their order, number and container."""
+    NOT_NONE = "not_none"
+    """The expected value says whether there is to be any value."""
+    ANY = "any"
+    """Whatever is returned is right."""
+    EQUAL_OR_ZERO = "equal_or_zero"
+    """The expected value, or 0."""
+    ROOT = "root"
+    """A root of the polynomial whose coefficients, lowest first, are the argument."""
+    SURFACE_AREA = "surface_area"
+    """The expected value, or the surface of a square pyramid by its base edge and its own height."""
+    DIGIT_DISTANCE = "digit_distance"
+    """The expected value, or the sum of the digits' distances of two numbers, the shorter padded by zeros."""
+
+
+class Rules(StrEnum):
+    """The EvalPlus release whose rules of comparison hold."""
+
+    V0_2 = "0.2"
+    V0_3 = "0.3"
+
+
+class CallsTest(msgspec.Struct, frozen=True, kw_only=True, tag="calls"):
+    """Many calls of one function in one process, one after the other, compared as EvalPlus compares.
+
+    `calls` holds a list of positional arguments for each call, `expected` the value of each, in the encoding of
+    `executor.guest.plain` (`executor.evalplus` makes both). Without `expected` nothing is compared: the report holds
+    the values, which is how the expected ones are found. `tolerances` (absolute) and `call_seconds` (CPU time) have one
+    entry for each call, or none at all. The first call that fails ends the test, unless `all_calls` is set: then a call
+    that ended the process, or was ended, is followed by the next one in a fresh process.
+    """
+
+    function: str
+    calls: tuple[bytes, ...]
+    expected: tuple[bytes, ...] | None = None
+    oracle: Oracle = Oracle.EQUAL
+    rules: Rules = Rules.V0_3
+    tolerances: tuple[float, ...] = ()
+    call_seconds: tuple[float, ...] = ()
+    all_calls: bool = False
+    name: str = ""
+    weight: float = 1.0
+    limits: Limits | None = None
+
+
+Test = SnippetTest | CallTest | StdioTest | CallsTest
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,5 +161,6 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     run_all: bool = False
     language: str = "python"
+    """python, or one of executor.languages for which the machine has the tools: stdio tests only."""
     allow_in_process: bool = False
     """Run a test that no other way can judge inside the candidate's process, where a pass can be forged."""

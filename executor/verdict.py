@@ -29,9 +29,18 @@ class Evidence(StrEnum):
     VALUES = "values"
     """The host compared plain values that the call returned."""
     JUDGE = "judge"
-    """The asserts ran in a second jail that calls the candidate by proxy."""
+    """The asserts ran in a second jail that calls the candidate by proxy, or a special judge there read its output."""
     IN_PROCESS = "in_process"
     """The asserts ran inside the candidate's process: a pass can be forged."""
+
+
+class CallReport(msgspec.Struct, frozen=True):
+    """What happened to one call of a CallsTest. `cpu_seconds` is as the host saw it: neighbours may share it."""
+
+    verdict: Verdict
+    cpu_seconds: float = 0.0
+    value: bytes = b""
+    """What it returned, encoded, where the test has nothing to compare it with."""
 
 
 class TestReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +59,8 @@ class TestReport(msgspec.Struct, frozen=True, kw_only=True):
     signal: int | None = None
     stdout: bytes = b""
     stderr: bytes = b""
+    calls: tuple[CallReport, ...] = ()
+    """CallsTest only: each call that was made, in order."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

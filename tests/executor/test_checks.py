@@ -25,6 +25,21 @@ TIGHT = (1e-9, 0.0)
         (b"nan", b"1", Comparison.APPROX, False),
         (b"\xff\xfe", b"\xff\xfe", Comparison.LINES, True),
         (b"9" * 10_000, b"1", Comparison.APPROX, False),
+        (b"b \n\na\n", b"a\nb\n", Comparison.UNORDERED, True),
+        (b"a\na\nb\n", b"a\nb\nb\n", Comparison.UNORDERED, False),
+        (b"b a\n", b"a b\n", Comparison.UNORDERED, False),
+        (b"  1\n 2 \n", b"1\n2", Comparison.APPS, True),
+        (b"1.000001\n2", b"1\n2", Comparison.APPS, True),
+        (b"1.01\n2", b"1\n2", Comparison.APPS, False),
+        (b"x 1.00004", b"x 1", Comparison.APPS, False),
+        (b"5 1.00004", b"1 5", Comparison.APPS, True),
+        (b"inf", b"1e999", Comparison.APPS, True),
+        (b"nan", b"NaN", Comparison.APPS, False),
+        (b"a\n\n\nb", b"a\nb", Comparison.APPS, True),
+        (b"", b"\n", Comparison.APPS, True),
+        (b"", b"a", Comparison.APPS, False),
+        (b"\xff", b"\xfe", Comparison.APPS, False),
+        (b"1" * 10_000, b"2", Comparison.APPS, False),
     ],
 )
 def test_stdout(got: bytes, expected: bytes, comparison: Comparison, same: bool) -> None:
@@ -59,8 +74,44 @@ def test_values(got: object, expected: object, comparison: Comparison, same: boo
     assert value_matches(got, expected, comparison, TIGHT) is same
 
 
+def test_the_known_defect_of_apps_is_kept() -> None:
+    """hendrycks/apps#27: order and number of lines and of tokens get lost."""
+    assert stdout_matches(b"NO\nYES\nYES\n", b"YES\nNO\nYES\n", Comparison.APPS, TIGHT)
+    assert stdout_matches(b"NO YES YES", b"YES NO YES", Comparison.APPS, TIGHT)
+    assert stdout_matches(b"1 1 2", b"2 1", Comparison.APPS, TIGHT)
+    assert not stdout_matches(b"NO YES", b"YES NO MAYBE", Comparison.APPS, TIGHT)
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "same"),
+    [
+        (9, [9], True),
+        (9, 9, True),
+        ([1, 2], [[1, 2]], True),
+        ((1, 2), [[1, 2]], True),
+        ((1, 2), [1, 2], True),
+        ([(1, 2), (3,)], [[[1, 2], [3]]], True),
+        ([(1, 2), (3,)], [[1, 2], [3]], False),
+        (True, [1], True),
+        (1, [1.0], True),
+        (1, [2, 1], False),
+        ([], [[]], True),
+        ([], [], True),
+        (None, [], False),
+        ({1: "a"}, {"1": "a"}, True),
+        ([{1: "a"}], {"1": "a"}, True),
+        ({1: "a"}, [{"1": "a"}], True),
+        ({"x": 1}, [{"x": 1}], True),
+        ("ab", ["ab"], True),
+        ([(1, 2), 3], [[[1, 2], 3]], False),
+    ],
+)
+def test_values_as_apps_compares_them(got: object, expected: object, same: bool) -> None:
+    assert value_matches(got, expected, Comparison.APPS, TIGHT) is same
+
+
 def test_a_comparison_of_the_other_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="call tests"):
-        stdout_matches(b"", b"", Comparison.UNORDERED, TIGHT)
+    with pytest.raises(ValueError, match="in a jail"):
+        stdout_matches(b"", b"", Comparison.JUDGE, TIGHT)
     with pytest.raises(ValueError, match="stdio tests"):
         value_matches(1, 1, Comparison.LINES, TIGHT)
