@@ -264,6 +264,11 @@ class Group:
         """Each folder of the group once."""
         return tuple(dict.fromkeys(self._folders.values()))
 
+    def folders_of(self, version: int) -> tuple[Path, ...]:
+        """Each folder of the group in a hierarchy of this version once; there is at most one of version 2."""
+        mine = (folder for job, folder in self._folders.items() if self._versions[job] == version)
+        return tuple(dict.fromkeys(mine))
+
     def has(self, job: str) -> bool:
         """Whether this group does `job`."""
         return job in self._folders
@@ -302,6 +307,16 @@ class Group:
         if version == 2:
             return int(text.split(b"usage_usec ", 1)[1].split(b"\n", 1)[0]) / 1e6
         return int(text) / 1e9
+
+    def starved_seconds(self) -> float:
+        """Time in which a process of the group waited for a core, so far; 0 where nothing measures it (v1, no PSI)."""
+        if self._versions.get("cpu") != 2:
+            return 0.0
+        try:
+            text = self._read("cpu", "cpu.pressure")
+        except OSError:
+            return 0.0
+        return int(text.split(b"total=", 1)[1].split(b"\n", 1)[0]) / 1e6
 
     def oom_kills(self) -> int:
         """Processes that the memory limit killed so far."""

@@ -27,7 +27,7 @@ def limit_outcome(facts: Facts, limits: Limits) -> Outcome | None:
         case Ending.MEMORY:
             return Outcome(Verdict.MEMORY_LIMIT, f"more than {limits.memory_bytes >> 20} MiB of memory")
         case Ending.CPU:
-            return Outcome(Verdict.TIME_LIMIT, f"more than {limits.cpu_seconds:g} s of CPU time")
+            return Outcome(Verdict.TIME_LIMIT, facts.reason or f"more than {limits.cpu_seconds:g} s of CPU time")
         case Ending.WALL:
             return Outcome(Verdict.TIME_LIMIT, f"not done after {limits.effective_wall_seconds:g} s")
         case Ending.OUTPUT:

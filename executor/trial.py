@@ -20,6 +20,8 @@ _FRAME_OVERHEAD = 4096
 _ADDRESS_SPACE_SLACK = 4 << 30
 _INTERPRETER_BYTES = 64 << 20
 _CORES = os.cpu_count() or 1
+# A program can wait for a core only while others use it; one that makes itself wait may not do so for ever.
+_PATIENCE = 10
 
 
 class Ending(Enum):
@@ -50,6 +52,20 @@ class Facts:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Bounds of the call in progress: CPU time used by its end, and its wall clock."""
+
+    cpu_seconds: float
+    cpu_end: float
+    started: float
+    starved: float
+
+    @property
+    def wall_seconds(self) -> float:
+        return Limits(cpu_seconds=self.cpu_seconds).effective_wall_seconds
+
+
 class Trial:
     """Runs one test's process. `on_frame` gets what it says on its channel; `done` resolves to Facts."""
 
@@ -64,6 +80,7 @@ class Trial:
         mine, self._theirs = socket.socketpair()
         self._frames = Frames(self._loop, mine, limits.output_bytes + _FRAME_OVERHEAD, on_frame, self._channel_ended)
         self._timer: asyncio.TimerHandle | None = None
+        self._call: _Call | None = None
 
     def start(self, mode: str, arguments: tuple[object, ...], stdin: bytes | None = None) -> None:
         """Give the order. `stdin` None: the null device."""
@@ -80,6 +97,7 @@ class Trial:
         jail.on_lost = lambda: self._end(Ending.BROKEN)
         self._oom_before = jail.group.oom_kills()
         self._cpu_before = jail.group.cpu_seconds() or 0.0
+        self._starved_before = jail.group.starved_seconds()
         self._started = time.monotonic()
         order = ("test", jail.tests, mode, arguments, self._resource_limits())
         jail.send(order, (in_read, out_write, err_write, self._theirs.fileno()))
@@ -121,7 +139,13 @@ class Trial:
         """The process said something that it may not say."""
         self._end(Ending.EXITED, reason)
 
-    def _cpu(self) -> float:
+    def call(self, cpu_seconds: float) -> None:
+        """A call begins: besides the limits of the whole run, so much CPU time may pass until the next call of this."""
+        starved = self._jail.group.starved_seconds()
+        self._call = _Call(cpu_seconds, self.cpu() + cpu_seconds, time.monotonic(), starved)
+
+    def cpu(self) -> float:
+        """CPU time used so far, in seconds."""
         total = self._jail.group.cpu_seconds()
         return self._process_cpu if total is None else total - self._cpu_before
 
@@ -129,17 +153,30 @@ class Trial:
         self._timer = self._loop.call_later(max(delay, _LEAST_TICK_SECONDS), self._tick)
 
     def _tick(self) -> None:
-        limits = self._limits
-        left = limits.effective_wall_seconds - (time.monotonic() - self._started)
-        spare = limits.cpu_seconds - self._cpu()
+        limits, used = self._limits, self.cpu()
+        left = self._left(limits.effective_wall_seconds, self._started, self._starved_before)
+        spare = limits.cpu_seconds - used
+        reason = ""
+        if self._call is not None:
+            call = self._call
+            if call.cpu_end < used:
+                reason = f"more than {call.cpu_seconds:g} s of CPU time in one call"
+            spare = min(spare, call.cpu_end - used)
+            left = min(left, self._left(call.wall_seconds, call.started, call.starved))
         if self._jail.group.oom_kills() > self._oom_before:
             self._end(Ending.MEMORY)
         elif spare < 0:
-            self._end(Ending.CPU)
+            self._end(Ending.CPU, reason)
         elif left <= 0:
             self._end(Ending.WALL)
         else:
             self._schedule(min(spare / _CORES, left, _TICK_SECONDS))
+
+    def _left(self, wall_seconds: float, started: float, starved: float) -> float:
+        """What is left of a wall limit. Waiting for a core does not count, up to _PATIENCE times the limit."""
+        elapsed = time.monotonic() - started
+        waited = self._jail.group.starved_seconds() - starved
+        return min(wall_seconds + waited, _PATIENCE * wall_seconds) - elapsed
 
     def _too_much_output(self) -> None:
         self._end(Ending.OUTPUT)
@@ -169,7 +206,7 @@ class Trial:
         for collector in (self._out, self._err):
             collector.drain()
             collector.close()
-        cpu = self._cpu()
+        cpu = self.cpu()
         if self._jail.group.oom_kills() > self._oom_before:
             ending = Ending.MEMORY
         elif cpu > self._limits.cpu_seconds:
