@@ -46,6 +46,8 @@ WASTE = ("cut_off", "client_gone", "deadline", "budget", "preempted", "error")
 CANCEL_PHASES = ("pass", "client", "deadline", "budget", "drain")
 """What ended a solve whose rows and jails then had to go."""
 IDLE_CAUSES = ("no_work", "waiting_executor")
+EXECUTOR_ENDS = ("judged", "refused", "cancelled", "lost")
+"""What came of a program that was given to one of several executors; `lost` went on to another one."""
 
 _WASTE_OF = {
     "solved": "cut_off",
@@ -105,6 +107,8 @@ class Metrics:
     - `step(model, rows, seconds)`: one engine step with its decode rows; `kv_cache(model, usage, pages_shared)`;
       `engine_idle(cause, seconds)`
     - `executor(busy, idle, starting, queue_depth)`, `execution(queue_seconds, startup_seconds, run_seconds)`
+    - with several executors: `serve_executors(names)` once, then `executor_state(name, up, outstanding)` and
+      `executor_ended(name, end)`
     - `build(version, torch, triton, device)`: once
     """
 
@@ -164,6 +168,13 @@ class Metrics:
         )
         self._executor_startup = histogram("executor_startup_seconds", "Start of one jail.", _SECONDS_SHORT)
         self._execution = histogram("execution_seconds", "Run of one program over its tests.", _SECONDS)
+        self._executor_up = gauge("executor_up", "Whether an executor takes programs, 0 or 1.", "executor")
+        self._executor_outstanding = gauge(
+            "executor_outstanding", "Programs that an executor has and has not answered.", "executor"
+        )
+        self._executor_programs = counter(
+            "executor_programs_total", "Programs that an executor was given, by what came of them.", "executor", "end"
+        )
         self._idle = counter("engine_idle_seconds_total", "Time in which the engine had no row to run.", "cause")
         self._requests = counter("grpc_requests_total", "Calls that ended.", "method", "code")
         self._request_seconds = histogram("grpc_request_seconds", "Length of calls.", _SECONDS_LONG, "method")
@@ -266,6 +277,23 @@ class Metrics:
         for state, count in (("busy", busy), ("idle", idle), ("starting", starting)):
             self._slots.labels(state).set(count)
         self._executor_depth.set(queue_depth)
+
+    def serve_executors(self, names: Iterable[str]) -> None:
+        """Start the series of each of several executors at zero."""
+        for name in names:
+            self._executor_up.labels(name)
+            self._executor_outstanding.labels(name)
+            for end in EXECUTOR_ENDS:
+                self._executor_programs.labels(name, end)
+
+    def executor_state(self, name: str, *, up: bool, outstanding: int) -> None:
+        """One of several executors, as it is now."""
+        self._executor_up.labels(name).set(up)
+        self._executor_outstanding.labels(name).set(outstanding)
+
+    def executor_ended(self, name: str, end: str) -> None:
+        """One of several executors is done with a program."""
+        self._executor_programs.labels(name, _one_of(end, EXECUTOR_ENDS)).inc()
 
     def execution(self, *, queue_seconds: float, startup_seconds: float, run_seconds: float) -> None:
         """One program ran."""

@@ -1,0 +1,1 @@
+"""Programs run on other machines: a balance over several executors, each behind a lasting call of ExecuteMany."""

@@ -1,10 +1,47 @@
 """The executor of a server from its settings: this machine's, or several."""
 
-from engine.config import Settings
+from thresher.client.channel import Endpoint
+
+from engine.config import ConfigError, Settings
 from engine.metrics import Metrics
+from engine.remote.balanced import BalancedExecutor
+from engine.remote.link import RemoteMember
+from engine.remote.member import LOCAL, LocalMember, Member
+from engine.serving.auth import read_token
+from engine.serving.listen import TcpAddress, parse_address, require_private
 from engine.solving.backing import OwnedExecutor, local_executor
+
+_SETTING = "executor.remotes"
 
 
 def build_executor(settings: Settings, metrics: Metrics) -> OwnedExecutor:
-    """An executor that is not started yet."""
-    return local_executor(settings)
+    """An executor that is not started yet. Raises ConfigError for settings that contradict each other."""
+    executor = settings.executor
+    names = executor.remotes
+    if len(set(names)) != len(names):
+        raise ConfigError(f"{_SETTING}: {', '.join(names)} names one twice")
+    addresses = {name: parse_address(name, _SETTING) for name in names if name != LOCAL}
+    tcp = [address for address in addresses.values() if isinstance(address, TcpAddress)]
+    for address in tcp:
+        require_private(address, _SETTING, insecure=settings.serving.insecure)
+    token: str | None = None
+    if executor.remote_token_file is not None:
+        if not tcp:
+            raise ConfigError("executor.remote_token_file: there is no remote on TCP; only those ask for a token")
+        token = read_token(executor.remote_token_file.absolute(), "executor.remote_token_file")
+    if not addresses:
+        return local_executor(settings)
+    if LOCAL not in names and (executor.slots is not None or executor.warm is not None or executor.allow_weaker):
+        raise ConfigError(
+            f"executor.slots, warm and allow_weaker speak of this machine, where no program runs; set them on the "
+            f"remotes, or add {LOCAL!r} to {_SETTING}"
+        )
+    members: list[Member] = []
+    for name in names:
+        if name == LOCAL:
+            members.append(LocalMember(local_executor(settings)))
+        else:
+            address = addresses[name]
+            given = token if isinstance(address, TcpAddress) else None
+            members.append(RemoteMember(name, Endpoint(str(address), given, pinned=True)))
+    return BalancedExecutor(members, metrics)

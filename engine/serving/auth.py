@@ -35,21 +35,21 @@ class TokenCheck:
             raise Unauthenticated("TOKEN_WRONG", "the bearer token is not this server's; see its token_file")
 
 
-def read_token(path: Path) -> str:
-    """The token in a file. Raises ConfigError for one that cannot be read, sent or trusted."""
+def read_token(path: Path, setting: str) -> str:
+    """The token in the file that `setting` names. Raises ConfigError for one that cannot be read, sent or trusted."""
     try:
         token = path.read_text(encoding="ascii").strip()
     except UnicodeDecodeError:
-        raise ConfigError(f"serving.token_file: {path} holds more than ASCII, which gRPC cannot send") from None
+        raise ConfigError(f"{setting}: {path} holds more than ASCII, which gRPC cannot send") from None
     except OSError as error:
-        raise ConfigError(f"serving.token_file: {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{setting}: {path} cannot be read: {error.strerror}") from None
     if len(token) < _SHORTEST_TOKEN or not token.isprintable() or " " in token:
         raise ConfigError(
-            f"serving.token_file: {path} must hold one word of at least {_SHORTEST_TOKEN} characters; "
+            f"{setting}: {path} must hold one word of at least {_SHORTEST_TOKEN} characters; "
             "make one with: openssl rand -hex 32"
         )
     if path.stat().st_mode & 0o077:
-        raise ConfigError(f"serving.token_file: {path} can be read by others; run: chmod 600 {path}")
+        raise ConfigError(f"{setting}: {path} can be read by others; run: chmod 600 {path}")
     return token
 
 

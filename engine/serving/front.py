@@ -85,7 +85,7 @@ class Front:
         serving = self._settings.serving
         wanted = addresses(serving.listen, insecure=serving.insecure)
         token_file = self._token_file(wanted)
-        check = TokenCheck(None if token_file is None else read_token(token_file))
+        check = TokenCheck(None if token_file is None else read_token(token_file, "serving.token_file"))
         server = grpc.aio.server(
             interceptors=[Boundary(self._metrics, check)], options=server_options(serving.max_request_bytes)
         )

@@ -68,6 +68,12 @@ def result_out(test: TestReport, places: TestPlaces, *, hidden: bool = False) ->
     )
 
 
+def telling_test(tests: Sequence[TestReport]) -> TestReport | None:
+    """The test whose output is told: the first that did not pass, else the last one; None if none ran."""
+    ran = [test for test in tests if test.verdict is not Verdict.SKIPPED]
+    return next((test for test in ran if test.verdict is not Verdict.PASSED), ran[-1] if ran else None)
+
+
 def report_out(report: Report, places: TestPlaces, *, hidden: bool = False) -> verdict_pb2.ExecutionReport:
     """One program's report.
 
@@ -75,12 +81,12 @@ def report_out(report: Report, places: TestPlaces, *, hidden: bool = False) -> v
     """
     total = sum(places.weights)
     passed = sum(places.weights[test.index] for test in report.tests if test.verdict is Verdict.PASSED)
-    ran = [test for test in report.tests if test.verdict is not Verdict.SKIPPED]
-    telling = next((test for test in ran if test.verdict is not Verdict.PASSED), ran[-1] if ran else None)
+    ran = sum(1 for test in report.tests if test.verdict is not Verdict.SKIPPED)
+    telling = telling_test(report.tests)
     message = verdict_pb2.ExecutionReport(
         verdict=VERDICTS[report.verdict],
         tests_passed=report.tests_passed,
-        tests_run=len(ran),
+        tests_run=ran,
         tests_total=report.tests_total,
         score=passed / total if total else 0.0,
         results=[result_out(test, places, hidden=hidden) for test in report.tests],

@@ -107,12 +107,16 @@ class AsyncClient:
         return (await self._call(self._execution.Execute, request, timeout)).report
 
     def execute_many(
-        self, programs: Programs, *, test_results: bool = False, timeout: float | None = None
+        self, programs: Programs, *, test_results: bool = False, within: int = 0, timeout: float | None = None
     ) -> AsyncExecuteStream:
-        """Runs many programs, several at a time; the replies come as they end. `test_results` asks for each test's."""
+        """Runs many programs, several at a time; the replies come as they end.
+
+        `test_results` asks for a reply for each test too. `within` programs are in flight at most; 0 stands for as many
+        as the server takes from one call.
+        """
 
         async def most() -> int:
-            return max(1, (await self.server_info(timeout=timeout)).max_programs_in_flight)
+            return within or max(1, (await self.server_info(timeout=timeout)).max_programs_in_flight)
 
         return AsyncExecuteStream(
             lambda: self._execution.ExecuteMany(timeout=timeout, metadata=self.endpoint.metadata),

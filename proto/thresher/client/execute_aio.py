@@ -12,7 +12,9 @@ from thresher.v1 import execution_service_pb2
 
 Request = execution_service_pb2.ExecuteManyRequest
 Response = execution_service_pb2.ExecuteManyResponse
-Programs = Iterable[execution_service_pb2.Program] | AsyncIterable[execution_service_pb2.Program]
+Item = execution_service_pb2.Program | execution_service_pb2.RunProgram
+Programs = Iterable[Item] | AsyncIterable[Item]
+"""A RunProgram says for itself whether its tests' results are wanted."""
 
 
 class AsyncExecuteStream(AsyncIterator[Response]):
@@ -102,11 +104,13 @@ class AsyncExecuteStream(AsyncIterator[Response]):
             self._call.cancel()
             return
         try:
-            async for program in _each(programs):
+            async for item in _each(programs):
                 async with self._room:
                     await self._room.wait_for(lambda: self._live < room)
                     self._live += 1
-                run = execution_service_pb2.RunProgram(program=program, test_results=self._test_results)
+                run = item
+                if isinstance(run, execution_service_pb2.Program):
+                    run = execution_service_pb2.RunProgram(program=run, test_results=self._test_results)
                 await self._write(Request(id=self._sent, run=run))
                 if self._sent in self._early:
                     self._cancels.put_nowait(self._sent)
@@ -133,10 +137,10 @@ class AsyncExecuteStream(AsyncIterator[Response]):
                 self._stop()
 
 
-async def _each(programs: Programs) -> AsyncIterator[execution_service_pb2.Program]:
+async def _each(programs: Programs) -> AsyncIterator[Item]:
     if isinstance(programs, AsyncIterable):
-        async for program in programs:
-            yield program
+        async for item in programs:
+            yield item
         return
-    for program in programs:
-        yield program
+    for item in programs:
+        yield item

@@ -12,12 +12,14 @@ from thresher.v1 import execution_service_pb2
 
 Request = execution_service_pb2.ExecuteManyRequest
 Response = execution_service_pb2.ExecuteManyResponse
+Item = execution_service_pb2.Program | execution_service_pb2.RunProgram
+"""A RunProgram says for itself whether its tests' results are wanted."""
 
 
 class _Feed:
     """What is sent, by gRPC's own thread. Apart from the stream, so that a dropped stream ends it."""
 
-    def __init__(self, programs: Iterable[execution_service_pb2.Program], most: int, test_results: bool) -> None:
+    def __init__(self, programs: Iterable[Item], most: int, test_results: bool) -> None:
         self.fault: Exception | None = None
         self._programs = iter(programs)
         self._most = most
@@ -57,7 +59,7 @@ class _Feed:
 
     def _next(self) -> Request | None:
         try:
-            program = next(self._programs)
+            run = next(self._programs)
         except StopIteration:
             return None
         except Exception as error:  # raised again where the caller iterates, once what is running has ended
@@ -68,7 +70,8 @@ class _Feed:
             self._sent += 1
             if number in self._early:
                 self._cancels.append(number)
-        run = execution_service_pb2.RunProgram(program=program, test_results=self._test_results)
+        if isinstance(run, execution_service_pb2.Program):
+            run = execution_service_pb2.RunProgram(program=run, test_results=self._test_results)
         return Request(id=number, run=run)
 
     def cancel(self, number: int) -> None:
@@ -105,7 +108,7 @@ class ExecuteStream(Iterator[Response]):
     def __init__(
         self,
         start: Callable[[Iterator[Request]], Any],
-        programs: Iterable[execution_service_pb2.Program],
+        programs: Iterable[Item],
         most: int,
         test_results: bool,
     ) -> None:

@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from thresher.client.channel import Endpoint, find_server
 from thresher.client.errors import ThresherError, from_rpc, no_summary, not_ready
-from thresher.client.execute_sync import ExecuteStream
+from thresher.client.execute_sync import ExecuteStream, Item
 from thresher.v1 import (
     execution_service_pb2,
     execution_service_pb2_grpc,
@@ -98,13 +98,18 @@ class Client:
 
     def execute_many(
         self,
-        programs: Iterable[execution_service_pb2.Program],
+        programs: Iterable[Item],
         *,
         test_results: bool = False,
+        within: int = 0,
         timeout: float | None = None,
     ) -> ExecuteStream:
-        """Runs many programs, several at a time; the replies come as they end. `test_results` asks for each test's."""
-        most = max(1, self.server_info(timeout=timeout).max_programs_in_flight)
+        """Runs many programs, several at a time; the replies come as they end.
+
+        `test_results` asks for a reply for each test too. `within` programs are in flight at most; 0 stands for as many
+        as the server takes from one call.
+        """
+        most = within or max(1, self.server_info(timeout=timeout).max_programs_in_flight)
         return ExecuteStream(
             lambda requests: self._execution.ExecuteMany(requests, timeout=timeout, metadata=self.endpoint.metadata),
             programs,

@@ -60,7 +60,7 @@ async def test_a_token_is_drawn_when_none_is_given_and_goes_with_the_server() ->
         assert runtime.token_file is not None
         path = served.folder / "thresher" / runtime.token_file.rpartition("/")[2]
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        token = read_token(path)
+        token = read_token(path, "serving.token_file")
         async with grpc.aio.insecure_channel(served.tcp) as channel:
             stub: Any = info_service_pb2_grpc.InfoServiceStub(channel)
             await stub.GetLoad(info_service_pb2.GetLoadRequest(), metadata=bearer(f"Bearer {token}"))
@@ -95,14 +95,14 @@ def test_tokens_that_cannot_be_trusted_are_refused(tmp_path: Path, text: str, mo
     path.write_text(text)
     path.chmod(mode)
     with pytest.raises(ConfigError, match=said):
-        read_token(path)
+        read_token(path, "serving.token_file")
 
 
 def test_a_missing_token_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
-        read_token(tmp_path / "none")
+        read_token(tmp_path / "none", "serving.token_file")
 
 
 def test_drawn_tokens_differ(tmp_path: Path) -> None:
-    first = read_token(write_new_token(tmp_path))
-    assert read_token(write_new_token(tmp_path)) != first
+    first = read_token(write_new_token(tmp_path), "serving.token_file")
+    assert read_token(write_new_token(tmp_path), "serving.token_file") != first

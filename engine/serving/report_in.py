@@ -1,0 +1,71 @@
+"""Reports of another server's ExecutionService: from proto to domain, the way back of `report_out`."""
+
+from typing import Any
+
+import msgspec
+from thresher.v1 import verdict_pb2
+
+from engine.serving.report_out import EVIDENCE, VERDICTS, telling_test
+from executor.types import Program
+from executor.verdict import Evidence, Report, TestReport, Verdict
+
+_VERDICTS = {number: word for word, number in VERDICTS.items()}
+_EVIDENCE = {number: word for word, number in EVIDENCE.items()}
+
+
+def report_in(message: verdict_pb2.ExecutionReport, program: Program) -> Report:
+    """The report of `program`. Only the test that tells most has output: no more is sent.
+
+    Raises ValueError for a report that cannot be one of this program, or that says what this version does not know.
+    """
+    tests = tuple(test_report_in(result, program) for result in message.results)
+    telling = telling_test(tests)
+    if telling is not None:
+        told = msgspec.structs.replace(telling, stdout=message.stdout, stderr=message.stderr)
+        tests = tuple(told if test is telling else test for test in tests)
+    usage = message.usage
+    return Report(
+        verdict=_verdict_in(message.verdict),
+        tests=tests,
+        tests_total=message.tests_total,
+        detail=message.detail,
+        queue_seconds=_seconds(usage.queue_time),
+        startup_seconds=_seconds(usage.startup_time),
+        wall_seconds=_seconds(usage.wall_time),
+        cpu_seconds=_seconds(usage.cpu_time),
+        peak_memory_bytes=usage.max_rss_bytes if usage.HasField("max_rss_bytes") else None,
+        weaknesses=tuple(message.weaknesses),
+    )
+
+
+def test_report_in(message: verdict_pb2.TestResult, program: Program) -> TestReport:
+    """One test of `program`. Raises ValueError as `report_in` does."""
+    if message.test_index >= len(program.tests):
+        raise ValueError(f"test_index: {message.test_index}, and the program has {len(program.tests)} tests")
+    return TestReport(
+        index=message.test_index,
+        name=program.tests[message.test_index].name,
+        verdict=_verdict_in(message.verdict),
+        message=message.message,
+        wall_seconds=_seconds(message.duration),
+        cpu_seconds=_seconds(message.cpu_time),
+        evidence=_evidence_in(message.evidence),
+        exit_code=message.exit_code if message.HasField("exit_code") else None,
+        signal=message.term_signal if message.HasField("term_signal") else None,
+    )
+
+
+def _verdict_in(number: verdict_pb2.Verdict.ValueType) -> Verdict:
+    if number not in _VERDICTS:
+        raise ValueError(f"verdict: {number} is not known here; is that server newer than this one?")
+    return _VERDICTS[number]
+
+
+def _evidence_in(number: verdict_pb2.Evidence.ValueType) -> Evidence | None:
+    if number not in _EVIDENCE:
+        raise ValueError(f"evidence: {number} is not known here; is that server newer than this one?")
+    return _EVIDENCE[number]
+
+
+def _seconds(duration: Any) -> float:
+    return duration.seconds + duration.nanos / 1e9
