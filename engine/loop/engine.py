@@ -18,16 +18,20 @@ from engine.loop.messages import (
     Admitted,
     End,
     FromEngine,
+    Infill,
     Refused,
     StepReport,
     Submit,
     ToEngine,
+    Turn,
     frame,
     to_engine,
 )
-from engine.text.chat import ChatTemplate, ChatTemplateError
+from engine.text.chat import ChatTemplateError
+from engine.text.infill import NoPlaceForPath
+from engine.text.model_text import ModelText
 from engine.text.stops import ProgramEnd, StopRules
-from engine.text.tokenizer import Tokenizer, UnencodableText
+from engine.text.tokenizer import UnencodableText
 
 DEFAULT_NEW_TOKENS = 512
 
@@ -71,14 +75,12 @@ class Engine:
         *,
         scheduler: Scheduler,
         runner: Runner,
-        tokenizer: Tokenizer,
-        template: ChatTemplate | None,
+        text: ModelText,
         context_length: int,
     ) -> None:
         self._scheduler = scheduler
         self._runner = runner
-        self._tokenizer = tokenizer
-        self._template = template
+        self._text = text
         self._context_length = context_length
         self._inbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
         self._deltas: dict[int, tuple[float, float]] = {}  # solve -> (interval, when last sent)
@@ -184,29 +186,55 @@ class Engine:
 
     def _encode(self, message: Submit) -> list[int]:
         try:
-            if isinstance(message.prompt, str):
-                tokens = self._tokenizer.encode(message.prompt, special=False)
-            elif self._template is None:
-                raise _Refusal("no_chat_template", "problem.chat", "this model has no chat template; send a completion")
-            else:
-                turns = [{"role": turn.role, "content": turn.content} for turn in message.prompt]
-                tokens = self._tokenizer.encode(self._template.render(turns), special=True)
+            tokens = self._tokens(message.prompt)
         except (ChatTemplateError, UnencodableText) as error:
             raise _Refusal("bad_field", "problem.prompt", str(error)) from error
+        except NoPlaceForPath as error:
+            raise _Refusal("unsupported", "problem.infill.path", str(error)) from error
         if not tokens:
             raise _Refusal("bad_field", "problem.prompt", "the prompt is empty")
         return tokens
 
+    def _tokens(self, prompt: str | tuple[Turn, ...] | Infill) -> list[int]:
+        tokenizer, template, infill = self._text.tokenizer, self._text.template, self._text.infill
+        match prompt:
+            case str():
+                return [*tokenizer.start_ids, *tokenizer.encode(prompt, special=False)]
+            case Infill():
+                if infill is None:
+                    raise _Refusal("unsupported", "problem.infill", "this model was not trained to fill in the middle")
+                return infill.encode(tokenizer, prompt.prefix, prompt.suffix, prompt.path)
+            case turns if template is not None:
+                messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+                return tokenizer.encode(template.render(messages), special=True)
+            case turns if any(turn.role == "assistant" for turn in turns):
+                raise _Refusal(
+                    "unsupported",
+                    "problem.chat",
+                    "this model has no chat template, so that it cannot tell who said what; send a completion, or a "
+                    "chat without turns of the assistant",
+                )
+            case turns:
+                raw = "".join(f"{turn.content.rstrip()}\n\n" for turn in turns)
+                return [*tokenizer.start_ids, *tokenizer.encode(raw, special=False)]
+
     def _rules(self, message: Submit) -> StopRules:
-        text = message.prompt if isinstance(message.prompt, str) else ""
-        if not message.end_at_program:
-            program = ProgramEnd.NONE
-        elif not isinstance(message.prompt, str):
-            program = ProgramEnd.CHAT
-        else:
-            program = ProgramEnd.COMPLETION if message.part_of_program else ProgramEnd.NONE
+        program, prompt = ProgramEnd.NONE, ""
+        match message.prompt:
+            case _ if not message.end_at_program:
+                pass
+            case str() if message.part_of_program:
+                program, prompt = ProgramEnd.COMPLETION, message.prompt
+            case str() | Infill():
+                pass  # an infilled text ends by a token of its own
+            case _:
+                program = ProgramEnd.CHAT
         return StopRules(
-            self._tokenizer, stop=message.stop, program=program, entry_point=message.entry_point, prompt=text
+            self._text.tokenizer,
+            stop=message.stop,
+            program=program,
+            entry_point=message.entry_point,
+            prompt=prompt,
         )
 
     def _step(self, connection: socket.socket, waited: float) -> None:

@@ -35,15 +35,24 @@ class Turn(msgspec.Struct, frozen=True):
     content: str
 
 
+class Infill(msgspec.Struct, frozen=True):
+    """What stands around the text to be drawn, and the path of its file (empty: none)."""
+
+    prefix: str
+    suffix: str
+    path: str
+
+
 class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
-    """A solve to draw for. `prompt` is raw text or chat turns; None in `max_new_tokens` is the default.
+    """A solve to draw for. `prompt` is raw text, chat turns, or what stands around a hole; None in `max_new_tokens` is
+    the default.
 
     `end_at_program`: stop a sample where its program is complete. `part_of_program`: the program is prompt and
     completion. `delta_seconds`: how often the text of running branches is wanted; None for never.
     """
 
     solve: int
-    prompt: str | tuple[Turn, ...]
+    prompt: str | tuple[Turn, ...] | Infill
     k: int
     filters: Filters
     seed: int
@@ -97,7 +106,7 @@ class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """A submitted solve cannot be taken. `kind` is one of prompt_too_long, bad_field, no_chat_template, queue_full."""
+    """A submitted solve cannot be taken. `kind` is one of prompt_too_long, bad_field, unsupported, queue_full."""
 
     solve: int
     kind: str

@@ -28,9 +28,7 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
     from engine.models.errors import ModelError
     from engine.models.load import best_arithmetic, load_decoder
     from engine.runner.cpu import CpuRunner
-    from engine.text.chat import ChatTemplate
-    from engine.text.gguf_header import read_header
-    from engine.text.tokenizer import Tokenizer
+    from engine.text.model_text import read_model_text
 
     torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
     path = Path(config.path)
@@ -38,9 +36,7 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
         arithmetic = best_arithmetic() if config.arithmetic == "auto" else config.arithmetic
         if arithmetic not in ("float32", "bfloat16"):
             raise ValueError(f"arithmetic: {arithmetic!r} is not float32, bfloat16 or auto")
-        header = read_header(path)
-        tokenizer = Tokenizer.from_header(header)
-        template = ChatTemplate.from_header(header)
+        text = read_model_text(path)
         decoder = load_decoder(path, arithmetic=arithmetic)
         runner = CpuRunner(decoder, kv_bytes=config.kv_bytes, page_size=config.page_tokens)
     except (ModelError, ValueError, OSError) as error:
@@ -58,8 +54,8 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
             Ready(
                 name=config.name,
                 context_length=decoder.config.context_length,
-                chat=template is not None,
-                infill=False,
+                chat=text.template is not None,
+                infill=text.infill is not None,
                 dtype=arithmetic,
                 device="cpu",
                 pages=runner.pages,
@@ -72,8 +68,7 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
     Engine(
         scheduler=scheduler,
         runner=runner,
-        tokenizer=tokenizer,
-        template=template,
+        text=text,
         context_length=decoder.config.context_length,
     ).serve(connection)
 

@@ -25,6 +25,7 @@ FEATURES = (
     "PRIORITY_INTERACTIVE",
     "Problem.chat",
     "Problem.completion",
+    "Problem.infill",
     "RETURN_POLICY_ALL",
     "RETURN_POLICY_BEST",
     "RETURN_POLICY_FIRST_PASS",

@@ -5,12 +5,13 @@ from thresher.v1 import execution_service_pb2, problem_pb2
 from engine.config import ExecutorSettings, LimitSettings
 from engine.serving import fields
 from engine.solving.errors import InvalidRequest, Unsupported
-from engine.solving.types import ChatMessage, ChatPrompt, CompletionPrompt, HeldTest, Prompt
+from engine.solving.types import ChatMessage, ChatPrompt, CompletionPrompt, HeldTest, InfillPrompt, Prompt
 from executor.types import CallTest, Comparison, Limits, Program, SnippetTest, StdioTest, Test
 
 _ROLES = ("system", "user", "assistant")
 _MOST_MESSAGES = 256
 _MOST_ARGUMENTS = 64
+_LONGEST_PATH = 1000
 COMPARISONS = {
     problem_pb2.COMPARISON_EXACT: Comparison.EXACT,
     problem_pb2.COMPARISON_APPROX: Comparison.APPROX,
@@ -40,9 +41,19 @@ def prompt_in(problem: problem_pb2.Problem, path: str, limits: LimitSettings) ->
         case "chat":
             return _chat_in(problem.chat, f"{path}.chat", limits)
         case "infill":
-            raise Unsupported(f"{path}.infill", "this server does not fill in the middle; use completion or chat")
+            return _infill_in(problem.infill, f"{path}.infill", limits)
         case None:
-            raise InvalidRequest(f"{path}.prompt", "is missing; set completion or chat")
+            raise InvalidRequest(f"{path}.prompt", "is missing; set completion, chat or infill")
+
+
+def _infill_in(infill: problem_pb2.InfillPrompt, path: str, limits: LimitSettings) -> InfillPrompt:
+    most = limits.max_prompt_bytes
+    prefix = fields.text(infill.prefix, f"{path}.prefix", most_bytes=most, empty=True)
+    suffix = fields.text(infill.suffix, f"{path}.suffix", most_bytes=most - len(prefix.encode()), empty=True)
+    if not prefix and not suffix:
+        raise InvalidRequest(f"{path}.prefix", "is empty, and so is suffix; there is nothing to fill in between")
+    name = fields.label(infill.path, f"{path}.path", most=_LONGEST_PATH)
+    return InfillPrompt(prefix=prefix, suffix=suffix, path=name)
 
 
 def _chat_in(chat: problem_pb2.ChatPrompt, path: str, limits: LimitSettings) -> ChatPrompt:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 from engine.core.types import BranchFinished
-from engine.solving.types import Candidate, FinishReason
+from engine.solving.types import Candidate, CompletionPrompt, FinishReason, InfillPrompt, Prompt
 from engine.text.extract import extract_program
+from engine.text.middle import fill
 from engine.text.normalise import program_key
 from executor.verdict import Report, Verdict
 
@@ -30,10 +31,10 @@ class Entry:
 
 @dataclass(slots=True)
 class Candidates:
-    """Finds out whether a finished text is a new program. `prompt` is set where it is the beginning of the program."""
+    """Finds out whether a finished text is a new program."""
 
     model: str
-    prompt: str | None
+    prompt: Prompt
     entry_point: str | None
     entries: list[Entry] = field(default_factory=list[Entry])
     _by_key: dict[bytes, Entry] = field(default_factory=dict[bytes, Entry])
@@ -41,7 +42,7 @@ class Candidates:
 
     def add(self, finished: BranchFinished) -> tuple[Entry, bool]:
         """The candidate that a finished branch has made, and whether it is a new one."""
-        code = extract_program(finished.text, prompt=self.prompt, entry_point=self.entry_point).code
+        code = self._program(finished.text)
         key = program_key(code)
         entry = self._by_key.get(key)
         new = entry is None
@@ -59,6 +60,15 @@ class Candidates:
         entry.samples += finished.samples
         self._by_branch[finished.branch] = entry
         return entry, new
+
+    def _program(self, text: str) -> str:
+        match self.prompt:
+            case InfillPrompt(prefix=prefix, suffix=suffix):
+                return fill(prefix, text, suffix).code
+            case CompletionPrompt(text=prompt, part_of_program=True):
+                return extract_program(text, prompt=prompt, entry_point=self.entry_point).code
+            case _:
+                return extract_program(text, entry_point=self.entry_point).code
 
     def join(self, branch: int, samples: tuple[int, ...]) -> Entry:
         """Late samples drew the text of a branch that has finished."""

@@ -38,7 +38,6 @@ from engine.solving.types import (
     BranchStarted,
     CandidateFinished,
     CandidateJudged,
-    CompletionPrompt,
     EventBody,
     ReturnPolicy,
     SamplesJoined,
@@ -110,9 +109,7 @@ class Solve:
         self._engine = engine
         self._metrics = metrics
         self._inbox: asyncio.Queue[Happening] = asyncio.Queue()
-        prompt = spec.prompt
-        part = prompt.text if isinstance(prompt, CompletionPrompt) and prompt.part_of_program else None
-        self._candidates = Candidates(model, part, spec.entry_point)
+        self._candidates = Candidates(model, spec.prompt, spec.entry_point)
         group = f"{spec.request_id}/{id(self):x}"
         self._judging = Judging(spec, executor=executor, slots=slots, group=group, post=self._inbox.put_nowait)
         self._solve = 0

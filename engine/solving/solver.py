@@ -13,7 +13,7 @@ import structlog
 
 from engine.core.types import Filters
 from engine.loop.client import EngineClient, EngineDown, Link, SubmitRefused
-from engine.loop.messages import Refused, StepReport, Submit, Turn
+from engine.loop.messages import Infill, Refused, StepReport, Submit, Turn
 from engine.metrics import Metrics
 from engine.solving.backing import OwnedExecutor, watch_executor
 from engine.solving.errors import (
@@ -28,10 +28,13 @@ from engine.solving.errors import (
 )
 from engine.solving.solve import Solve, Timer
 from engine.solving.types import (
+    ChatPrompt,
     CompletionPrompt,
+    InfillPrompt,
     Load,
     ModelInfo,
     Priority,
+    Prompt,
     ReturnPolicy,
     SolveEvent,
     SolveSpec,
@@ -303,13 +306,23 @@ class Solver:
                 return InvalidRequest(refusal.field, refusal.detail, reason="PROMPT_TOO_LONG")
             case "bad_field":
                 return InvalidRequest(refusal.field, refusal.detail)
-            case "no_chat_template":
+            case "unsupported":
                 return Unsupported(refusal.field, refusal.detail)
             case "queue_full":
                 waiting = sum(1 for solve in self._live if not solve.started)
                 return QueueFull(waiting, retry_after=1.0)
             case _:
                 return EngineFailed(f"the engine refused with {refusal.kind!r}: {refusal.detail}")
+
+
+def _prompt(prompt: Prompt) -> str | tuple[Turn, ...] | Infill:
+    match prompt:
+        case CompletionPrompt():
+            return prompt.text
+        case InfillPrompt():
+            return Infill(prompt.prefix, prompt.suffix, prompt.path)
+        case ChatPrompt():
+            return tuple(Turn(message.role, message.content) for message in prompt.messages)
 
 
 def _submission(spec: SolveSpec, k: int, seed: int) -> Submit:
@@ -322,9 +335,7 @@ def _submission(spec: SolveSpec, k: int, seed: int) -> Submit:
     prompt = spec.prompt
     return Submit(
         solve=0,
-        prompt=prompt.text
-        if isinstance(prompt, CompletionPrompt)
-        else tuple(Turn(message.role, message.content) for message in prompt.messages),
+        prompt=_prompt(prompt),
         k=k,
         filters=Filters(
             temperature=temperature,

@@ -70,7 +70,16 @@ class ChatPrompt:
     messages: tuple[ChatMessage, ...]
 
 
-Prompt = CompletionPrompt | ChatPrompt
+@dataclass(frozen=True, slots=True)
+class InfillPrompt:
+    """A program with a hole: the program is prefix, drawn text and suffix. `path` is its file's, empty for none."""
+
+    prefix: str
+    suffix: str
+    path: str = ""
+
+
+Prompt = CompletionPrompt | ChatPrompt | InfillPrompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class Found(StrEnum):
     """Between lines that are no Python, without a fence."""
     COMPLETION = "completion"
     """The prompt and the text that continues it."""
+    FILLED = "filled"
+    """Between the prefix and the suffix of the prompt."""
     NOTHING = "nothing"
     """Nowhere: the code is the text as it is, and will not run."""
 

@@ -19,6 +19,8 @@ from engine.loop.engine import Engine
 from engine.loop.messages import Ready, frame
 from engine.metrics import Metrics
 from engine.solving.solver import Solver
+from engine.text.infill import InfillForm
+from engine.text.model_text import ModelText
 from engine.text.tokenizer import Tokenizer
 from engine.text.vocabulary import Vocabulary
 from executor import ExecutionCancelled, ExecutorStats, SandboxInfo
@@ -94,8 +96,10 @@ class Script:
         )
 
 
-def serve_script(script: Script, *, rows: int = 16, waiting: int = 64) -> Callable[[socket.socket], None]:
-    """What the engine's thread runs."""
+def serve_script(
+    script: Script, *, rows: int = 16, waiting: int = 64, infill: InfillForm | None = None
+) -> Callable[[socket.socket], None]:
+    """What the engine's thread runs. The tokens of `infill` are bytes, so that they show in the scripts' prompts."""
 
     def serve(connection: socket.socket) -> None:
         script.fail = False
@@ -104,7 +108,7 @@ def serve_script(script: Script, *, rows: int = 16, waiting: int = 64) -> Callab
             name=NAME,
             context_length=2000,
             chat=False,
-            infill=False,
+            infill=infill is not None,
             dtype="float32",
             device="none",
             pages=script.pages,
@@ -114,7 +118,7 @@ def serve_script(script: Script, *, rows: int = 16, waiting: int = 64) -> Callab
         )
         connection.sendall(frame(ready))
         Engine(
-            scheduler=scheduler, runner=script, tokenizer=byte_tokenizer(), template=None, context_length=2000
+            scheduler=scheduler, runner=script, text=ModelText(byte_tokenizer(), None, infill), context_length=2000
         ).serve(connection)
 
     return serve
@@ -188,12 +192,19 @@ class FakeExecutor:
         return Report(verdict=worst, tests=tuple(tests), tests_total=len(tests), wall_seconds=self.seconds)
 
 
-def scripted_solver(script: Script, executor: FakeExecutor, *, rows: int = 16, waiting: int = 64) -> Solver:
+def scripted_solver(
+    script: Script,
+    executor: FakeExecutor,
+    *,
+    rows: int = 16,
+    waiting: int = 64,
+    infill: InfillForm | None = None,
+) -> Solver:
     """A solver over a scripted engine in a thread and a fake executor."""
     from engine.loop.client import thread_starter
 
     return Solver(
-        starters={NAME: thread_starter(serve_script(script, rows=rows, waiting=waiting))},
+        starters={NAME: thread_starter(serve_script(script, rows=rows, waiting=waiting, infill=infill))},
         executor=executor,  # type: ignore[arg-type]
         metrics=Metrics(),
     )

@@ -117,11 +117,15 @@ def _problem(reader: Reader, *, prompt_needed: bool) -> problem_pb2.Problem:
     )
     if limits := reader.section("limits"):
         read_limits(limits, problem.limits)
-    given = [key for key in ("prompt", "chat", "completion") if reader.has(key)]
+    given = [key for key in ("prompt", "chat", "completion", "infill") if reader.has(key)]
     if len(given) > 1:
-        raise ProblemError(given[1], f"only one of prompt, chat and completion can be given, and {given[0]} is there")
+        raise ProblemError(
+            given[1], f"only one of prompt, chat, completion and infill can be given; {given[0]} is there"
+        )
     if not given and prompt_needed:
-        raise ProblemError("prompt", "missing: give prompt (a task in words), chat (messages) or completion (raw text)")
+        raise ProblemError(
+            "prompt", "missing: give prompt (a task in words), chat (messages), completion (raw text) or infill"
+        )
     if reader.has("prompt"):
         task = reader.take("prompt", str, "")
         problem.chat.messages.add(role="user", content=chat_prompt(task, problem.tests, problem.entry_point))
@@ -132,6 +136,9 @@ def _problem(reader: Reader, *, prompt_needed: bool) -> problem_pb2.Problem:
             message.done()
     elif reader.has("completion"):
         _completion(reader, problem.completion)
+    elif section := reader.section("infill"):
+        section.fill(problem.infill, {"prefix": str, "suffix": str, "path": str})
+        section.done()
     return problem
 
 

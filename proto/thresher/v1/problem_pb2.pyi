@@ -102,7 +102,7 @@ class Problem(_message.Message):
 
     @_builtins.property
     def chat(self) -> Global___ChatPrompt:
-        """rendered with the model's chat template"""
+        """rendered with the model's chat template; without one, the bare texts are continued"""
 
     @_builtins.property
     def infill(self) -> Global___InfillPrompt:
@@ -209,7 +209,10 @@ Global___ChatMessage: _TypeAlias = ChatMessage  # noqa: Y015
 
 @_typing.final
 class InfillPrompt(_message.Message):
-    """Text before and after the hole."""
+    """A program with a hole. A candidate's code is prefix, what the model wrote, and suffix, both kept to the byte; where
+    the model went on too long, it ends before it repeats the suffix or breaks the program. Model.infill says whether a
+    model can do it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -219,6 +222,7 @@ class InfillPrompt(_message.Message):
     prefix: _builtins.str
     suffix: _builtins.str
     path: _builtins.str
+    """the file's name, for models that are told it; refused by those that are not"""
     def __init__(
         self,
         *,

@@ -14,7 +14,15 @@ from engine.config import Settings
 from engine.serving.problem_in import program_in
 from engine.serving.solve_in import solve_in
 from engine.solving.errors import InvalidRequest, Unsupported
-from engine.solving.types import ChatMessage, ChatPrompt, CompletionPrompt, Priority, ReturnPolicy, SolveSpec
+from engine.solving.types import (
+    ChatMessage,
+    ChatPrompt,
+    CompletionPrompt,
+    InfillPrompt,
+    Priority,
+    ReturnPolicy,
+    SolveSpec,
+)
 from executor.types import CallTest, Comparison, SnippetTest, StdioTest
 from tests.support.served import spec
 
@@ -65,6 +73,10 @@ def limits(**fields: Any) -> Change:
 
 def budget(**fields: Any) -> Change:
     return lambda message: message.budget.CopyFrom(solve_pb2.Budget(**fields))
+
+
+def infill(**fields: Any) -> Change:
+    return lambda message: message.problem.infill.CopyFrom(problem_pb2.InfillPrompt(**fields))
 
 
 def put(path: str, value: Any) -> Change:
@@ -173,6 +185,10 @@ INVALID: list[tuple[str, Change]] = [
             put("return_policy", solve_pb2.RETURN_POLICY_ALL)(message),
         ),
     ),
+    ("spec.problem.infill.prefix", put("problem.infill.prefix", "")),
+    ("spec.problem.infill.path", infill(prefix="x", path="a\nb")),
+    ("spec.problem.infill.path", infill(prefix="x", path="a" * 1001)),
+    ("spec.problem.infill.suffix", infill(prefix="x" * 1500, suffix="y" * 501)),
     ("spec.budget.wall_time", budget(wall_time=Duration())),
     ("spec.budget.generated_tokens", budget(generated_tokens=0)),
     ("spec.budget.executions", budget(executions=0)),
@@ -186,7 +202,6 @@ INVALID: list[tuple[str, Change]] = [
 
 UNSUPPORTED: list[tuple[str, str, Change]] = [
     ("spec.problem.language", "LANGUAGE_UNSUPPORTED", put("problem.language", 7)),
-    ("spec.problem.infill", "UNSUPPORTED", put("problem.infill.prefix", "x")),
     ("spec.sampling.regex", "CONSTRAINT_UNSUPPORTED", put("sampling.regex", "a*")),
     ("spec.sampling.ebnf", "CONSTRAINT_UNSUPPORTED", put("sampling.ebnf", "root ::= x")),
     ("spec.sampling.json_schema", "CONSTRAINT_UNSUPPORTED", put("sampling.json_schema", "{}")),
@@ -246,6 +261,14 @@ def test_a_bare_request_takes_the_documented_defaults() -> None:
     assert found.events.delta_interval == 0.05
     assert found.limits.cpu_seconds == 3
     assert isinstance(found.tests[0].test, SnippetTest)
+
+
+def test_a_hole_to_fill_arrives() -> None:
+    message = spec()
+    message.problem.infill.CopyFrom(problem_pb2.InfillPrompt(prefix="def f():\n", suffix="f()\n", path="a/b.py"))
+    assert read(message).prompt == InfillPrompt(prefix="def f():\n", suffix="f()\n", path="a/b.py")
+    message.problem.infill.CopyFrom(problem_pb2.InfillPrompt(suffix="\n\nf()  "))
+    assert read(message).prompt == InfillPrompt(prefix="", suffix="\n\nf()  ")
 
 
 def test_zero_is_a_value() -> None:

@@ -20,6 +20,7 @@ from engine.solving.types import (
     CompletionPrompt,
     EventOptions,
     HeldTest,
+    InfillPrompt,
     ReturnPolicy,
     Sampling,
     SolveEvent,
@@ -27,6 +28,7 @@ from engine.solving.types import (
     SolveSpec,
     Summary,
 )
+from engine.text.infill import InfillForm
 from executor.types import SnippetTest
 from executor.verdict import Verdict
 from tests.support.scripted_engine import FakeExecutor, Script, scripted_solver
@@ -46,6 +48,8 @@ PROGRAMS = {
     "race": {"PASS = 1\n": 1.0, f"FAIL = '{LONG}'\n": 3.0},
     "broken": {"x = 'BROKEN'\n": 1.0},
     "dies": {"x = 'DIES'\n": 1.0},
+    "told\n\n": {"x = 'PASS'\n": 1.0},
+    "\x01def f():\n\x02\nPASS = f()\n\x03": {"    return 1\n": 1.0, "    return 2\n\nPASS = f()\n": 2.0},
     "layout": {"x = 'PASS'\n": 1.0, "x  =  'PASS'\n": 1.0, "x='PASS'\n": 1.0},
 }
 
@@ -316,10 +320,47 @@ async def test_the_bounded_queue_and_other_refusals() -> None:
             await collect(solver, spec("easy", sampling={"max_new_tokens": 1999}))
         with pytest.raises(ModelNotFound):
             await collect(solver, spec("easy", model="other"))
-        chat = ChatPrompt((ChatMessage("user", "easy"),))
+        chat = ChatPrompt((ChatMessage("user", "a"), ChatMessage("assistant", "b"), ChatMessage("user", "easy")))
+        with pytest.raises(Unsupported, match=r"problem\.infill: this model was not trained to fill in the middle"):
+            await collect(solver, SolveSpec(request_id="i", prompt=InfillPrompt("a", "b"), tests=TESTS))
         with pytest.raises(Unsupported, match="chat template"):
             await collect(solver, SolveSpec(request_id="c", prompt=chat, tests=TESTS))
         assert solver.load().solves_waiting == 0
+
+
+async def test_a_model_without_a_template_continues_the_bare_texts() -> None:
+    chat = ChatPrompt((ChatMessage("user", "told\n"),))
+    async with solver_over() as (solver, executor, _):
+        events = await collect(solver, SolveSpec(request_id="raw", prompt=chat, tests=TESTS, sampling=Sampling(k=1)))
+        assert summary_of(events).outcome is SolveOutcome.SOLVED
+        assert executor.judged == ["x = 'PASS'\n"]
+
+
+async def test_a_hole_is_filled_and_the_whole_program_judged() -> None:
+    prompt = InfillPrompt("def f():\n", "\nPASS = f()\n")
+    filled = {f"def f():\n    return {n}\n\nPASS = f()\n" for n in (1, 2)}
+    script, executor = Script(PROGRAMS), FakeExecutor()
+    solver = scripted_solver(script, executor, infill=InfillForm(prefix=1, suffix=2, middle=3, file=None))
+    await solver.start()
+    try:
+        assert solver.models()[0].infill
+        asked = SolveSpec(
+            request_id="hole",
+            prompt=prompt,
+            tests=TESTS,
+            entry_point="f",
+            return_policy=ReturnPolicy.ALL,
+            sampling=Sampling(k=12, seed=5, top_p=1.0),
+        )
+        found = summary_of(await collect(solver, asked))
+        assert found.outcome is SolveOutcome.SOLVED
+        assert {candidate.code for candidate in found.candidates} == filled
+        assert set(executor.judged) == filled
+        named = SolveSpec(request_id="path", prompt=InfillPrompt("a", "b", "c.py"), tests=TESTS)
+        with pytest.raises(Unsupported, match=r"problem\.infill\.path: .*no place for a path; leave it out"):
+            await collect(solver, named)
+    finally:
+        await solver.close()
 
 
 async def test_draining_refuses_waits_and_ends() -> None:
