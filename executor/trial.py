@@ -24,6 +24,16 @@ _CORES = os.cpu_count() or 1
 _PATIENCE = 10
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a language's own machinery gets beside a program's limits. Sizes in bytes."""
+
+    address_space: bool = True
+    """Whether address space is limited at all; if not, only a memory group limits memory."""
+    processes: int = 0
+    stack_bytes: int = 8 << 20
+
+
 class Ending(Enum):
     """What ended a trial."""
 
@@ -69,7 +79,14 @@ class _Call:
 class Trial:
     """Runs one test's process. `on_frame` gets what it says on its channel; `done` resolves to Facts."""
 
-    def __init__(self, jail: Jail, limits: Limits, on_frame: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        jail: Jail,
+        limits: Limits,
+        on_frame: Callable[[bytes], None],
+        allowance: Allowance = Allowance(),
+    ) -> None:
+        self._allowance = allowance
         self._loop = asyncio.get_running_loop()
         self._jail = jail
         self._limits = limits
@@ -85,7 +102,7 @@ class Trial:
     def start(self, mode: str, arguments: tuple[object, ...], stdin: bytes | None = None) -> None:
         """Give the order. `stdin` None: the null device."""
         jail, limits = self._jail, self._limits
-        jail.group.limit(limits.memory_bytes, limits.processes + jail.keepers)
+        jail.group.limit(limits.memory_bytes, limits.processes + self._allowance.processes + jail.keepers)
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         if stdin is None:
@@ -114,14 +131,17 @@ class Trial:
             self._schedule(min(limits.cpu_seconds / _CORES, limits.effective_wall_seconds))
 
     def _resource_limits(self) -> dict[str, int]:
-        group, limits = self._jail.group, self._limits
+        group, limits, allowance = self._jail.group, self._limits, self._allowance
         whole = group.has("memory")
-        return {
+        values = {
             "RLIMIT_CPU": math.ceil(limits.cpu_seconds) + (1 if group.has("cpu") else 0),
-            "RLIMIT_AS": limits.memory_bytes + (_ADDRESS_SPACE_SLACK if whole else _INTERPRETER_BYTES),
-            "RLIMIT_NPROC": limits.processes + self._jail.keepers,
+            "RLIMIT_NPROC": limits.processes + allowance.processes + self._jail.keepers,
             "RLIMIT_NOFILE": 64,
+            "RLIMIT_STACK": allowance.stack_bytes,
         }
+        if allowance.address_space:
+            values["RLIMIT_AS"] = limits.memory_bytes + (_ADDRESS_SPACE_SLACK if whole else _INTERPRETER_BYTES)
+        return values
 
     def send(self, message: object) -> None:
         """Say something on the channel."""
@@ -141,6 +161,10 @@ class Trial:
 
     def call(self, cpu_seconds: float) -> None:
         """A call begins: besides the limits of the whole run, so much CPU time may pass until the next call of this."""
+        if self._call is None and self._timer is not None:
+            # The first look was set for the limits of the whole run.
+            self._timer.cancel()
+            self._schedule(min(cpu_seconds / _CORES, _TICK_SECONDS))
         starved = self._jail.group.starved_seconds()
         self._call = _Call(cpu_seconds, self.cpu() + cpu_seconds, time.monotonic(), starved)
 
