@@ -201,6 +201,7 @@ class BalancedExecutor:
         elif self._some_up.is_set():
             self._some_up.clear()
             self._down_since = time.monotonic()
+        if not self._some_up.is_set() and self._open:
             _log.error("no executor is left", patience=self._patience, waiting=len(self._places))
         self._metrics.executor_state(member.name, up=member.up, outstanding=len(member.runs))
         self._share_out()

@@ -1,0 +1,93 @@
+"""Executor-only servers as processes of their own, on Unix sockets, with real jails."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from thresher.client import AsyncClient
+
+START_SECONDS = 60.0
+_numbers = itertools.count()
+
+
+@dataclass
+class ExecutorServer:
+    """`thresher serve --executor-only`, running."""
+
+    child: asyncio.subprocess.Process
+    address: str
+    log: Path
+
+    def family(self) -> list[psutil.Process]:
+        """Its processes and those of its jails."""
+        me = psutil.Process(self.child.pid)
+        return [me, *me.children(recursive=True)]
+
+    def busy_seconds(self) -> float:
+        """CPU time of the busiest process below the executor: programs in their jails."""
+        times = [0.0]
+        for process in self.family()[2:]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times.append(process.cpu_times().user)
+        return max(times)
+
+    def errors(self) -> list[str]:
+        """Lines of its log that tell of an error."""
+        return [line for line in self.log.read_text().splitlines() if '"level": "error"' in line]
+
+    async def kill(self) -> None:
+        """What a machine that loses its power looks like from afar."""
+        self.child.send_signal(signal.SIGKILL)
+        await self.child.wait()
+
+    async def stop(self) -> int:
+        """Drain and leave; returns its exit code."""
+        self.child.terminate()
+        return await asyncio.wait_for(self.child.wait(), 40)
+
+
+async def start(address: str, folder: Path, *options: str) -> ExecutorServer:
+    """Start one without waiting for it."""
+    log = folder / f"log-{next(_numbers)}"
+    with log.open("wb") as output:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "engine.cli.main", "serve", "--executor-only"),
+            *("--listen", address, "--log-format", "json", *options),
+            env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
+            stderr=output,
+        )
+    return ExecutorServer(child, address, log)
+
+
+async def ready(server: ExecutorServer) -> ExecutorServer:
+    """Wait until it serves."""
+    async with AsyncClient(server.address) as client:
+        await client.wait_ready(START_SECONDS)
+    return server
+
+
+@asynccontextmanager
+async def executor_servers(count: int, *options: str) -> AsyncGenerator[list[ExecutorServer]]:
+    """Servers that are ready; all that were added to the list are ended after the block."""
+    servers: list[ExecutorServer] = []
+    with tempfile.TemporaryDirectory(prefix="thr") as folder:
+        try:
+            for number in range(count):
+                server = await start(f"unix:{folder}/{number}", Path(folder), *options)
+                servers.append(server)
+            await asyncio.gather(*(ready(server) for server in servers))
+            yield servers
+        finally:
+            for server in servers:
+                if server.child.returncode is None:
+                    server.child.kill()
+                    await server.child.wait()
