@@ -182,6 +182,15 @@ class Forest:
             folder.mkdir()
         return Group(folders, {job: h.version for job, h in self.layout.jobs.items()})
 
+    def admit(self, user: int) -> None:
+        """Let outside user `user` make processes in the v2 groups that are opened to it (`Group.entrances`).
+
+        The kernel wants the right to write where the way from its own group to the new one turns.
+        """
+        for parent in self.layout.folders:
+            if Hierarchy(2, parent) in self.layout.jobs.values():
+                os.chown(parent / self._name / "cgroup.procs", user, -1)
+
     def close(self) -> None:
         """Remove the own folders; all groups must be gone. What is left is counted in `leaked`."""
         for parent in self.layout.folders:
@@ -338,13 +347,21 @@ class Group:
             return None  # memory.peak came with Linux 5.19, and could be reset only from 6.12 on
 
     def renew(self) -> None:
-        """Make ready for another jail; the last one must be gone."""
-        if "memory" in self._folders:
-            try:
-                descriptor = self._open("memory", _FILES["peak"][self._versions["memory"] - 1], os.O_RDWR)
-                os.pwrite(descriptor, b"0", 0)
-            except OSError:
-                return  # an old v2 kernel: peak_bytes then says None
+        """Make ready for another jail; the last one must be gone.
+
+        A v2 folder is made anew: a kernel may kill at once what is cloned into a group that was ever killed (seen in
+        6.18: it compares the group's count of kills with that of the parent's group). Raises OSError.
+        """
+        for folder in self.folders_of(2):
+            jobs = self._jobs_in(folder)
+            for key in [key for key in self._files if key.split("/")[0] in jobs]:
+                os.close(self._files.pop(key))
+            if "memory" in jobs or "pids" in jobs:
+                self._limits = None
+            folder.rmdir()
+            folder.mkdir()
+        if self._versions.get("memory") == 1:
+            os.pwrite(self._open("memory", _FILES["peak"][0], os.O_RDWR), b"0", 0)
 
     def pids(self) -> list[int]:
         """Host ids of the processes in the group (empty without groups)."""
@@ -352,10 +369,20 @@ class Group:
         folder = self._folders.get("kill")
         return [] if folder is None else [int(pid) for pid in _read(folder / "cgroup.procs").split()]
 
-    def add(self, pid: int) -> None:
-        """Move one process into the group. Raises OSError."""
-        for folder in self.folders:
-            (folder / "cgroup.procs").write_text(str(pid))
+    def entrances(self, user: int) -> tuple[list[int], list[int]]:
+        """How outside user `user` gets in: the tasks files of v1 folders, and the v2 folder, as open descriptors.
+
+        They stay open with the group; do not close them.
+        """
+        first = [self._open(self._jobs_in(folder)[0], "tasks", os.O_WRONLY) for folder in self.folders_of(1)]
+        second = self.folders_of(2)
+        for folder in second:
+            os.chown(folder / "cgroup.procs", user, -1)
+        flags = os.O_RDONLY | os.O_DIRECTORY
+        return first, [self._open(self._jobs_in(folder)[0], ".", flags) for folder in second]
+
+    def _jobs_in(self, folder: Path) -> list[str]:
+        return [job for job, place in self._folders.items() if place == folder]
 
     def crowded(self, processes: int) -> bool:
         """Whether more than so many processes are in the group, or nothing counts them."""

@@ -62,6 +62,7 @@ class ForkMaker:
         self._spawner = spawner
         self._homes = homes
         self._start_seconds = start_seconds
+        self._identities = identities
         self._server_maker = _ServerMaker(spawner, identities)
         self._order = ("fork server", bpf(), [(path, tmpfs_options(tmp_bytes)) for path in WRITABLE])
         self._starting = asyncio.Lock()
@@ -78,7 +79,9 @@ class ForkMaker:
                 server = await self._replace()
         server.made += 1
         server.homes.add(home.number)
-        server.jail.send(("fork", FORKED_IDS + home.number), (control.fileno(),))
+        first, second = home.group.entrances(self._identities.outside(server.jail.home.number))
+        descriptors = (control.fileno(), *first, *second)
+        server.jail.send(("fork", FORKED_IDS + home.number, bool(second)), descriptors)
         return Born()
 
     def gone(self, home: Home) -> None:
@@ -102,6 +105,7 @@ class ForkMaker:
         server = _Server(jail)
         try:
             jail.home.group.limit(_MEMORY_BYTES, _PROCESSES)
+            self._homes.admit(self._identities.outside(jail.home.number))
             await jail.start(self._server_maker, self._start_seconds)
             await jail.ask(self._order, "serving", self._start_seconds)
         except BaseException:

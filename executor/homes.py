@@ -48,6 +48,10 @@ class Identities:
         maps = (f"{INSIDE_ID}:{self._base + number}:1",)
         return maps, maps
 
+    def outside(self, number: int) -> int:
+        """The outside user of a jail in home `number`."""
+        return os.geteuid() if self.shared else self._base + number
+
     def of_fork_server(self, number: int) -> tuple[IdMaps, IdMaps]:
         """The maps of a fork server that lives in home `number`: inside, home n's user is FORKED_IDS + n."""
         above = number + 1
@@ -90,6 +94,10 @@ class Homes:
         home.group.renew()
         # The oldest goes last, so that a user id rests as long as can be.
         self._empty.append(home)
+
+    def admit(self, user: int) -> None:
+        """Let a fork server that runs as outside user `user` make processes in the homes' v2 groups."""
+        self._forest.admit(user)
 
     async def remove(self) -> None:
         """Remove the groups and give the numbers back. A group that cannot be removed is counted, its number kept."""

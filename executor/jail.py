@@ -60,8 +60,6 @@ class Jail:
         await self._in_time(ready, seconds)
         pid = self._control.sender
         self._init_fd = os.pidfd_open(pid)
-        if not born.placed:
-            self.group.add(pid)
         if self.group.has("kill") and pid not in self.group.pids():
             raise JailError("the jail is not in its control group")
 

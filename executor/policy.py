@@ -15,6 +15,9 @@ FORKED_IDS = 1000
 """The first user id inside a fork server's jail that one of its children may get."""
 FORK_SERVER_CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
 WRITABLE = ("/tmp", "/dev/shm")
+STACK_MIB = 64
+"""The largest stack that a test's process can be given (executor.trial)."""
+_ENVIRONMENT = ("HOME=/tmp", "LANG=C.UTF-8", "PATH=/usr/bin:/bin", "OMP_NUM_THREADS=1", "PYTHONHASHSEED=0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class JailPolicy:
     devices: tuple[str, ...] = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
     tmp_bytes: int = 64 << 20
     nice: int = 0
+    environment: tuple[str, ...] = ()
     fork_server: bool = False
     """For a jail that holds no program but makes the jails that do (executor.guest.forkserver)."""
 
@@ -53,7 +57,7 @@ def render(policy: JailPolicy) -> str:
         nice_level=policy.nice,
         log_fd=2,
         log_level=LogLevel.WARNING,
-        envar=["HOME=/tmp", "LANG=C.UTF-8", "PATH=/usr/bin:/bin", "OMP_NUM_THREADS=1", "PYTHONHASHSEED=0"],
+        envar=[*_ENVIRONMENT, *policy.environment],
         pass_fd=[BUNDLE_FD],
         # The memory group and the limits that each test sets in its own process decide; nsjail's are for the runner.
         rlimit_as_type=unlimited,
@@ -61,13 +65,15 @@ def render(policy: JailPolicy) -> str:
         rlimit_nproc_type=unlimited,
         rlimit_fsize=max(1, policy.tmp_bytes >> 20),
         rlimit_nofile=256,
-        rlimit_stack=8,
+        rlimit_stack=STACK_MIB,
         rlimit_core=0,
         mount=mounts,
         mount_proc=False,
         iface_no_lo=True,
         # A fork server needs a few rights in its own user namespace; each of its children gives them up.
         cap=list(FORK_SERVER_CAPABILITIES) if policy.fork_server else [],
+        # Its children unshare theirs, when they are in their groups.
+        clone_newcgroup=not policy.fork_server,
         seccomp_string=[] if policy.fork_server else [kafel()],
     )
     return to_textproto(config)

@@ -22,8 +22,6 @@ class Born:
     pidfd: int | None = None
     log: int | None = None
     """Where nsjail writes what went wrong."""
-    placed: bool = False
-    """Whether it began its life inside the jail's group."""
 
 
 class Starter(Protocol):
@@ -86,11 +84,11 @@ class Spawner:
         users, groups = maps
         options = [word for entry in users for word in ("--user", entry)]
         options += [word for entry in groups for word in ("--group", entry)]
-        files = [str(folder / "cgroup.procs") for folder in home.group.folders]
+        first, second = home.group.folders_of(1), home.group.folders_of(2)
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         log, theirs = os.pipe()
         try:
-            message = json.dumps([options, files]).encode()
+            message = json.dumps([options, [str(f) for f in first], str(second[0]) if second else None]).encode()
             socket.send_fds(self._socket, [message], [control.fileno(), theirs])
         except OSError as error:
             os.close(log)
@@ -105,7 +103,7 @@ class Spawner:
             os.close(log)
             answer.add_done_callback(_close)
             raise
-        return Born(pidfd=pidfd, log=log, placed=True)
+        return Born(pidfd=pidfd, log=log)
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()

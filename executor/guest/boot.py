@@ -6,12 +6,13 @@ program. All it says is what the kernel told it about a child that ended.
 
 import _signal  # pyright: ignore[reportMissingImports]
 import _socket
+import _thread
 import gc
 import os
 import resource
 import select
 
-from executor.guest import program, referee
+from executor.guest import command, program, referee
 from executor.guest.forkserver import ForkServer
 from executor.guest.plain import PlainError
 from executor.guest.wire import Wire
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _WRITABLE = ("/tmp", "/dev/shm")
 _CHANNEL = 3
+_PYTHON = ("script", "calls")
+_THREAD_STACK = 8 << 20
 
 
 class Runner:
@@ -29,8 +32,9 @@ class Runner:
 
     def __init__(self) -> None:
         self.control = Wire(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, 0))
-        self.ancillary = _socket.CMSG_SPACE(4 * 4)
+        self.ancillary = _socket.CMSG_SPACE(4 * 8)
         self.source = program.Source("", "", "")
+        self.command = command.Command([], [])
         self.tests = 0
 
     def serve(self) -> "Callable[[], None]":
@@ -41,6 +45,11 @@ class Runner:
             if message[0] == "program":  # type: ignore[index]
                 self.source = program.Source(*message[1:])  # type: ignore[index]
                 self.tests = 0
+                continue
+            if message[0] == "command":  # type: ignore[index]
+                self.command = command.Command(*message[1:])  # type: ignore[index]
+                for descriptor in descriptors:
+                    command.keep(descriptor)
                 continue
             if message[0] == "fork server":  # type: ignore[index]
                 return self.serve_forks(*message[1:])  # type: ignore[index]
@@ -60,14 +69,14 @@ class Runner:
 
     def run(self, message: tuple[object, ...], descriptors: list[int]) -> "Callable[[], None] | None":
         number, mode, arguments, limits = message
-        if self.tests == 1 and mode != "judge":
+        if self.tests == 1 and mode in _PYTHON:
             # The first test's process compiled it without harm, so the later ones may share the result.
             self.compile_for_all()
         self.tests += 1
         child = os.fork()
         if child == 0:
             return self.prepare(str(mode), arguments, limits, descriptors)  # type: ignore[arg-type]
-        for descriptor in descriptors:
+        for descriptor in [*descriptors, command.ARTIFACT] if mode == "build" else descriptors:
             os.close(descriptor)
         self.watch(child, number)
         return None
@@ -110,7 +119,8 @@ class Runner:
         """In the new process: its own descriptors, limits and signals, and nothing of the runner's."""
         for target, descriptor in enumerate(descriptors):
             os.dup2(descriptor, target)
-        os.closerange(_CHANNEL + 1, 256)
+        os.closerange(_CHANNEL + 1, command.ARTIFACT)
+        os.closerange(command.ARTIFACT + 1, 256)
         os.setsid()
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         for name, value in limits.items():
@@ -122,6 +132,10 @@ class Runner:
             return lambda: program.run_script(source, wire, *arguments)  # type: ignore[arg-type]
         if mode == "calls":
             return lambda: _then_leave(lambda: program.answer_calls(source, wire, *arguments))  # type: ignore[arg-type]
+        if mode == "command":
+            return lambda: _then_leave(lambda: command.run(self.command, wire, *arguments))  # type: ignore[arg-type]
+        if mode == "build":
+            return lambda: _then_leave(lambda: command.build(self.command, wire))
         return lambda: _then_leave(lambda: referee.judge(wire, *arguments))  # type: ignore[arg-type]
 
 
@@ -174,6 +188,8 @@ def main() -> "Callable[[], None]":
     """Serve the host. Returns, in a test's own process, what it has to do; process 1 never returns."""
     # As process 1 it must not be told to stop by its own children.
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    # A thread's stack would else be as large as the process's may ever be, and threads meet the address space limit.
+    _thread.stack_size(_THREAD_STACK)
     rehearse()
     try:
         return Runner().serve()
