@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from executor import Executor, ExecutorConfig
+from executor import Executor, ExecutorConfig, Mode
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def executor() -> AsyncIterator[Executor]:
-    """Shared by the tests of a module; each run has jails of its own anyway."""
-    async with Executor(ExecutorConfig(slots=2, warm=2)) as running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(Mode))
+async def executor(request: pytest.FixtureRequest) -> AsyncIterator[Executor]:
+    """Shared by the tests of a module; each run has jails of its own anyway. Both ways of making them must do."""
+    if request.param is Mode.FORK_SERVER and os.geteuid() != 0:
+        pytest.skip("the fork server needs root")
+    async with Executor(ExecutorConfig(mode=request.param, slots=2, warm=2)) as running:
         yield running
 
 
