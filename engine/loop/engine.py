@@ -219,14 +219,16 @@ class Engine:
                 return [*tokenizer.start_ids, *tokenizer.encode(raw, special=False)]
 
     def _rules(self, message: Submit) -> StopRules:
-        program, prompt = ProgramEnd.NONE, ""
+        program, prompt, suffix = ProgramEnd.NONE, "", ""
         match message.prompt:
             case _ if not message.end_at_program:
                 pass
             case str() if message.part_of_program:
                 program, prompt = ProgramEnd.COMPLETION, message.prompt
-            case str() | Infill():
-                pass  # an infilled text ends by a token of its own
+            case str():
+                pass
+            case Infill():
+                program, prompt, suffix = ProgramEnd.INFILL, message.prompt.prefix, message.prompt.suffix
             case _:
                 program = ProgramEnd.CHAT
         return StopRules(
@@ -235,6 +237,7 @@ class Engine:
             program=program,
             entry_point=message.entry_point,
             prompt=prompt,
+            suffix=suffix,
         )
 
     def _step(self, connection: socket.socket, waited: float) -> None:

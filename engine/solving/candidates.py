@@ -42,7 +42,7 @@ class Candidates:
 
     def add(self, finished: BranchFinished) -> tuple[Entry, bool]:
         """The candidate that a finished branch has made, and whether it is a new one."""
-        code = self._program(finished.text)
+        code = self._program(finished)
         key = program_key(code)
         entry = self._by_key.get(key)
         new = entry is None
@@ -61,10 +61,11 @@ class Candidates:
         self._by_branch[finished.branch] = entry
         return entry, new
 
-    def _program(self, text: str) -> str:
+    def _program(self, finished: BranchFinished) -> str:
+        text = finished.text
         match self.prompt:
             case InfillPrompt(prefix=prefix, suffix=suffix):
-                return fill(prefix, text, suffix).code
+                return fill(prefix, text, suffix, ended=finished.reason is FinishReason.END_OF_TEXT).code
             case CompletionPrompt(text=prompt, part_of_program=True):
                 return extract_program(text, prompt=prompt, entry_point=self.entry_point).code
             case _:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from engine.text.completion_end import CompletionEnd
 from engine.text.fences import blocks
+from engine.text.middle import MiddleEnd
 from engine.text.python_source import is_program
 from engine.text.tokenizer import IncrementalDecoder, Tokenizer
 
@@ -24,6 +25,8 @@ class ProgramEnd(StrEnum):
     """By the closing fence of the first code block that holds a program: the entry point, if one is known."""
     COMPLETION = "completion"
     """By a statement at the left margin that the program does not need."""
+    INFILL = "infill"
+    """By the suffix that the model comes to."""
     NONE = "none"
     """It does not; the text goes on (`keep_after_program`)."""
 
@@ -39,8 +42,8 @@ class Stop:
 class StopRules:
     """Reads one branch token by token; a few microseconds a token, whatever the length of the text.
 
-    `prompt` matters for COMPLETION only: the text that the completion continues. An empty stop string is refused
-    (ValueError).
+    `prompt` is the text that a COMPLETION continues or that stands before the hole of an INFILL, `suffix` what stands
+    after the hole. An empty stop string is refused (ValueError).
     """
 
     __slots__ = ("_completion", "_decoder", "_entry_point", "_eos", "_program", "_stop", "text")
@@ -53,6 +56,7 @@ class StopRules:
         program: ProgramEnd = ProgramEnd.NONE,
         entry_point: str | None = None,
         prompt: str = "",
+        suffix: str = "",
     ) -> None:
         if "" in stop:
             raise ValueError("stop: a stop string is empty and would end every text at its start; leave it out")
@@ -61,7 +65,11 @@ class StopRules:
         self._stop = stop
         self._program = program
         self._entry_point = entry_point
-        self._completion = CompletionEnd(prompt, entry_point) if program is ProgramEnd.COMPLETION else None
+        self._completion: CompletionEnd | MiddleEnd | None = None
+        if program is ProgramEnd.COMPLETION:
+            self._completion = CompletionEnd(prompt, entry_point)
+        elif program is ProgramEnd.INFILL:
+            self._completion = MiddleEnd(prompt, suffix)
         self.text = ""
         """The text so far; after a Stop, what belongs to the sample."""
 
