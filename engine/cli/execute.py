@@ -1,4 +1,4 @@
-"""`thresher exec`: runs a program against tests in the server's sandbox; draws nothing."""
+"""`thresher exec`: runs programs against tests in the server's sandbox; draws nothing."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,7 @@ from rich.text import Text
 from thresher.client import Client, ProblemError, ThresherError, program, to_plain
 from thresher.v1 import verdict_pb2
 
+from engine.cli._batch import execute_many
 from engine.cli._document import add_tests, override, read_document, read_text
 from engine.cli._output import (
     EXIT_FAILED,
@@ -24,7 +25,10 @@ from engine.cli._view import verdict_word
 
 
 def execute(
-    source: Annotated[Path, typer.Argument(metavar="PROGRAM", help="The program, or - for standard input.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="PROGRAM...", help="The program, or - for standard input; several run at a time."),
+    ],
     tests: Annotated[
         Path | None,
         typer.Option(help="Problem file whose tests, setup code, entry point and limits are used, or a .py file."),
@@ -39,7 +43,7 @@ def execute(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Run a program against tests in the sandbox and say what each came to.
+    """Run programs against tests in the sandbox and say what each came to.
 
     Exit code: 0 all passed, 1 not all passed, 2 wrong use, 3 server or sandbox failure, 130 interrupted.
     """
@@ -47,12 +51,14 @@ def execute(
         document = {} if tests is None else read_document(tests)
         add_tests(document, test or [])
         override(document, "", entry_point=entry_point)
-        request = program(read_text(source), document, run_all=run_all)
+        requests = [program(read_text(source), document, run_all=run_all) for source in sources]
     except ProblemError as error:
         raise usage_error(str(error), as_json=as_json) from error
     try:
         with Client(address) as client:
-            report = client.execute(request, timeout=timeout)
+            if len(requests) > 1:
+                raise execute_many(client, sources, requests, timeout=timeout, as_json=as_json)
+            report = client.execute(requests[0], timeout=timeout)
     except ThresherError as error:
         raise call_error(error, as_json=as_json) from error
     except KeyboardInterrupt:

@@ -230,3 +230,27 @@ def test_exec_wrong_use(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "cannot read" in result.stderr
     assert thresher("exec", "-", stdin="x = 1").exit_code == 2
+
+
+def test_exec_of_several_says_what_each_came_to(server: FakeServer, problem: str, tmp_path: Path) -> None:
+    sources = []
+    for name, code in (("good", PROGRAM), ("empty", ""), ("other", PROGRAM)):
+        (tmp_path / f"{name}.py").write_text(code)
+        sources.append(str(tmp_path / f"{name}.py"))
+    options = ("--tests", problem, "--address", server.address)
+    result = thresher("exec", sources[0], sources[2], *options)
+    assert result.exit_code == 0
+    assert result.stdout.count("passed, 1 of 1 tests passed") == 2
+    result = thresher("exec", *sources, *options, "--json")
+    assert result.exit_code == 2
+    document = json.loads(result.stdout)
+    assert (document["passed"], [row["source"] for row in document["programs"]]) == (False, sources)
+    assert document["programs"][1]["refused"]["field"] == "program.code"
+    server.report = verdict_pb2.ExecutionReport(verdict="VERDICT_WRONG_ANSWER", tests_total=1)
+    server.report.results.add(verdict="VERDICT_WRONG_ANSWER", message="got 4, expected 3\nand more")
+    result = thresher("exec", sources[0], sources[2], *options)
+    assert result.exit_code == 1
+    assert f"{sources[0]}: wrong answer, 0 of 1 tests passed: got 4, expected 3\n" in result.stdout
+    server.report.verdict = verdict_pb2.VERDICT_SANDBOX_FAILURE
+    assert thresher("exec", sources[0], sources[2], *options).exit_code == 3
+    assert thresher("exec", sources[0], sources[2], "--tests", problem, "--address", "unix:/none").exit_code == 3
