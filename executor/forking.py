@@ -27,6 +27,10 @@ _MOST_FORKS = 2048
 class _Server:
     jail: Jail
     made: int = 0
+    worn: bool = False
+    """Whether another is to take its place."""
+    suspect: bool = False
+    """Whether it may have died."""
     homes: set[int] = field(default_factory=set[int])
     """Numbers of the homes of its living children."""
 
@@ -42,6 +46,9 @@ class _ServerMaker:
 
     async def make(self, home: Home, control: socket.socket) -> Born:
         return await self._spawner.spawn(self._identities.of_fork_server(home.number), home, control)
+
+    def lost(self, home: Home) -> None:
+        """As Starter.lost: the jail itself knows."""
 
 
 class ForkMaker:
@@ -68,6 +75,7 @@ class ForkMaker:
         self._starting = asyncio.Lock()
         self._current: _Server | None = None
         self._worn: list[_Server] = []
+        self._server_of: dict[int, _Server] = {}
         self._ends: set[asyncio.Task[None]] = set()
         self.kill_alarms = 0
 
@@ -75,22 +83,34 @@ class ForkMaker:
         """As Maker.make."""
         async with self._starting:
             server = self._current
-            if server is None or server.jail.lost or server.made >= _MOST_FORKS:
+            if server is None or server.worn or server.jail.lost:
                 server = await self._replace()
         server.made += 1
+        server.worn = server.made >= _MOST_FORKS
         server.homes.add(home.number)
+        self._server_of[home.number] = server
         first, second = home.group.entrances(self._identities.outside(server.jail.home.number))
         descriptors = (control.fileno(), *first, *second)
         server.jail.send(("fork", FORKED_IDS + home.number, bool(second)), descriptors)
         return Born()
 
+    def usable(self, home: Home) -> bool:
+        """As Maker.usable: a fork dies with its server."""
+        return not self._server_of[home.number].suspect
+
+    def lost(self, home: Home) -> None:
+        """As Starter.lost: the server may be dying, which the host hears of last; another takes its place."""
+        if (server := self._server_of.get(home.number)) is not None:
+            server.worn = server.suspect = True
+
     def gone(self, home: Home) -> None:
         """As Maker.gone."""
-        for server in [*self._worn, *([self._current] if self._current else [])]:
+        server = self._server_of.pop(home.number, None)
+        if server is not None:
             server.homes.discard(home.number)
-        for server in [server for server in self._worn if not server.homes]:
-            self._worn.remove(server)
-            self._end(server)
+            if server in self._worn and not server.homes:
+                self._worn.remove(server)
+                self._end(server)
 
     async def _replace(self) -> _Server:
         old, self._current = self._current, None

@@ -39,6 +39,8 @@ class Jail:
         self.tests = 0
         self.keepers = 0
         """Processes in the group that are not the program's."""
+        self._maker: Starter | None = None
+        """Set while the jail lives."""
         self._control: Frames | None = None
         self._log: int | None = None
         self._pidfd: int | None = None
@@ -49,6 +51,7 @@ class Jail:
         """Have it made and wait until its runner is ready, inside its group. Raises JailError with nsjail's log."""
         loop = asyncio.get_running_loop()
         self.keepers = maker.keepers
+        self._maker = maker
         mine, theirs = socket.socketpair()
         # The kernel then says which process it is that calls itself ready.
         mine.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -111,6 +114,8 @@ class Jail:
 
     def _on_end(self, reason: str | None) -> None:
         self.lost = self.spent = True
+        if self._maker is not None:
+            self._maker.lost(self.home)
         if self._awaited is not None and not self._awaited[1].done():
             waiting = self._awaited[1]
             waiting.set_exception(JailError(f"the jail ended at its start: {reason or self.log() or 'no log'}"))
@@ -121,6 +126,7 @@ class Jail:
     async def kill(self) -> bool:
         """The one kill path: kill all at once, wait until nothing is left, close. Returns False if something is."""
         self.spent = True
+        self._maker = None
         self.on_exit = self.on_lost = None
         await self._strike_aside()
         if self._control is not None:

@@ -138,7 +138,7 @@ class Pool:
             raise ExecutorClosed("the executor is closed")
         while self._ready:
             jail = self._ready.popleft()
-            if not jail.lost:
+            if not jail.lost and self._maker.usable(jail.home):
                 return jail
             self.dispose(jail)
         waiter: asyncio.Future[Jail] = asyncio.get_running_loop().create_future()

@@ -34,12 +34,20 @@ class Starter(Protocol):
         """Make one whose runner serves `control`. Raises JailError."""
         ...
 
+    def lost(self, home: Home) -> None:
+        """Take note that the jail made for `home` ended by itself, at its start or later."""
+        ...
+
 
 class Maker(Starter, Protocol):
     """Makes the jails of one pool."""
 
     kill_alarms: int
     """Jails of the maker's own that were not empty in time after a kill."""
+
+    def usable(self, home: Home) -> bool:
+        """Whether what the jail in `home` depends on is alive."""
+        ...
 
     def gone(self, home: Home) -> None:
         """Take note that nothing is left of the jail that was made for `home`."""
@@ -186,6 +194,14 @@ class NsjailMaker:
     async def make(self, home: Home, control: socket.socket) -> Born:
         """As Maker.make."""
         return await self._spawner.spawn(self._identities.of(home.number), home, control)
+
+    def usable(self, home: Home) -> bool:
+        """As Maker.usable: it depends on nothing."""
+        del home
+        return True
+
+    def lost(self, home: Home) -> None:
+        """As Starter.lost: nothing else depends on it."""
 
     def gone(self, home: Home) -> None:
         """As Maker.gone: nothing to do."""
