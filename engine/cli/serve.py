@@ -1,5 +1,6 @@
 """`thresher serve`: the server."""
 
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,7 +42,7 @@ def serve(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="Model name or path of a GGUF file; repeatable, the first is default."),
+        typer.Option("--model", help="Model name, or path of a GGUF file or folder; repeatable, the first is default."),
     ] = None,
     arithmetic: Annotated[Arithmetic | None, typer.Option("--arithmetic", help="Number format of the model.")] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads of the model.")] = None,
@@ -132,6 +133,9 @@ def _factory(settings: Settings) -> SolverFactory:
         from engine.solving.executor_only import build_executor_only
 
         return build_executor_only
+    if importlib.util.find_spec("torch") is None:
+        # Only the engine's process would notice, and say it with a traceback.
+        raise ModuleNotFoundError(name="torch")
     from engine.remote.build import build_executor
     from engine.solving.build import build_solver
 

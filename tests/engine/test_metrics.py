@@ -148,3 +148,16 @@ def test_promtool_finds_nothing_to_say(metrics: Metrics) -> None:
     text = generate_latest(metrics.registry)
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_several_executors_are_told_apart(metrics: Metrics) -> None:
+    metrics.serve_executors(["local", "h:1"])
+    assert value(metrics, "thresher_executor_programs_total", executor="h:1", end="lost") == 0
+    metrics.executor_state("h:1", up=True, outstanding=3)
+    metrics.executor_ended("h:1", "judged")
+    assert value(metrics, "thresher_executor_up", executor="h:1") == 1
+    assert value(metrics, "thresher_executor_up", executor="local") == 0
+    assert value(metrics, "thresher_executor_outstanding", executor="h:1") == 3
+    assert value(metrics, "thresher_executor_programs_total", executor="h:1", end="judged") == 1
+    with pytest.raises(ValueError, match="vanished"):
+        metrics.executor_ended("h:1", "vanished")

@@ -58,6 +58,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     return _environment(tmp_path_factory.mktemp("server"), wheel, "base", "server", "torch")
 
 
+@pytest.fixture(scope="module")
+def lender(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """A machine that lends its CPUs: everything but torch."""
+    return _environment(tmp_path_factory.mktemp("lender"), wheel, "base", "server")
+
+
 @pytest.fixture
 def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder outside the source tree, and a runtime folder of its own."""
@@ -186,6 +192,29 @@ def test_server_install_serves(server: Path, away: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, log.read_text()
         assert not (away / "thresher" / "server.json").exists()
+    finally:
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.sandbox
+def test_an_executor_needs_no_torch(lender: Path, away: Path) -> None:
+    done = _run(lender / "thresher", "serve")
+    assert done.returncode == 3
+    assert "torch is not installed" in done.stderr
+    assert "Traceback" not in done.stderr
+    (away / "program.py").write_text(PROGRAM)
+    log = away / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([lender / "thresher", "serve", "--executor-only"], stderr=output, cwd=away)
+    try:
+        with Client(f"unix:{away}/thresher/thresher.sock") as client:
+            client.wait_ready(60)
+        done = _run(lender / "thresher", "exec", "program.py", "program.py", "--test", "assert add(1, 2) == 3")
+        assert done.returncode == 0, done.stderr + log.read_text()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, log.read_text()
     finally:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)

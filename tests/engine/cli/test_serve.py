@@ -46,6 +46,14 @@ def test_the_printed_settings_are_those_in_force(run: Any, tmp_path: Path) -> No
     assert (found.log.level, found.log.format) == ("debug", "json")
 
 
+def test_executors_are_named_on_the_command_line(run: Any) -> None:
+    done = run("--executor", "local", "--executor", "h:1", "--executor-token-file", "/t", "--print-config", "--json")
+    found = Settings.model_validate(json.loads(done.stdout)).executor
+    assert (found.remotes, str(found.remote_token_file)) == (("local", "h:1"), "/t")
+    done = run("--executor-only", "--print-config", "--json")
+    assert Settings.model_validate(json.loads(done.stdout)).serving.executor_only
+
+
 def test_json_has_every_field_once(run: Any) -> None:
     done = run("--print-config", "--json")
     assert Settings.model_validate(json.loads(done.stdout)) == Settings()
@@ -60,6 +68,8 @@ def test_json_has_every_field_once(run: Any) -> None:
         (("--config", "/nonexistent.toml"), "does not exist"),
         (("--drain-seconds", "-1"), "serving.drain_seconds"),
         (("--json",), "--print-config"),
+        (("--executor-only", "--model", "m"), "loads no model"),
+        (("--executor-only", "--threads", "2"), "loads no model"),
     ],
 )
 def test_wrong_settings_are_exit_code_2(run: Any, options: tuple[str, ...], said: str) -> None:
