@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 from thresher.client import AsyncClient
@@ -40,9 +42,9 @@ class ExecutorServer:
                 times.append(process.cpu_times().user)
         return max(times)
 
-    def errors(self) -> list[str]:
-        """Lines of its log that tell of an error."""
-        return [line for line in self.log.read_text().splitlines() if '"level": "error"' in line]
+    def entries(self) -> list[dict[str, Any]]:
+        """The lines of its log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     async def kill(self) -> None:
         """What a machine that loses its power looks like from afar."""
@@ -55,12 +57,12 @@ class ExecutorServer:
         return await asyncio.wait_for(self.child.wait(), 40)
 
 
-async def start(address: str, folder: Path, *options: str) -> ExecutorServer:
-    """Start one without waiting for it."""
+async def start(address: str, folder: Path, *options: str, executor_only: bool = True) -> ExecutorServer:
+    """Start one without waiting for it; or, with the same comforts, a whole server."""
     log = folder / f"log-{next(_numbers)}"
     with log.open("wb") as output:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "engine.cli.main", "serve", "--executor-only"),
+            *(sys.executable, "-m", "engine.cli.main", "serve", *(["--executor-only"] if executor_only else [])),
             *("--listen", address, "--log-format", "json", *options),
             env={**os.environ, "XDG_RUNTIME_DIR": str(folder)},
             stderr=output,
@@ -68,11 +70,10 @@ async def start(address: str, folder: Path, *options: str) -> ExecutorServer:
     return ExecutorServer(child, address, log)
 
 
-async def ready(server: ExecutorServer) -> ExecutorServer:
+async def ready(server: ExecutorServer, seconds: float = START_SECONDS) -> None:
     """Wait until it serves."""
     async with AsyncClient(server.address) as client:
-        await client.wait_ready(START_SECONDS)
-    return server
+        await client.wait_ready(seconds)
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -28,7 +29,7 @@ from executor import (
     Verdict,
 )
 from executor.verdict import Report, TestReport
-from tests.support.executor_servers import ExecutorServer, executor_servers, start
+from tests.support.executor_servers import ExecutorServer, executor_servers, ready, start
 from tests.support.served import until
 
 pytestmark = pytest.mark.sandbox
@@ -134,7 +135,7 @@ async def test_a_server_that_drains_keeps_what_it_has_and_gives_back_the_rest() 
         reports = await asyncio.wait_for(asyncio.gather(*tasks), 60)
         assert [report.verdict for report in reports] == [Verdict.PASSED] * 30
         assert metric(metrics, "executor_up", executor=servers[0].address) == 0
-        assert not servers[0].errors()
+        assert not [entry for entry in servers[0].entries() if entry["level"] == "error"]
 
 
 async def test_cancel_of_a_group_reaches_every_server_and_no_other_group() -> None:
@@ -261,3 +262,45 @@ async def test_an_executor_only_server_has_no_torch_and_says_what_it_is() -> Non
         assert (await client.load()).executor_slots == psutil.cpu_count()
         server.child.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(server.child.wait(), 15) == 0
+
+
+@pytest.mark.model
+@pytest.mark.slow
+async def test_a_solve_is_judged_elsewhere_and_survives_the_loss_of_an_executor() -> None:
+    async with executor_servers(2) as servers:
+        folder = servers[0].log.parent
+        remotes = [word for server in servers for word in ("--executor", server.address)]
+        metrics = ("--metrics", "127.0.0.1:0")
+        options = ("--model", "smollm2-135m-instruct", "--set", "engine.kv_bytes=128MiB")
+        engine = await start(f"unix:{folder}/engine", folder, *options, *remotes, *metrics, executor_only=False)
+        servers.append(engine)
+        await ready(engine, 240)
+        assert "nsjail" not in " ".join(process.name() for process in engine.family()), "no jail on this machine"
+        begun = 'def add(a, b):\n    """Return the sum of a and b."""\n    return'
+        document = {
+            "completion": {"text": begun, "part_of_program": True},
+            "tests": ["assert add(1, 2) == 3"],
+            "entry_point": "add",
+            "sampling": {"k": 16, "seed": 3, "max_new_tokens": 24},
+            "policy": "all",
+        }
+        async with AsyncClient(engine.address) as client:
+            info = await client.server_info()
+            assert info.sandbox.backend.startswith("nsjail")
+            seen = 0
+            async with client.solve(solve_spec(document), timeout=120) as events:
+                async for event in events:
+                    seen += event.HasField("candidate_judged")
+                    if seen == 2 and servers[0].child.returncode is None:
+                        await servers[0].kill()
+            summary = events.summary
+        assert summary is not None
+        verdicts = Counter(candidate.report.verdict for candidate in summary.candidates)
+        assert verdicts[verdict_pb2.VERDICT_PASSED] >= 1
+        assert verdicts[verdict_pb2.VERDICT_SANDBOX_FAILURE] == 0
+        assert sum(verdicts.values()) == summary.accounting.candidates_executed
+        port = next(entry["metrics_port"] for entry in engine.entries() if entry["event"] == "listening")
+        exposed = await asyncio.to_thread(lambda: urlopen(f"http://127.0.0.1:{port}/metrics").read().decode())
+        assert f'thresher_executor_up{{executor="{servers[0].address}"}} 0.0' in exposed
+        assert f'thresher_executor_up{{executor="{servers[1].address}"}} 1.0' in exposed
+        assert await engine.stop() == 0
