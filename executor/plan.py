@@ -9,7 +9,8 @@ from typing import cast
 from executor import apps
 from executor.asserts import Checks, Compiler, Expression, NotLiteral
 from executor.calls import CallsPlan, plan_calls
-from executor.errors import InvalidProgram
+from executor.errors import InvalidProgram, UnsupportedLanguage
+from executor.languages import LANGUAGES, PYTHON
 from executor.snippet import JudgeCode, Setup, read_setup, read_snippet
 from executor.types import CallsTest, CallTest, Comparison, Limits, Program, SnippetTest, StdioTest, Test
 
@@ -36,9 +37,9 @@ class Planned:
 
 
 def plan_program(program: Program, tests_max: int) -> tuple[Setup, tuple[Planned, ...]]:
-    """Plan all tests. Raises InvalidProgram, which names the field."""
-    if program.language != "python":
-        raise InvalidProgram(f"language: {program.language!r} is not supported; take python")
+    """Plan all tests. Raises InvalidProgram, which names the field; UnsupportedLanguage for what cannot be run here."""
+    if program.language != PYTHON:
+        _check_other_language(program)
     if not program.tests:
         raise InvalidProgram("tests: at least one is needed")
     if len(program.tests) > tests_max:
@@ -60,6 +61,23 @@ def plan_program(program: Program, tests_max: int) -> tuple[Setup, tuple[Planned
             raise InvalidProgram(f"tests[{index}]: {error}") from None
         planned.append(Planned(test, way, test.limits or program.limits))
     return setup, tuple(planned)
+
+
+def _check_other_language(program: Program) -> None:
+    language = LANGUAGES.get(program.language)
+    if language is None:
+        known = ", ".join((PYTHON, *LANGUAGES))
+        raise UnsupportedLanguage(f"language: {program.language!r} is not supported; there are {known}")
+    if missing := language.missing():
+        raise UnsupportedLanguage(
+            f"language: {language.name} needs {', '.join(missing)}, which this machine lacks: {language.install}"
+        )
+    for index, test in enumerate(program.tests):
+        if not isinstance(test, StdioTest):
+            raise InvalidProgram(f"tests[{index}]: {language.name} programs take stdio tests only; others need Python")
+    for field in ("entry_point", "setup_code", "allow_in_process"):
+        if getattr(program, field):
+            raise InvalidProgram(f"{field}: has no meaning for a {language.name} program; leave it out")
 
 
 def _check_limits(limits: Limits, field: str) -> None:

@@ -66,6 +66,7 @@ def render(policy: JailPolicy) -> str:
         rlimit_fsize=max(1, policy.tmp_bytes >> 20),
         rlimit_nofile=256,
         rlimit_stack=STACK_MIB,
+        rlimit_stack_type=RLimitType.VALUE,
         rlimit_core=0,
         mount=mounts,
         mount_proc=False,

@@ -1,4 +1,4 @@
-"""What a language needs inside a jail. So far: this Python, without its site-packages."""
+"""What a jail holds: this Python, without its own site-packages but with those that the caller names, if any."""
 
 import marshal
 import os
@@ -18,9 +18,13 @@ GUEST_MODULES = (
     "executor.guest.wire",
     "executor.guest.program",
     "executor.guest.referee",
+    "executor.guest.command",
     "executor.guest.forkserver",
     "executor.guest.boot",
 )
+
+# Numeric libraries start a thread per core, which a process limit may not bear and a CPU limit would count.
+_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 # The guest's code comes over a descriptor: the jail needs no file of ours, and the candidate finds none.
 _BOOTSTRAP = f"""\
@@ -43,16 +47,24 @@ module.main()()
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A language's mounts and the command that starts the jail's first process."""
+    """A kind of jail: its mounts, its first process, and variables of the environment beside the usual ones."""
 
     name: str
     binds: tuple[Bind, ...]
     hidden: tuple[str, ...]
     command: tuple[str, ...]
+    environment: tuple[str, ...] = ()
 
 
-def python_runtime() -> Runtime:
-    """The Python that runs the executor, as a jail sees it. Raises FileNotFoundError if a part of it is missing."""
+SITE_PACKAGES = "/site-packages"
+"""Where a jail sees the packages that the caller lends."""
+
+
+def python_runtime(site_packages: str = "") -> Runtime:
+    """The Python that runs the executor, as a jail sees it, with the packages of one folder (empty: none).
+
+    Raises FileNotFoundError if a part of it is missing.
+    """
     interpreter = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     scheme = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix}
     folders = {sysconfig.get_path(name, vars=scheme | _installed(scheme)) for name in ("stdlib", "platstdlib")}
@@ -62,11 +74,17 @@ def python_runtime() -> Runtime:
         if any(_below(path := sysconfig.get_path(name, vars=scheme | _installed(scheme)), f) for f in folders)
         and os.path.isdir(path)
     ]
-    paths = [interpreter, *sorted(folders), *_libraries(interpreter)]
+    paths = [interpreter, *sorted(folders), *libraries(interpreter)]
     binds = tuple(Bind(source=path, target=path) for path in dict.fromkeys(paths))
     # -S: no site-packages and no time spent on them; the bootstrap adds the builtins that `site` would.
     command = (interpreter, "-S", "-s", "-P", "-B", "-c", _BOOTSTRAP)
-    return Runtime("python", binds, tuple(dict.fromkeys(hidden)), command)
+    environment: tuple[str, ...] = ()
+    if site_packages:
+        if not os.path.isdir(site_packages):
+            raise FileNotFoundError(f"site_packages: {site_packages!r} is no folder; name one, or leave it empty")
+        binds += (Bind(os.path.realpath(site_packages), SITE_PACKAGES),)
+        environment = (f"PYTHONPATH={SITE_PACKAGES}", *(f"{name}=1" for name in _THREADS))
+    return Runtime("python", binds, tuple(dict.fromkeys(hidden)), command, environment)
 
 
 def _installed(scheme: dict[str, str]) -> dict[str, str]:
@@ -77,7 +95,7 @@ def _below(path: str, folder: str) -> bool:
     return Path(path).is_relative_to(folder)
 
 
-def _libraries(executable: str) -> list[str]:
+def libraries(executable: str) -> list[str]:
     """What the loader needs: system library folders whole (they hold nothing but code), other libraries one by one."""
     ldd = shutil.which("ldd")
     if ldd is None:

@@ -14,8 +14,10 @@ from executor.config import ExecutorConfig, ExecutorStats, SandboxInfo
 from executor.errors import ExecutionCancelled, ExecutorClosed, JailError
 from executor.execution import Execution
 from executor.jails import Jails
+from executor.languages import PYTHON
 from executor.plan import Planned, plan_program
 from executor.pool import Counters, Turns
+from executor.settle import Outcome
 from executor.snippet import Setup
 from executor.types import Program
 from executor.verdict import Report, TestReport, Verdict
@@ -130,17 +132,34 @@ class Executor:
         detail = f"the source has {size} bytes, more than {self._config.source_bytes}"
         return Report(verdict=Verdict.COMPILE_ERROR, tests_total=total, detail=detail, weaknesses=self.info.weaknesses)
 
+    def _unparsed(
+        self, planned: tuple[Planned, ...], refused: Outcome, on_test: OnTest | None, *, run_all: bool
+    ) -> Report:
+        """No jail is spent on what is no program."""
+        verdict, message = refused.verdict, refused.message
+        reports = [
+            TestReport(index=index, name=test.test.name, verdict=verdict, message=message)
+            for index, test in enumerate(planned if run_all else planned[:1])
+        ]
+        for report in reports:
+            if on_test is not None:
+                on_test(report)
+        total, weaknesses = len(planned), self.info.weaknesses
+        return Report(verdict=verdict, tests=tuple(reports), tests_total=total, detail=message, weaknesses=weaknesses)
+
     async def _run(
         self, program: Program, setup: Setup, planned: tuple[Planned, ...], group: str, on_test: OnTest | None
     ) -> Report:
-        assert self._jails is not None
+        assert self._jails is not None and self._jails.parser is not None
+        if program.language == PYTHON and (refused := await self._jails.parser.refusal(program.code)) is not None:
+            return self._unparsed(planned, refused, on_test, run_all=program.run_all)
         pool = self._jails.pool()
         queued = time.monotonic()
         await self._turns.take(group)
         waited = time.monotonic() - queued
         if self._turns.depth:
             pool.fill()
-        execution = Execution(program, setup, pool, self._config)
+        execution = Execution(program, setup, self._jails.pool, self._config)
         try:
             report = await execution.run(planned, on_test)
         except JailError as error:
@@ -148,12 +167,10 @@ class Executor:
             report = Report(verdict=Verdict.SANDBOX_FAILURE, tests_total=len(planned), detail=detail)
         except BaseException:
             execution.abandon()
-            ends = [pool.dispose(jail) for jail in execution.jails]
-            await asyncio.shield(asyncio.gather(*ends))
+            await asyncio.shield(asyncio.gather(*execution.dispose()))
             raise
         finally:
-            for jail in execution.jails:
-                pool.dispose(jail)
+            execution.dispose()
             self._turns.give()
             pool.fill()
         return msgspec.structs.replace(report, queue_seconds=waited, weaknesses=self.info.weaknesses)

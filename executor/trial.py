@@ -34,6 +34,9 @@ class Allowance:
     stack_bytes: int = 8 << 20
 
 
+USUAL = Allowance()
+
+
 class Ending(Enum):
     """What ended a trial."""
 
@@ -84,7 +87,7 @@ class Trial:
         jail: Jail,
         limits: Limits,
         on_frame: Callable[[bytes], None],
-        allowance: Allowance = Allowance(),
+        allowance: Allowance = USUAL,
     ) -> None:
         self._allowance = allowance
         self._loop = asyncio.get_running_loop()

@@ -51,6 +51,9 @@ class Runner:
                 for descriptor in descriptors:
                     command.keep(descriptor)
                 continue
+            if message[0] == "parse":  # type: ignore[index]
+                self.control.send(("parsed", message[1], *program.refusal(message[2])))  # type: ignore[index]
+                continue
             if message[0] == "fork server":  # type: ignore[index]
                 return self.serve_forks(*message[1:])  # type: ignore[index]
             if self.tests:
