@@ -106,7 +106,8 @@ class ModelSettings(Section):
     """What is served."""
 
     serve: Names = ("qwen2.5-coder-0.5b-instruct",)
-    """Models to load: names from `thresher models list`, or paths of GGUF files."""
+    """Models to load: names from `thresher models list`, or paths of GGUF files and Hugging Face
+    folders."""
     default: str | None = None
     """Model of requests that name none. Absent: the first of `serve`."""
     arithmetic: Arithmetic = Arithmetic.AUTO

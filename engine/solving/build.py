@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from engine.config import Settings
 from engine.loop.client import Link, ProcessLink
@@ -23,9 +24,8 @@ def build_solver(settings: Settings, metrics: Metrics, executor: OwnedExecutor) 
 
 
 def model_name(name: str) -> str:
-    """What a model is called over gRPC: its catalogue name, or the stem of its file."""
-    stem = name.rsplit("/", 1)[-1]
-    return stem.removesuffix(".gguf")
+    """What a model is called over gRPC: its catalogue name, the stem of its file or the name of its folder."""
+    return Path(name).resolve().name.removesuffix(".gguf")
 
 
 def _starter(name: str, settings: Settings) -> Callable[[], Awaitable[Link]]:

@@ -69,6 +69,16 @@ def test_no_source_is_a_failure(cache: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert json.loads(out)["error"]["reason"] == "ModelUnavailable"
 
 
+def test_rm_deletes_and_says_what_it_freed(cache: Path) -> None:
+    run("pull")
+    assert run("rm", "tiny")[:2] == (0, "tiny: 1 MB freed\n")
+    assert run("rm", "tiny")[:2] == (0, "tiny: was not on this machine\n")
+    assert json.loads(run("rm", "tiny", "--json")[1]) == {"freed_bytes": {"tiny": 0}}
+    assert [path.name for path in cache.iterdir()] == [".tiny.gguf.lock"]
+    assert run("rm", "huge")[0] == 2
+    assert run("rm")[0] == 2
+
+
 def test_check_reads_the_file_again(cache: Path) -> None:
     assert run("check", "tiny")[0] == 2
     run("pull")

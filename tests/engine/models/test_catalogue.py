@@ -18,6 +18,7 @@ def test_entries_are_complete() -> None:
         assert entry.size > 1 << 20 and entry.licence and entry.file.endswith(".gguf")
         assert entry.hub is None or re.fullmatch(r"[0-9a-f]{40}", entry.hub.revision)
         assert entry.hub is not None or entry.parts
+        assert not entry.parts or sum(part.size for part in entry.parts) == entry.size
 
 
 def test_the_cache_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -39,8 +40,10 @@ def test_a_name_or_a_path(tmp_path: Path) -> None:
         UnknownModel, match=r"'gpt-5' is neither in the catalogue nor a file; the catalogue has: qwen2\.5"
     ):
         resolve("gpt-5")
-    with pytest.raises(UnknownModel, match="is a folder"):
+    with pytest.raises(UnknownModel, match=r"is a folder without config\.json"):
         resolve(str(tmp_path))
+    (tmp_path / "config.json").touch()
+    assert resolve(str(tmp_path)) == tmp_path
 
 
 def test_names_need_neither_torch_nor_the_hub() -> None:

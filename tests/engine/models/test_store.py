@@ -189,10 +189,10 @@ def test_a_check_that_fails_takes_the_stamp_away(folder: Path) -> None:
 def test_two_at_a_time_fetch_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[int] = []
 
-    def slow(file: object, write: sources.Write) -> None:
+    def slow(file: object, sink: sources.Sink) -> None:
         fetched.append(1)
         time.sleep(0.2)
-        write(CONTENT)
+        sink.write(CONTENT)
 
     monkeypatch.setattr("engine.models.store.from_hub", slow)
     found: list[Path] = []
