@@ -10,7 +10,7 @@ from executor.verdict import Report
 
 
 class SandboxInfoLike(Protocol):
-    """The sandbox found at start: its back end, version, and the guarantees this machine does not give."""
+    """The sandbox found at start: back end, version, guarantees that it does not give, languages that it runs."""
 
     @property
     def backend(self) -> str: ...
@@ -18,6 +18,8 @@ class SandboxInfoLike(Protocol):
     def version(self) -> str: ...
     @property
     def weaknesses(self) -> Sequence[str]: ...
+    @property
+    def runtimes(self) -> Sequence[str]: ...
 
 
 class ExecutorLike(Protocol):

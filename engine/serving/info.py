@@ -42,6 +42,7 @@ _OF_SOLVING = ("PRIORITY_", "Problem.", "RETURN_POLICY_", "SAMPLING_MODE_", "Syn
 EXECUTOR_FEATURES = tuple(name for name in FEATURES if not name.startswith(_OF_SOLVING))
 """What may be asked of a server that only executes."""
 
+_LANGUAGE = "LANGUAGE_"
 _LARGEST_PAGE = 100
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -63,7 +64,7 @@ class InfoService(info_service_pb2_grpc.InfoServiceServicer):
             max_k=limits.max_k,
             max_tests=limits.max_tests,
             max_request_bytes=self._settings.serving.max_request_bytes,
-            features=EXECUTOR_FEATURES if self._settings.serving.executor_only else FEATURES,
+            features=self._features(),
             max_program_bytes=limits.max_program_bytes,
         )
         if self._solver.status != "starting":
@@ -77,6 +78,13 @@ class InfoService(info_service_pb2_grpc.InfoServiceServicer):
                 )
             )
         return response
+
+    def _features(self) -> tuple[str, ...]:
+        features = EXECUTOR_FEATURES if self._settings.serving.executor_only else FEATURES
+        if self._solver.status == "starting":
+            return features
+        languages = {f"{_LANGUAGE}{name.upper()}" for name in self._solver.executor.info.runtimes}
+        return tuple(name for name in features if name in languages or not name.startswith(_LANGUAGE))
 
     async def ListModels(
         self, request: info_service_pb2.ListModelsRequest, context: _Context

@@ -15,12 +15,13 @@ def program_out(program: Program) -> execution_service_pb2.Program:
 
     Raises InvalidProgram for what the protocol cannot say.
     """
-    if program.language != "python":
+    language = problem_pb2.Language.DESCRIPTOR.values_by_name.get(f"LANGUAGE_{program.language.upper()}")
+    if language is None:
         raise InvalidProgram(f"language: {program.language!r} cannot be sent to another executor")
     if program.allow_in_process:
         raise InvalidProgram("allow_in_process: cannot be asked of another executor")
     return execution_service_pb2.Program(
-        language=problem_pb2.LANGUAGE_PYTHON,
+        language=problem_pb2.Language.ValueType(language.number),
         code=program.code,
         entry_point=program.entry_point or "",
         tests=[_test_out(test, f"tests[{index}]") for index, test in enumerate(program.tests)],

@@ -36,6 +36,7 @@ class FakeSandbox:
     backend: str = "nsjail, cgroup v2"
     version: str = "3.4"
     weaknesses: tuple[str, ...] = ("one uid for all slots",)
+    runtimes: tuple[str, ...] = ("python",)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from thresher.v1 import (
     verdict_pb2,
 )
 
+from engine.serving.execution import most_in_flight
 from engine.serving.info import FEATURES
 from engine.solving.types import ReturnPolicy
 from tests.support.event_order import check_stream
@@ -89,7 +90,11 @@ async def test_server_info_names_limits_features_and_the_sandbox() -> None:
     assert info.default_model == "models/scripted"
     assert info.sandbox.backend == "nsjail, cgroup v2"
     assert list(info.sandbox.weaknesses) == ["one uid for all slots"]
-    assert list(info.features) == list(FEATURES)
+    assert [name for name in FEATURES if not name.startswith("LANGUAGE_")] == [
+        name for name in info.features if not name.startswith("LANGUAGE_")
+    ]
+    assert [name for name in info.features if name.startswith("LANGUAGE_")] == ["LANGUAGE_PYTHON"]
+    assert info.max_programs_in_flight == most_in_flight(4)
 
 
 async def test_features_are_real_names_of_the_protocol() -> None:
