@@ -24,7 +24,8 @@ _CROWD = 8
 class Jail:
     """One jail with the runner inside. Single use: pool.py never hands it out twice.
 
-    `on_exit(number, status, cpu_seconds, peak_bytes)` reports the end of a test's process, `on_lost()` the jail's own.
+    `on_exit(number, status, cpu_seconds, peak_bytes)` reports the end of a test's process, `on_lost()` the jail's own,
+    `on_parsed(number, name, text)` what the compiler said of a text (an error's name, or "").
     """
 
     def __init__(self, home: Home) -> None:
@@ -32,6 +33,7 @@ class Jail:
         self.group = home.group
         self.on_exit: Callable[[int, int, float, int], None] | None = None
         self.on_lost: Callable[[], None] | None = None
+        self.on_parsed: Callable[[int, str, str], None] | None = None
         self.end: asyncio.Task[None] | None = None
         """Set by the pool when it disposes of the jail."""
         self.lost = False
@@ -41,6 +43,7 @@ class Jail:
         """Processes in the group that are not the program's."""
         self._maker: Starter | None = None
         """Set while the jail lives."""
+        self._oom_kills = 0
         self._control: Frames | None = None
         self._log: int | None = None
         self._pidfd: int | None = None
@@ -52,6 +55,7 @@ class Jail:
         loop = asyncio.get_running_loop()
         self.keepers = maker.keepers
         self._maker = maker
+        self._oom_kills = self.group.oom_kills()
         mine, theirs = socket.socketpair()
         # The kernel then says which process it is that calls itself ready.
         mine.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -102,6 +106,8 @@ class Jail:
             self._on_end(str(error))
             return
         match message:
+            case ("parsed", int(number), str(name), str(text)) if self.on_parsed is not None:
+                self.on_parsed(number, name, text)
             case (str(word),) if self._awaited is not None and word == self._awaited[0]:
                 waiting, self._awaited = self._awaited[1], None
                 if not waiting.done():
@@ -114,7 +120,7 @@ class Jail:
 
     def _on_end(self, reason: str | None) -> None:
         self.lost = self.spent = True
-        if self._maker is not None:
+        if self._maker is not None and self.group.oom_kills() == self._oom_kills:
             self._maker.lost(self.home)
         if self._awaited is not None and not self._awaited[1].done():
             waiting = self._awaited[1]
@@ -127,7 +133,7 @@ class Jail:
         """The one kill path: kill all at once, wait until nothing is left, close. Returns False if something is."""
         self.spent = True
         self._maker = None
-        self.on_exit = self.on_lost = None
+        self.on_exit = self.on_lost = self.on_parsed = None
         await self._strike_aside()
         if self._control is not None:
             self._control.close()

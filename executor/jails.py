@@ -31,6 +31,8 @@ class Jails:
         unknown = [name for name in config.allow_weaker if name not in WEAKNESSES]
         if unknown:
             raise ValueError(f"allow_weaker: {', '.join(unknown)} is unknown; names are {', '.join(WEAKNESSES)}")
+        if config.site_packages and not os.path.isdir(config.site_packages):
+            raise SandboxUnavailable(f"site_packages: {config.site_packages!r} is no folder; name one, or none")
         self._config = config
         self._mode = Mode(config.mode)
         self._nsjail, self._version = find_nsjail(config.nsjail)

@@ -97,7 +97,7 @@ class Pool:
 
     def __init__(self, config: ExecutorConfig, maker: Maker, homes: Homes) -> None:
         self._config = config
-        self._maker = maker
+        self.maker = maker
         self._homes = homes
         self._ready: deque[Jail] = deque()
         self._waiting: deque[asyncio.Future[Jail]] = deque()
@@ -114,7 +114,7 @@ class Pool:
             idle=len(self._ready),
             starting=len(self._starts),
             live=len(self._live),
-            kill_alarms=self._counters.kill_alarms + self._maker.kill_alarms,
+            kill_alarms=self._counters.kill_alarms + self.maker.kill_alarms,
         )
 
     @property
@@ -138,7 +138,7 @@ class Pool:
             raise ExecutorClosed("the executor is closed")
         while self._ready:
             jail = self._ready.popleft()
-            if not jail.lost and self._maker.usable(jail.home):
+            if not jail.lost and self.maker.usable(jail.home):
                 return jail
             self.dispose(jail)
         waiter: asyncio.Future[Jail] = asyncio.get_running_loop().create_future()
@@ -174,8 +174,8 @@ class Pool:
             jail = Jail(self._homes.take())
             self._live.add(jail)
             # What most programs ask for, so that most find nothing to change.
-            jail.group.limit(_WAITING.memory_bytes, _WAITING.processes + self._maker.keepers)
-            await jail.start(self._maker, self._config.start_seconds)
+            jail.group.limit(_WAITING.memory_bytes, _WAITING.processes + self.maker.keepers)
+            await jail.start(self.maker, self._config.start_seconds)
         except (JailError, OSError) as error:
             self._counters.start_failures += 1
             _log.warning("a jail did not start: %s", error)
@@ -207,7 +207,7 @@ class Pool:
             _log.error("jail %d was not empty %.1f s after its kill", jail.home.number, time.monotonic() - started)
             self._counters.kill_alarms += 1
             return
-        self._maker.gone(jail.home)
+        self.maker.gone(jail.home)
         self._homes.give_back(jail.home)
         self._live.discard(jail)
 
@@ -223,4 +223,4 @@ class Pool:
         for jail in list(self._live):
             self.dispose(jail)
         await asyncio.gather(*self._ends)
-        await self._maker.close()
+        await self.maker.close()

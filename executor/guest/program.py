@@ -70,6 +70,21 @@ def _compile(source: Source, wire: Wire) -> "CodeType | None":
     return code
 
 
+def refusal(text: str) -> tuple[str, str]:
+    """The error's name and text if `text` is surely no Python; empty names for all that only a real run can tell."""
+    # A warning on this process's own stderr would reach nobody, and fill a pipe.
+    stderr, sys.stderr = sys.stderr, None
+    try:
+        compile(text, FILENAME, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        return type(error).__name__, f"line {error.lineno}: {error.msg}"[:500]
+    except BaseException:  # no memory, too deep: a matter of limits, and those are each program's own
+        return "", ""
+    finally:
+        sys.stderr = stderr
+    return "", ""
+
+
 def run_script(source: Source, wire: Wire, argv: list[str]) -> None:
     """Run the program as `python solution.py` would, and end this process as the interpreter would."""
     code = _compile(source, wire)

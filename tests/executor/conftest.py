@@ -10,7 +10,11 @@ import pytest_asyncio
 from executor import Executor, ExecutorConfig, Mode
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(Mode))
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="module",
+    params=[Mode.JAIL, pytest.param(Mode.FORK_SERVER, marks=pytest.mark.slow)],
+)
 async def executor(request: pytest.FixtureRequest) -> AsyncIterator[Executor]:
     """Shared by the tests of a module; each run has jails of its own anyway. Both ways of making them must do."""
     if request.param is Mode.FORK_SERVER and os.geteuid() != 0:

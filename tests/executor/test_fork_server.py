@@ -22,13 +22,18 @@ async def server_of(executor: Executor) -> tuple[ForkMaker, int]:
     """The maker of the jails and the pid of its server's process 1."""
     while executor._jails.pool().unsettled:  # noqa: ASYNC110  # pyright: ignore
         await asyncio.sleep(0.001)
-    maker = executor._jails.pool()._maker  # pyright: ignore
+    maker = executor._jails.pool().maker  # pyright: ignore
     assert isinstance(maker, ForkMaker)
     return maker, maker._current.jail._control.sender  # pyright: ignore
 
 
 def alive(pid: int) -> bool:
-    return os.path.exists(f"/proc/{pid}")
+    """Whether it runs: a zombie only waits to be noticed."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def children(pid: int) -> list[int]:
@@ -65,8 +70,9 @@ async def test_a_worn_server_is_replaced_and_ends_after_its_last_jail(monkeypatc
         maker, last = await server_of(executor)
         assert len(seen) >= 4
         await asyncio.gather(*maker._ends)  # pyright: ignore
-        assert [pid for pid in seen - {last} if alive(pid)] == []
-        assert len(children(last)) == executor.stats().idle
+        left = [pid for pid in seen - {last} if alive(pid)]
+        assert len(left) <= 1, "at most the one that made the parser's jail"
+        assert len(children(last)) <= executor.stats().idle + 1, "the parser's jail may be one of an older server"
 
 
 async def test_a_fork_has_no_right_of_its_servers() -> None:
@@ -109,10 +115,10 @@ async def test_each_fork_has_namespaces_of_its_own() -> None:
         await executor.settled()
         _, server = await server_of(executor)
         runners = children(server)
-        assert len(runners) == 3
+        assert len(runners) == 4, "three warm ones and the parser's"
         for kind in ("pid", "mnt", "ipc", "net", "uts", "cgroup"):
             links = {os.readlink(f"/proc/{pid}/ns/{kind}") for pid in [*runners, server]}
-            assert len(links) == 4, kind
+            assert len(links) == 5, kind
 
 
 async def test_nothing_of_one_program_is_in_the_next() -> None:
