@@ -39,6 +39,7 @@ class Arithmetic(StrEnum):
     """Number format of the weights and the matrix products."""
 
     AUTO = "auto"
+    INT8 = "int8"
     BFLOAT16 = "bfloat16"
     FLOAT32 = "float32"
 
@@ -111,7 +112,8 @@ class ModelSettings(Section):
     default: str | None = None
     """Model of requests that name none. Absent: the first of `serve`."""
     arithmetic: Arithmetic = Arithmetic.AUTO
-    """`auto` takes bfloat16 where the device has fast instructions for it, otherwise float32."""
+    """`auto` takes int8 where the processor multiplies bytes in long vectors (AVX512_VNNI), bfloat16 where it has fast
+    instructions for that, otherwise float32."""
 
     @model_validator(mode="after")
     def _default_is_served(self) -> "ModelSettings":
@@ -171,6 +173,9 @@ class ExecutorSettings(Section):
     allow_weaker: Names = ()
     """Guarantees that may be missing on this machine, by the names that `thresher doctor` prints; every result then
     says so. Any other missing guarantee stops the start."""
+    site_packages: Path | None = None
+    """Folder of packages that programs may import, read-only (`pip install --target FOLDER numpy`). Every program sees
+    all that is in it. Absent: the standard library alone."""
     max_cpu_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Largest CPU limit of one test, in seconds."""
     max_wall_seconds: Annotated[float, Field(gt=0)] = 180.0

@@ -1,8 +1,10 @@
 """What this machine can do for the sandbox, and what to do where it cannot."""
 
 import asyncio
+import functools
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from executor.cgroup import detect
 from executor.config import WEAKNESSES, ExecutorConfig
 from executor.errors import ExecutorError, SandboxUnavailable
 from executor.jails import find_nsjail
+from executor.languages import LANGUAGES, Language
 from executor.sandbox import Executor
 from executor.types import Program, SnippetTest
 from executor.verdict import Verdict
@@ -45,6 +48,7 @@ def run_checks(config: ExecutorConfig | None = None) -> list[Check]:
         _users,
         _seccomp,
     ]
+    looks += [functools.partial(_language, language) for language in LANGUAGES.values()]
     checks = [look() for look in looks]
     checks.append(_jail(config))
     return checks
@@ -136,6 +140,14 @@ def _seccomp() -> Check:
     good = {"errno", "allow"} <= set(actions)
     fix = "" if good else "use a kernel with CONFIG_SECCOMP_FILTER"
     return Check("seccomp", good, f"filter actions: {' '.join(actions) or 'none'}", fix)
+
+
+def _language(language: Language) -> Check:
+    missing = language.missing()
+    if missing:
+        detail = f"not run here: no {', '.join(missing)} ({language.install})"
+        return Check(language.name, True, detail)
+    return Check(language.name, True, f"programs for standard input: {shutil.which(language.tools[0])}")
 
 
 def _jail(config: ExecutorConfig) -> Check:

@@ -80,8 +80,6 @@ def python_runtime(site_packages: str = "") -> Runtime:
     command = (interpreter, "-S", "-s", "-P", "-B", "-c", _BOOTSTRAP)
     environment: tuple[str, ...] = ()
     if site_packages:
-        if not os.path.isdir(site_packages):
-            raise FileNotFoundError(f"site_packages: {site_packages!r} is no folder; name one, or leave it empty")
         binds += (Bind(os.path.realpath(site_packages), SITE_PACKAGES),)
         environment = (f"PYTHONPATH={SITE_PACKAGES}", *(f"{name}=1" for name in _THREADS))
     return Runtime("python", binds, tuple(dict.fromkeys(hidden)), command, environment)

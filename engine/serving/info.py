@@ -14,12 +14,16 @@ from engine.solving.errors import InvalidRequest
 
 FEATURES = (
     "COMPARISON_APPROX",
+    "COMPARISON_APPS",
     "COMPARISON_EXACT",
+    "COMPARISON_JUDGE",
     "COMPARISON_LINES",
     "COMPARISON_TOKENS",
     "COMPARISON_UNORDERED",
     "ExecutionService.Execute",
     "ExecutionService.ExecuteMany",
+    "LANGUAGE_CPP",
+    "LANGUAGE_JAVASCRIPT",
     "LANGUAGE_PYTHON",
     "PRIORITY_BATCH",
     "PRIORITY_INTERACTIVE",

@@ -11,6 +11,7 @@ from executor.types import CallTest, Comparison, Limits, Program, SnippetTest, S
 _ROLES = ("system", "user", "assistant")
 _MOST_MESSAGES = 256
 _MOST_ARGUMENTS = 64
+_NO_LANGUAGE = "LANGUAGE_UNSUPPORTED"
 _LONGEST_PATH = 1000
 COMPARISONS = {
     problem_pb2.COMPARISON_EXACT: Comparison.EXACT,
@@ -18,17 +19,31 @@ COMPARISONS = {
     problem_pb2.COMPARISON_UNORDERED: Comparison.UNORDERED,
     problem_pb2.COMPARISON_TOKENS: Comparison.TOKENS,
     problem_pb2.COMPARISON_LINES: Comparison.LINES,
+    problem_pb2.COMPARISON_APPS: Comparison.APPS,
+    problem_pb2.COMPARISON_JUDGE: Comparison.JUDGE,
 }
-_FOR_CALLS = (Comparison.EXACT, Comparison.APPROX, Comparison.UNORDERED)
-_FOR_STDIO = (Comparison.EXACT, Comparison.APPROX, Comparison.TOKENS, Comparison.LINES)
+_FOR_CALLS = (Comparison.EXACT, Comparison.APPROX, Comparison.UNORDERED, Comparison.APPS)
+_FOR_STDIO = tuple(Comparison)
+_LANGUAGES = {
+    problem_pb2.LANGUAGE_UNSPECIFIED: "python",
+    problem_pb2.LANGUAGE_PYTHON: "python",
+    problem_pb2.LANGUAGE_CPP: "cpp",
+    problem_pb2.LANGUAGE_JAVASCRIPT: "javascript",
+}
 
 
-def language_in(value: problem_pb2.Language.ValueType, path: str) -> None:
-    """Refuse languages that this server does not run."""
-    if value not in (problem_pb2.LANGUAGE_UNSPECIFIED, problem_pb2.LANGUAGE_PYTHON):
-        raise Unsupported(
-            path, f"{value} is not a language of this server; it runs PYTHON", reason="LANGUAGE_UNSUPPORTED"
-        )
+def language_in(value: problem_pb2.Language.ValueType, path: str) -> str:
+    """The executor's name of a language; whether this machine runs it, the executor says."""
+    if value not in _LANGUAGES:
+        raise Unsupported(path, f"{value} is not a language that this server knows", reason=_NO_LANGUAGE)
+    return _LANGUAGES[value]
+
+
+def drawn_language_in(value: problem_pb2.Language.ValueType, path: str) -> None:
+    """Refuse languages of which no programs are drawn here."""
+    if language_in(value, path) != "python":
+        name = problem_pb2.Language.Name(value)
+        raise Unsupported(path, f"{name} programs can be executed, not drawn; take PYTHON", reason=_NO_LANGUAGE)
 
 
 def prompt_in(problem: problem_pb2.Problem, path: str, limits: LimitSettings) -> Prompt:
@@ -138,7 +153,7 @@ def program_in(
     message: execution_service_pb2.Program, path: str, limits: LimitSettings, maxima: ExecutorSettings
 ) -> Program:
     """A program for ExecutionService."""
-    language_in(message.language, f"{path}.language")
+    language = language_in(message.language, f"{path}.language")
     entry_point = entry_point_in(message.entry_point, f"{path}.entry_point")
     base = limits_in(message.limits if message.HasField("limits") else None, f"{path}.limits", Limits(), maxima)
     if not message.tests:
@@ -162,6 +177,7 @@ def program_in(
         ),
         limits=base,
         run_all=message.run_all,
+        language=language,
     )
 
 
@@ -185,7 +201,7 @@ def _test_in(
         case "call":
             return _call_in(test.call, f"{path}.call", entry_point, name, weight, own)
         case "stdio":
-            return _stdio_in(test.stdio, f"{path}.stdio", name, weight, own)
+            return _stdio_in(test.stdio, f"{path}.stdio", name, weight, own, limits)
         case None:
             raise InvalidRequest(f"{path}.kind", "is missing; set snippet, call or stdio")
 
@@ -224,8 +240,14 @@ def _call_in(
     )
 
 
-def _stdio_in(stdio: problem_pb2.StdioTest, path: str, name: str, weight: float, limits: Limits | None) -> StdioTest:
-    comparison = _comparison_in(stdio.comparison, f"{path}.comparison", Comparison.LINES, _FOR_STDIO)
+def _stdio_in(
+    stdio: problem_pb2.StdioTest, path: str, name: str, weight: float, own: Limits | None, limits: LimitSettings
+) -> StdioTest:
+    usual = Comparison.JUDGE if stdio.judge else Comparison.LINES
+    comparison = _comparison_in(stdio.comparison, f"{path}.comparison", usual, _FOR_STDIO)
+    if (comparison is Comparison.JUDGE) != bool(stdio.judge):
+        raise InvalidRequest(f"{path}.judge", "goes with COMPARISON_JUDGE and with no other; set both or neither")
+    judge = fields.text(stdio.judge, f"{path}.judge", most_bytes=limits.max_program_bytes, empty=True)
     rel_tol, abs_tol = _tolerances_in(stdio, path, comparison)
     fields.count(len(stdio.argv), f"{path}.argv", most=_MOST_ARGUMENTS, least=0)
     for index, argument in enumerate(stdio.argv):
@@ -237,10 +259,11 @@ def _stdio_in(stdio: problem_pb2.StdioTest, path: str, name: str, weight: float,
         comparison=comparison,
         rel_tol=rel_tol,
         abs_tol=abs_tol,
+        judge=judge,
         argv=tuple(stdio.argv),
         name=name,
         weight=weight,
-        limits=limits,
+        limits=own,
     )
 
 

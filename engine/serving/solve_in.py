@@ -6,7 +6,7 @@ from thresher.v1 import solve_pb2
 
 from engine.config import Settings
 from engine.serving import fields
-from engine.serving.problem_in import entry_point_in, language_in, limits_in, prompt_in, tests_in
+from engine.serving.problem_in import drawn_language_in, entry_point_in, limits_in, prompt_in, tests_in
 from engine.solving.errors import InvalidRequest, Unsupported
 from engine.solving.types import Budget, EventOptions, Priority, ReturnPolicy, Sampling, SolveSpec
 from executor.types import Limits
@@ -42,7 +42,7 @@ def solve_in(message: solve_pb2.SolveSpec, path: str, settings: Settings) -> Sol
     if not message.HasField("problem"):
         raise InvalidRequest(f"{path}.problem", "is missing")
     problem, place = message.problem, f"{path}.problem"
-    language_in(problem.language, f"{place}.language")
+    drawn_language_in(problem.language, f"{place}.language")
     if message.HasField("cascade"):
         present = {field.name: _CASCADE_ADVICE for field, _ in message.cascade.ListFields()}
         fields.refuse_present(message.cascade, present, f"{path}.cascade")

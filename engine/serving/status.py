@@ -28,7 +28,7 @@ from engine.solving.errors import (
     Unavailable,
     Unsupported,
 )
-from executor.errors import ExecutorBusy, ExecutorError, InvalidProgram
+from executor.errors import ExecutorBusy, ExecutorError, InvalidProgram, UnsupportedLanguage
 
 DOMAIN = "thresher"
 PUSHBACK_TRAILER = "grpc-retry-pushback-ms"
@@ -79,6 +79,9 @@ def refusal_of(error: Exception) -> Refusal:
         case Unavailable():
             code = grpc.StatusCode.UNAVAILABLE
             return Refusal(code, error.reason, str(error), retry_after=error.retry_after)
+        case UnsupportedLanguage():
+            metadata = (("field", "program.language"),)
+            return Refusal(grpc.StatusCode.UNIMPLEMENTED, "LANGUAGE_UNSUPPORTED", str(error), metadata=metadata)
         case InvalidProgram():
             violation = error_details_pb2.BadRequest.FieldViolation(field="program", description=str(error))
             details = (error_details_pb2.BadRequest(field_violations=[violation]),)

@@ -26,7 +26,12 @@ def local_executor(settings: Settings) -> ExecutorClient:
     """The executor process of this machine, not started yet."""
     executor = settings.executor
     return ExecutorClient(
-        ExecutorConfig(slots=executor.slots or 0, warm=executor.warm, allow_weaker=executor.allow_weaker)
+        ExecutorConfig(
+            slots=executor.slots or 0,
+            warm=executor.warm,
+            allow_weaker=executor.allow_weaker,
+            site_packages=str(executor.site_packages or ""),
+        )
     )
 
 

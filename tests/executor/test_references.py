@@ -164,8 +164,8 @@ async def test_apps(executor: Executor, data_folder: Path) -> None:
         assert ends == APPS_GENERATED[name], name
 
 
-async def test_apps_baselines_need_numpy(executor: Executor, data_folder: Path) -> None:
-    """The five baselines import numpy, come what may: without site_packages none passes, a recorded pass included."""
+async def test_apps_baselines(executor: Executor, data_folder: Path) -> None:
+    """None passes, whatever is recorded: their text is the grader's own rewriting, a function that nobody calls."""
     with gzip.open(data_folder / "apps" / "apps_train5_native.jsonl.gz", "rt") as lines:
         rows = [json.loads(line) for line in lines]
     programs = {
@@ -179,4 +179,4 @@ async def test_apps_baselines_need_numpy(executor: Executor, data_folder: Path) 
         "train/2404": "runtime_error",
         "train/4184": "runtime_error",
     }
-    assert "numpy" in reports["train/2404"].detail
+    assert "numpy" in reports["train/2404"].detail, "and it asks for numpy before that"

@@ -64,8 +64,12 @@ def _call(reader: Reader, target: problem_pb2.CallTest) -> None:
 
 def _stdio(reader: Reader, target: problem_pb2.StdioTest) -> None:
     target.stdin = reader.take("stdin", str, "").encode()
-    target.expected_stdout = reader.take("expected", str).encode()
+    # A special judge may need no expected output.
+    expected = reader.take("expected", str, "") if reader.has("judge") else reader.take("expected", str)
+    target.expected_stdout = expected.encode()
     target.comparison = reader.take_word("comparison", problem_pb2.Comparison.DESCRIPTOR)
+    if reader.has("judge"):
+        target.judge = _python(reader.take("judge", str), reader.path("judge"))
     arguments = reader.take("argv", list, [])
     if not all(isinstance(word, str) for word in arguments):
         raise ProblemError(reader.path("argv"), "expected a list of texts")

@@ -29,6 +29,10 @@ class _LanguageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Language.Val
     LANGUAGE_UNSPECIFIED: _Language.ValueType  # 0
     """PYTHON"""
     LANGUAGE_PYTHON: _Language.ValueType  # 1
+    LANGUAGE_CPP: _Language.ValueType  # 2
+    """Execute only, stdio tests only, where the server's features name it"""
+    LANGUAGE_JAVASCRIPT: _Language.ValueType  # 3
+    """likewise"""
 
 class Language(_Language, metaclass=_LanguageEnumTypeWrapper):
     """Language of the candidate programs."""
@@ -36,6 +40,10 @@ class Language(_Language, metaclass=_LanguageEnumTypeWrapper):
 LANGUAGE_UNSPECIFIED: Language.ValueType  # 0
 """PYTHON"""
 LANGUAGE_PYTHON: Language.ValueType  # 1
+LANGUAGE_CPP: Language.ValueType  # 2
+"""Execute only, stdio tests only, where the server's features name it"""
+LANGUAGE_JAVASCRIPT: Language.ValueType  # 3
+"""likewise"""
 Global___Language: _TypeAlias = Language  # noqa: Y015
 
 class _Comparison:
@@ -51,11 +59,15 @@ class _ComparisonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Comparison
     COMPARISON_APPROX: _Comparison.ValueType  # 2
     """numbers within rel_tol or abs_tol, recursively"""
     COMPARISON_UNORDERED: _Comparison.ValueType  # 3
-    """calls: sequences as multisets"""
+    """sequences as multisets; for stdio the lines, blank ones apart"""
     COMPARISON_TOKENS: _Comparison.ValueType  # 4
     """stdio: the same tokens, white space ignored"""
     COMPARISON_LINES: _Comparison.ValueType  # 5
     """stdio: trailing blanks and the final newline ignored"""
+    COMPARISON_APPS: _Comparison.ValueType  # 6
+    """as the grader of APPS compares, its defects included"""
+    COMPARISON_JUDGE: _Comparison.ValueType  # 7
+    """stdio: StdioTest.judge decides; implied where that is set"""
 
 class Comparison(_Comparison, metaclass=_ComparisonEnumTypeWrapper):
     """How a result is compared with what the test expects."""
@@ -67,11 +79,15 @@ COMPARISON_EXACT: Comparison.ValueType  # 1
 COMPARISON_APPROX: Comparison.ValueType  # 2
 """numbers within rel_tol or abs_tol, recursively"""
 COMPARISON_UNORDERED: Comparison.ValueType  # 3
-"""calls: sequences as multisets"""
+"""sequences as multisets; for stdio the lines, blank ones apart"""
 COMPARISON_TOKENS: Comparison.ValueType  # 4
 """stdio: the same tokens, white space ignored"""
 COMPARISON_LINES: Comparison.ValueType  # 5
 """stdio: trailing blanks and the final newline ignored"""
+COMPARISON_APPS: Comparison.ValueType  # 6
+"""as the grader of APPS compares, its defects included"""
+COMPARISON_JUDGE: Comparison.ValueType  # 7
+"""stdio: StdioTest.judge decides; implied where that is set"""
 Global___Comparison: _TypeAlias = Comparison  # noqa: Y015
 
 @_typing.final
@@ -386,11 +402,14 @@ class StdioTest(_message.Message):
     ARGV_FIELD_NUMBER: _builtins.int
     REL_TOL_FIELD_NUMBER: _builtins.int
     ABS_TOL_FIELD_NUMBER: _builtins.int
+    JUDGE_FIELD_NUMBER: _builtins.int
     stdin: _builtins.bytes
     expected_stdout: _builtins.bytes
     comparison: Global___Comparison.ValueType
     rel_tol: _builtins.float
     abs_tol: _builtins.float
+    judge: _builtins.str
+    """Python that defines judge(stdin, expected, output) -> bool; runs in a jail of its own"""
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -402,10 +421,11 @@ class StdioTest(_message.Message):
         argv: _abc.Iterable[_builtins.str] | None = ...,
         rel_tol: _builtins.float | None = ...,
         abs_tol: _builtins.float | None = ...,
+        judge: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_abs_tol", b"_abs_tol", "_rel_tol", b"_rel_tol", "abs_tol", b"abs_tol", "rel_tol", b"rel_tol"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_abs_tol", b"_abs_tol", "_rel_tol", b"_rel_tol", "abs_tol", b"abs_tol", "argv", b"argv", "comparison", b"comparison", "expected_stdout", b"expected_stdout", "rel_tol", b"rel_tol", "stdin", b"stdin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_abs_tol", b"_abs_tol", "_rel_tol", b"_rel_tol", "abs_tol", b"abs_tol", "argv", b"argv", "comparison", b"comparison", "expected_stdout", b"expected_stdout", "judge", b"judge", "rel_tol", b"rel_tol", "stdin", b"stdin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__abs_tol: _TypeAlias = _typing.Literal["abs_tol"]  # noqa: Y015
     _WhichOneofArgType__abs_tol: _TypeAlias = _typing.Literal["_abs_tol", b"_abs_tol"]  # noqa: Y015

@@ -13,7 +13,7 @@ from engine.solving.errors import (
     Unavailable,
     Unsupported,
 )
-from executor.errors import ExecutorBusy, InvalidProgram, SandboxUnavailable
+from executor.errors import ExecutorBusy, InvalidProgram, SandboxUnavailable, UnsupportedLanguage
 from tests.support.scripted_solver import ScriptedSolver, accepted
 from tests.support.served import once_request, refused, serving, solve_request
 
@@ -41,6 +41,7 @@ TABLE = [
     (SandboxUnavailable("no nsjail"), "UNAVAILABLE", "SANDBOX_UNAVAILABLE", "RetryInfo"),
     (ExecutorBusy("full"), "RESOURCE_EXHAUSTED", "QUEUE_FULL", "RetryInfo"),
     (InvalidProgram("tests[0]"), "INVALID_ARGUMENT", "BAD_REQUEST", "BadRequest"),
+    (UnsupportedLanguage("language: cpp needs g++"), "UNIMPLEMENTED", "LANGUAGE_UNSUPPORTED", None),
     (DeadlineExceeded(queued=True), "DEADLINE_EXCEEDED", "DEADLINE_IN_QUEUE", None),
     (DeadlineExceeded(queued=False), "DEADLINE_EXCEEDED", "DEADLINE_RUNNING", None),
     (EngineFailed("the engine died"), "INTERNAL", "ENGINE_FAILED", None),

@@ -38,7 +38,7 @@ calls = st.builds(
     args_json=st.just("[1, [2]]"),
     kwargs_json=st.just('{"a": 1}'),
     expected_json=st.just("[3]"),
-    comparison=st.sampled_from([Comparison.EXACT, Comparison.APPROX, Comparison.UNORDERED]),
+    comparison=st.sampled_from([Comparison.EXACT, Comparison.APPROX, Comparison.UNORDERED, Comparison.APPS]),
     limits=st.none() | limits,
     **tolerances,
 ) | st.builds(CallTest, function=names, expected_exception=st.just("ValueError"))
@@ -46,11 +46,11 @@ streams = st.builds(
     StdioTest,
     stdin=st.binary(max_size=20),
     expected_stdout=st.binary(max_size=20),
-    comparison=st.sampled_from([Comparison.EXACT, Comparison.APPROX, Comparison.TOKENS, Comparison.LINES]),
+    comparison=st.sampled_from([word for word in Comparison if word is not Comparison.JUDGE]),
     argv=st.lists(texts.filter(lambda text: "\0" not in text), max_size=3).map(tuple),
     limits=st.none() | limits,
     **tolerances,
-)
+) | st.builds(StdioTest, stdin=st.binary(max_size=20), comparison=st.just(Comparison.JUDGE), judge=texts)
 programs = st.builds(
     Program,
     code=texts,
@@ -59,6 +59,7 @@ programs = st.builds(
     setup_code=st.just("") | texts,
     limits=limits,
     run_all=st.booleans(),
+    language=st.sampled_from(["python", "cpp", "javascript"]),
 )
 
 

@@ -150,7 +150,13 @@ INVALID: list[tuple[str, Change]] = [
         "spec.problem.tests[0].call.abs_tol",
         set_test(call_test(abs_tol=-1, comparison=problem_pb2.COMPARISON_APPROX)),
     ),
-    ("spec.problem.tests[0].stdio.comparison", set_test(stdio_test(comparison=problem_pb2.COMPARISON_UNORDERED))),
+    ("spec.problem.tests[0].call.comparison", set_test(call_test(comparison=problem_pb2.COMPARISON_JUDGE))),
+    ("spec.problem.tests[0].stdio.judge", set_test(stdio_test(comparison=problem_pb2.COMPARISON_JUDGE))),
+    (
+        "spec.problem.tests[0].stdio.judge",
+        set_test(stdio_test(judge="def judge(*_): return True", comparison=problem_pb2.COMPARISON_LINES)),
+    ),
+    ("spec.problem.tests[0].stdio.judge", set_test(stdio_test(judge="x" * 1001))),
     ("spec.problem.tests[0].stdio.abs_tol", set_test(stdio_test(abs_tol=0.1))),
     ("spec.problem.tests[0].stdio.argv", set_test(stdio_test(argv=["x"] * 65))),
     ("spec.problem.tests[0].stdio.argv[1]", set_test(stdio_test(argv=["x", "a\0b"]))),
@@ -202,6 +208,8 @@ INVALID: list[tuple[str, Change]] = [
 
 UNSUPPORTED: list[tuple[str, str, Change]] = [
     ("spec.problem.language", "LANGUAGE_UNSUPPORTED", put("problem.language", 7)),
+    ("spec.problem.language", "LANGUAGE_UNSUPPORTED", put("problem.language", problem_pb2.LANGUAGE_CPP)),
+    ("spec.problem.language", "LANGUAGE_UNSUPPORTED", put("problem.language", problem_pb2.LANGUAGE_JAVASCRIPT)),
     ("spec.sampling.regex", "CONSTRAINT_UNSUPPORTED", put("sampling.regex", "a*")),
     ("spec.sampling.ebnf", "CONSTRAINT_UNSUPPORTED", put("sampling.ebnf", "root ::= x")),
     ("spec.sampling.json_schema", "CONSTRAINT_UNSUPPORTED", put("sampling.json_schema", "{}")),
@@ -393,7 +401,7 @@ def test_invalid_programs_are_refused_by_their_path(field: str, fields: dict[str
 
 def test_execute_refuses_hidden_tests_and_other_languages() -> None:
     hidden = problem_pb2.Test(snippet=problem_pb2.SnippetTest(code="x"), hidden=True)
-    for field, fields in (("program.tests[0].hidden", {"tests": [hidden]}), ("program.language", {"language": 3})):
+    for field, fields in (("program.tests[0].hidden", {"tests": [hidden]}), ("program.language", {"language": 9})):
         with pytest.raises(Unsupported) as caught:
             program_in(program(**fields), "program", SETTINGS.limits, SETTINGS.executor)
         assert caught.value.field == field

@@ -31,6 +31,8 @@ def test_everything_arrives_in_its_field() -> None:
             {"call": {"args": [], "raises": "ValueError"}},
             {"call": {"expected": 1.0, "comparison": "approx", "rel_tol": 1e-3, "abs_tol": 0}},
             {"stdio": {"stdin": "ü\n", "expected": "1\n", "argv": ["-x"], "comparison": "tokens"}},
+            {"stdio": {"stdin": "3", "judge": "def judge(stdin, expected, output):\n    return output == stdin"}},
+            {"stdio": {"expected": "a b", "comparison": "apps"}},
         ],
         "limits": {"wall_seconds": 9, "memory_bytes": 1 << 33, "output_bytes": 10, "max_processes": 3},
         "model": "m",
@@ -68,7 +70,7 @@ def test_everything_arrives_in_its_field() -> None:
     assert problem.language == problem_pb2.LANGUAGE_PYTHON
     assert problem.completion == problem_pb2.CompletionPrompt(text="def add(", part_of_program=True)
     kinds = [test.WhichOneof("kind") for test in problem.tests]
-    assert kinds == ["snippet", "snippet", "call", "call", "call", "stdio"]
+    assert kinds == ["snippet", "snippet", "call", "call", "call", "stdio", "stdio", "stdio"]
     second = problem.tests[1]
     assert (second.name, second.hidden, second.weight, second.limits.cpu_time.nanos) == ("s", True, 2.0, 500_000_000)
     call = problem.tests[2].call
@@ -80,6 +82,9 @@ def test_everything_arrives_in_its_field() -> None:
     assert approx.HasField("abs_tol")
     stdio = problem.tests[5].stdio
     assert (stdio.stdin, stdio.expected_stdout, list(stdio.argv)) == ("ü\n".encode(), b"1\n", ["-x"])
+    judged = problem.tests[6].stdio
+    assert (judged.judge.splitlines()[0], judged.expected_stdout) == ("def judge(stdin, expected, output):", b"")
+    assert problem.tests[7].stdio.comparison == problem_pb2.COMPARISON_APPS
     limits = problem.limits
     assert (limits.wall_time.seconds, limits.memory_bytes, limits.output_bytes, limits.max_processes) == (
         9,
@@ -143,6 +148,7 @@ def test_absent_values_are_absent() -> None:
         ({"tests": [{"call": {"expected": float("nan")}}]}, "tests[0].call.expected", "not a JSON value"),
         ({"sampling": {"top_p": 10**400}}, "sampling.top_p", "a number"),
         ({"tests": [{"stdio": {"stdin": ""}}]}, "tests[0].stdio.expected", "missing"),
+        ({"tests": [{"stdio": {"judge": "def ("}}]}, "tests[0].stdio.judge", "not Python"),
         ({"tests": [{"snippet": "a", "wieght": 1}]}, "tests[0].wieght", "did you mean weight"),
         ({"tests": [{"call": {"expected": 1, "comparison": "near"}}]}, "tests[0].call.comparison", "approx"),
         ({"limits": {"cpu_seconds": -1}}, "limits.cpu_seconds", "from 0 on"),
