@@ -12,6 +12,7 @@ from executor.errors import (
     SandboxUnavailable,
     UnsupportedLanguage,
 )
+from executor.passing import Judged, first_passing
 from executor.sandbox import Executor, ExecutorLike
 from executor.types import CallTest, Comparison, Limits, Program, SnippetTest, StdioTest, Test
 from executor.verdict import Evidence, Report, TestReport, Verdict
@@ -32,6 +33,7 @@ __all__ = [
     "ExecutorLike",
     "ExecutorStats",
     "InvalidProgram",
+    "Judged",
     "Limits",
     "Mode",
     "Program",
@@ -44,4 +46,5 @@ __all__ = [
     "TestReport",
     "UnsupportedLanguage",
     "Verdict",
+    "first_passing",
 ]

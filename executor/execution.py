@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from executor.answers import Answers, decoded
@@ -70,12 +70,14 @@ class Execution:
         self._trials: list[Trial] = []
         self._peak: int | None = None
 
-    async def run(self, planned: tuple[Planned, ...], on_test: Callable[[TestReport], None] | None) -> Report:
-        """All tests, or those up to the first that fails."""
+    async def run(
+        self, planned: tuple[Planned, ...], order: Sequence[int], on_test: Callable[[TestReport], None] | None
+    ) -> Report:
+        """All tests in this order of their indices, or those up to the first that fails."""
         started = time.monotonic()
         reports: list[TestReport] = []
-        for index, test in enumerate(planned):
-            report = await self._one(index, test)
+        for index in order:
+            report = await self._one(index, planned[index])
             reports.append(report)
             if on_test is not None:
                 on_test(report)
@@ -85,7 +87,7 @@ class Execution:
         first = next((report for report in reports if report.verdict is not Verdict.PASSED), None)
         return Report(
             verdict=Verdict.PASSED if first is None else first.verdict,
-            tests=tuple(reports),
+            tests=tuple(sorted(reports, key=lambda report: report.index)),
             tests_total=len(planned),
             detail="" if first is None else first.message,
             startup_seconds=self.startup_seconds,

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self, runtime_checkable
 
@@ -15,6 +15,7 @@ from executor.errors import ExecutionCancelled, ExecutorClosed, JailError
 from executor.execution import Execution
 from executor.jails import Jails
 from executor.languages import PYTHON
+from executor.order import KillOrder
 from executor.plan import Planned, plan_program
 from executor.pool import Counters, Turns
 from executor.settle import Outcome
@@ -63,6 +64,7 @@ class Executor:
     def __init__(self, config: ExecutorConfig | None = None) -> None:
         self._config = config or ExecutorConfig()
         self._turns = Turns(self._config.effective_slots, self._config.queue_limit)
+        self._kills = KillOrder()
         self._runs: set[_Run] = set()
         self._executed: Counter[str] = Counter()
         self._cancelled = 0
@@ -161,7 +163,8 @@ class Executor:
             pool.fill()
         execution = Execution(program, setup, self._jails.pool, self._config)
         try:
-            report = await execution.run(planned, on_test)
+            report = await execution.run(planned, self._order_of(program, group), on_test)
+            self._note_kill(program, group, report)
         except JailError as error:
             detail = f"no jail could be started: {error}"
             report = Report(verdict=Verdict.SANDBOX_FAILURE, tests_total=len(planned), detail=detail)
@@ -174,6 +177,16 @@ class Executor:
             self._turns.give()
             pool.fill()
         return msgspec.structs.replace(report, queue_seconds=waited, weaknesses=self.info.weaknesses)
+
+    def _order_of(self, program: Program, group: str) -> Sequence[int]:
+        tests = len(program.tests)
+        return self._kills.order(group, tests) if program.any_order else range(tests)
+
+    def _note_kill(self, program: Program, group: str, report: Report) -> None:
+        if program.any_order:
+            for test in report.tests:
+                if test.verdict not in (Verdict.PASSED, Verdict.SANDBOX_FAILURE):
+                    self._kills.note(group, len(program.tests), test.index)
 
     async def cancel_group(self, group: str) -> None:
         """End all runs of `group`, queued and running: they raise ExecutionCancelled.

@@ -160,6 +160,9 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     setup_code: str = ""
     limits: Limits = Limits()
     run_all: bool = False
+    any_order: bool = False
+    """Run first the tests that failed most programs of the same group before. Which failing test ends the run, and so
+    the verdict's kind, then depends on what ran before; whether it passes does not."""
     language: str = "python"
     """python, or one of executor.languages for which the machine has the tools: stdio tests only."""
     allow_in_process: bool = False

@@ -127,6 +127,7 @@ class Judging:
             setup_code=self._spec.setup_code,
             limits=self._spec.limits,
             run_all=everything,
+            any_order=not everything,
         )
         while True:
             try:
