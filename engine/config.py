@@ -35,6 +35,13 @@ class ConfigError(ValueError):
     """A setting is unknown or has a value that cannot be used; the text names each one and the way out."""
 
 
+class ExecutorMode(StrEnum):
+    """How each program's sandbox is made; as executor.config.Mode, which a client's install lacks."""
+
+    JAIL = "jail"
+    FORK_SERVER = "fork-server"
+
+
 class Arithmetic(StrEnum):
     """Number format of the weights and the matrix products."""
 
@@ -160,6 +167,9 @@ class LimitSettings(Section):
 class ExecutorSettings(Section):
     """The sandbox. Limits that a request asks for are clamped to the maxima here."""
 
+    mode: ExecutorMode = ExecutorMode.JAIL
+    """How each program's sandbox is made: `jail` starts one afresh, `fork-server` forks one that is warm, for about a
+    quarter of the CPU time (as root on x86-64; what it does and does not part is in SECURITY.md)."""
     slots: _Positive | None = None
     """Programs that run at the same time. Absent: the cores this process may use."""
     warm: Annotated[int, Field(ge=0)] | None = None

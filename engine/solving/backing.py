@@ -5,7 +5,7 @@ from typing import Protocol
 
 from engine.config import Settings
 from engine.metrics import Metrics
-from executor import ExecutorClient, ExecutorConfig, ExecutorLike
+from executor import ExecutorClient, ExecutorConfig, ExecutorLike, Mode
 
 _STATS_SECONDS = 0.5
 
@@ -27,6 +27,7 @@ def local_executor(settings: Settings) -> ExecutorClient:
     executor = settings.executor
     return ExecutorClient(
         ExecutorConfig(
+            mode=Mode(executor.mode.value),
             slots=executor.slots or 0,
             warm=executor.warm,
             allow_weaker=executor.allow_weaker,
