@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from executor.cgroup import detect
-from executor.config import WEAKNESSES, ExecutorConfig
+from executor.config import WEAKNESSES, ExecutorConfig, Mode
 from executor.errors import ExecutorError, SandboxUnavailable
 from executor.jails import find_nsjail
 from executor.languages import LANGUAGES, Language
@@ -50,7 +52,7 @@ def run_checks(config: ExecutorConfig | None = None) -> list[Check]:
     ]
     looks += [functools.partial(_language, language) for language in LANGUAGES.values()]
     checks = [look() for look in looks]
-    checks.append(_jail(config))
+    checks += [_jail(config), _fork_server(config)]
     return checks
 
 
@@ -162,6 +164,18 @@ def _jail(config: ExecutorConfig) -> Check:
         "a program ran and passed" if good else f"a right program ended as {verdict}",
         "" if good else "report it",
     )
+
+
+def _fork_server(config: ExecutorConfig) -> Check:
+    """The faster mode: a finding where it cannot be had, a failure only where it was asked for."""
+    wanted = config.mode is Mode.FORK_SERVER
+    try:
+        verdict = asyncio.run(_try(msgspec.structs.replace(config, mode=Mode.FORK_SERVER)))
+    except (ExecutorError, OSError, ValueError) as error:
+        return Check("fork server", not wanted, f"not to be had: {error}", "take mode jail" if wanted else "")
+    good = verdict is Verdict.PASSED
+    detail = "a program ran and passed (executor.mode fork-server)" if good else f"a right program ended as {verdict}"
+    return Check("fork server", good, detail, "" if good else "take mode jail, and report it")
 
 
 async def _try(config: ExecutorConfig) -> Verdict:
