@@ -46,6 +46,9 @@ WASTE = ("cut_off", "client_gone", "deadline", "budget", "preempted", "error")
 CANCEL_PHASES = ("pass", "client", "deadline", "budget", "drain")
 """What ended a solve whose rows and jails then had to go."""
 IDLE_CAUSES = ("no_work", "waiting_executor")
+SANDBOX_FAULTS = ("kill_alarm", "leaked_cgroup", "start_failure", "restart")
+"""What must not happen to a sandbox: a jail not empty in time after its kill, a control group that could not be
+removed, a jail that did not start, the executor's process that had to be started again."""
 EXECUTOR_ENDS = ("judged", "refused", "cancelled", "lost")
 """What came of a program that was given to one of several executors; `lost` went on to another one."""
 
@@ -106,7 +109,8 @@ class Metrics:
       waste of a solve comes from its cost), `cancel_latency(phase, seconds)`
     - `step(model, rows, seconds)`: one engine step with its decode rows; `kv_cache(model, usage, pages_shared)`;
       `engine_idle(cause, seconds)`
-    - `executor(busy, idle, starting, queue_depth)`, `execution(queue_seconds, startup_seconds, run_seconds)`
+    - `executor(busy, idle, starting, queue_depth)`, `execution(queue_seconds, startup_seconds, run_seconds)`,
+      `sandbox_faults(kind, count)`
     - with several executors: `serve_executors(names)` once, then `executor_state(name, up, outstanding)` and
       `executor_ended(name, end)`
     - `build(version, torch, triton, device)`: once
@@ -168,6 +172,11 @@ class Metrics:
         )
         self._executor_startup = histogram("executor_startup_seconds", "Start of one jail.", _SECONDS_SHORT)
         self._execution = histogram("execution_seconds", "Run of one program over its tests.", _SECONDS)
+        self._sandbox_faults = counter(
+            "sandbox_faults_total", "What must not happen to a sandbox, by kind; none is a program's doing.", "kind"
+        )
+        for kind in SANDBOX_FAULTS:
+            self._sandbox_faults.labels(kind)
         self._executor_up = gauge("executor_up", "Whether an executor takes programs, 0 or 1.", "executor")
         self._executor_outstanding = gauge(
             "executor_outstanding", "Programs that an executor has and has not answered.", "executor"
@@ -277,6 +286,10 @@ class Metrics:
         for state, count in (("busy", busy), ("idle", idle), ("starting", starting)):
             self._slots.labels(state).set(count)
         self._executor_depth.set(queue_depth)
+
+    def sandbox_faults(self, kind: str, count: int) -> None:
+        """`count` more faults of a kind."""
+        self._sandbox_faults.labels(_one_of(kind, SANDBOX_FAULTS)).inc(count)
 
     def serve_executors(self, names: Iterable[str]) -> None:
         """Start the series of each of several executors at zero."""

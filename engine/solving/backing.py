@@ -5,7 +5,7 @@ from typing import Protocol
 
 from engine.config import Settings
 from engine.metrics import Metrics
-from executor import ExecutorClient, ExecutorConfig, ExecutorLike, Mode
+from executor import ExecutorClient, ExecutorConfig, ExecutorLike, ExecutorStats, Mode
 
 _STATS_SECONDS = 0.5
 
@@ -37,8 +37,23 @@ def local_executor(settings: Settings) -> ExecutorClient:
 
 
 async def watch_executor(executor: ExecutorLike, metrics: Metrics) -> None:
-    """Keep the gauges of a started executor up to date, until cancelled."""
+    """Keep the gauges and the faults of a started executor up to date, until cancelled."""
+    seen: dict[str, int] = {}
     while True:
         stats = executor.stats()
         metrics.executor(busy=stats.busy, idle=stats.idle, starting=stats.starting, queue_depth=stats.queue_depth)
+        for kind, count in _faults(stats).items():
+            # An executor's process that was started again counts from zero.
+            before = seen.get(kind, 0)
+            metrics.sandbox_faults(kind, count - before if count >= before else count)
+            seen[kind] = count
         await asyncio.sleep(_STATS_SECONDS)
+
+
+def _faults(stats: ExecutorStats) -> dict[str, int]:
+    return {
+        "kill_alarm": stats.kill_alarms,
+        "leaked_cgroup": stats.leaked_cgroups,
+        "start_failure": stats.start_failures,
+        "restart": stats.restarts,
+    }

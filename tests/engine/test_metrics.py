@@ -92,6 +92,7 @@ def test_words_that_are_no_label_are_refused(metrics: Metrics) -> None:
         lambda: metrics.cancel_latency("whim", 1.0),
         lambda: metrics.engine_idle("lunch", 1.0),
         lambda: metrics.branch_ended("m", "bored"),
+        lambda: metrics.sandbox_faults("bad luck", 1),
     ):
         with pytest.raises(ValueError, match="no value of this label"):
             call()
@@ -111,6 +112,7 @@ def exercise(metrics: Metrics) -> None:
     metrics.executor(busy=1, idle=2, starting=3, queue_depth=4)
     metrics.execution(queue_seconds=0.1, startup_seconds=0.01, run_seconds=0.2)
     metrics.grpc_request("/thresher.v1.SynthesisService/Solve", "OK", 1.0)
+    metrics.sandbox_faults("kill_alarm", 1)
     metrics.event_loop_lag(0.001)
     metrics.build(version="0.1.0", torch="2.11.0", triton="", device="cpu")
 
