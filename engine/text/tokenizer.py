@@ -44,7 +44,7 @@ class Tokenizer:
         self._kinds = vocabulary.kinds
         named = (Kind.USER_DEFINED,)
         self._plain = self._encoder(named, lead=vocabulary.lead)
-        self._continuing = self._encoder(named, lead=Lead.NEVER)
+        self._continuing = self._plain if vocabulary.lead is Lead.NEVER else self._encoder(named, lead=Lead.NEVER)
         self._with_control = self._encoder((Kind.CONTROL, *named), lead=vocabulary.lead)
         self._control_texts = tuple(self._texts_of(Kind.CONTROL))
         self._unspelled = b""

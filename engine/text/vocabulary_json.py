@@ -16,14 +16,14 @@ def vocabulary_of(folder: Path) -> Vocabulary:
     file = JsonFile.read(folder / "tokenizer.json")
     if (kind := file.part("model").text("type", "BPE")) != "BPE":
         raise ModelFileError(file.path, f"a tokenizer of the type {kind!r} is not supported (BPE is)")
-    try:
-        encoder = Encoder.from_file(str(file.path))
-    except Exception as error:  # tokenizers raises plain Exception
-        raise ModelFileError(file.path, f"cannot be used: {error}") from error
     tokens, kinds = _tokens(file, folder)
     spelling = _spelling(file)
+    try:
+        encoder, model = Encoder.from_file(str(file.path)), _model(file, tokens)
+    except Exception as error:  # tokenizers raises plain Exception
+        raise ModelFileError(file.path, f"cannot be used: {error}") from error
     return Vocabulary(
-        model=cast("models.BPE", encoder.model),
+        model=model,
         words=encoder.pre_tokenizer if spelling is Spelling.BYTE_LEVEL else None,
         tokens=tokens,
         kinds=kinds,
@@ -31,6 +31,24 @@ def vocabulary_of(folder: Path) -> Vocabulary:
         ends=_ends(folder, tokens, kinds),
         spelling=spelling,
         lead=Lead.NEVER if spelling is Spelling.BYTE_LEVEL else _lead(file),
+    )
+
+
+def _model(file: JsonFile, tokens: list[str]) -> models.BPE:
+    """The publisher's model, its vocabulary together with the added tokens, so that each has its own id."""
+    model = file.part("model")
+    merges: list[tuple[str, str]] = []
+    for merge in cast("list[Any]", model.values.get("merges") or []):
+        left, right = merge.split(" ") if isinstance(merge, str) else merge
+        merges.append((left, right))
+    unknown: str | None = model.values.get("unk_token")
+    return models.BPE(
+        vocab={token: index for index, token in enumerate(tokens) if token},
+        merges=merges,
+        unk_token=unknown,
+        fuse_unk=model.flag("fuse_unk", False),
+        byte_fallback=model.flag("byte_fallback", False),
+        ignore_merges=model.flag("ignore_merges", False),
     )
 
 
@@ -53,8 +71,9 @@ def _tokens(file: JsonFile, folder: Path) -> tuple[list[str], list[int]]:
     for token, index in cast("dict[str, int]", model.part("vocab").values).items():
         named[index] = (token, Kind.UNKNOWN if token == unknown else Kind.BYTE if token in bytes_of else Kind.NORMAL)
     for added in map(file.inner, cast("list[object]", file.values.get("added_tokens") or [])):
-        special = added.flag("special", False)
-        named[added.integer("id")] = (added.text("content"), Kind.CONTROL if special else Kind.USER_DEFINED)
+        token, special = added.text("content"), added.flag("special", False)
+        kind = Kind.UNKNOWN if token == unknown else Kind.CONTROL if special else Kind.USER_DEFINED
+        named[added.integer("id")] = (token, kind)
     # The embedding often has more rows than the vocabulary has tokens.
     count = max([JsonFile.read(folder / "config.json").integer("vocab_size"), *(index + 1 for index in named)])
     tokens, kinds = [""] * count, [int(Kind.UNUSED)] * count

@@ -100,9 +100,7 @@ def test_a_character_appears_when_it_is_whole(tiny: Tokenizer) -> None:
 
 
 def test_other_tokenizers_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(
-        GgufError, match=r"pre 'tekken' is not supported \(qwen2, llama-bpe, smollm,"
-    ):
+    with pytest.raises(GgufError, match=r"pre 'tekken' is not supported \(qwen2, llama-bpe, smollm,"):
         Tokenizer.from_gguf(write_gguf(tmp_path / "a.gguf", pre="tekken"))
     with pytest.raises(GgufError, match="model 'bert' is not supported"):
         Tokenizer.from_gguf(write_gguf(tmp_path / "b.gguf", metadata={"tokenizer.ggml.model": "bert"}))
