@@ -155,6 +155,8 @@ class _Hearing:
     def _judge(self, content: bytes) -> Outcome | None:
         """The outcome of the call in progress; None for a frame that is no answer."""
         test, index = self.plan.test, len(self.reports)
+        if test.expected is None and content.startswith(_VALUE):
+            return PASSED  # whoever asked for the value decodes it
         if test.expected is not None and test.oracle in _SAME_BYTES_PASS:
             wanted = test.expected[index]
             same = len(content) == len(_VALUE) + len(wanted) and content.endswith(wanted) and content.startswith(_VALUE)
@@ -162,8 +164,8 @@ class _Hearing:
             if same and b"nan" not in wanted:
                 return PASSED
         match decoded(content):
-            case ("value", value):
-                return PASSED if test.expected is None else self._compare(test, index, test.expected[index], value)
+            case ("value", value) if test.expected is not None:
+                return self._compare(test, index, test.expected[index], value)
             case ("raised", "call", str(name), list(bases), str(text)):
                 return raised_outcome("call", name, [str(base) for base in bases], text)
             case ("large", str(text)):

@@ -40,7 +40,7 @@ class CallReport(msgspec.Struct, frozen=True):
     verdict: Verdict
     cpu_seconds: float = 0.0
     value: bytes = b""
-    """What it returned, encoded, where the test has nothing to compare it with."""
+    """What it returned, as it came (`executor.guest.plain.decode` may refuse it), where the test compares nothing."""
 
 
 class TestReport(msgspec.Struct, frozen=True, kw_only=True):
