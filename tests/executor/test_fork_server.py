@@ -6,7 +6,18 @@ import signal
 
 import pytest
 
-from executor import Executor, ExecutorConfig, Mode, Program, SandboxUnavailable, SnippetTest, StdioTest, Verdict
+from executor import (
+    WEAKNESSES,
+    Executor,
+    ExecutorConfig,
+    Limits,
+    Mode,
+    Program,
+    SandboxUnavailable,
+    SnippetTest,
+    StdioTest,
+    Verdict,
+)
 from executor.forking import ForkMaker
 
 pytestmark = [
@@ -137,6 +148,25 @@ print(os.listdir("/tmp"), os.listdir("/dev/shm"))
         assert (await executor.run(first)).verdict is Verdict.PASSED
         report = await executor.run(Program(code=second, tests=(StdioTest(expected_stdout=b"[] []\n"),)))
         assert report.verdict is Verdict.PASSED, report.tests[0].stderr
+
+
+@pytest.mark.parametrize("backend", ["hybrid", "v2", "v1", "none"])
+async def test_every_back_end_ends_a_crowd(backend: str) -> None:
+    crowd = Program(
+        code="import os, time\nfor _ in range(4):\n    os.fork()\ntime.sleep(60)\n",
+        tests=(StdioTest(),),
+        limits=Limits(wall_seconds=0.5, processes=20),
+    )
+    config = ExecutorConfig(
+        mode=Mode.FORK_SERVER, slots=1, warm=1, cgroup_backend=backend, allow_weaker=tuple(WEAKNESSES)
+    )
+    async with Executor(config) as executor:
+        for program, verdict in ((GOOD, Verdict.PASSED), (crowd, Verdict.TIME_LIMIT), (GOOD, Verdict.PASSED)):
+            assert (await executor.run(program)).verdict is verdict
+        await executor.settled()
+        _, server = await server_of(executor)
+        assert len(children(server)) == 2, "the warm one and the parser's"
+        assert executor.stats().kill_alarms == 0
 
 
 async def test_a_mode_that_is_none_is_refused() -> None:
