@@ -1,11 +1,14 @@
 """Programs on executor-only servers: real processes, real gRPC, real jails, and what happens when one is gone."""
 
 import asyncio
+import re
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from urllib.request import urlopen
 
 import psutil
@@ -215,6 +218,16 @@ async def test_a_dead_address_at_the_start_is_no_hindrance_and_all_dead_is() -> 
     with pytest.raises(SandboxUnavailable, match="there-is-none"):
         async with balanced(again, patience=1.0):
             pass
+
+
+async def test_the_program_of_the_page_runs_as_it_stands() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "scale-out.md").read_text()
+    (text,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    async with executor_servers(1) as (server,):
+        text = text.replace("unix:/run/thresher/executor.sock", server.address)
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", text, stdout=asyncio.subprocess.PIPE)
+        printed, _ = await asyncio.wait_for(child.communicate(), 60)
+    assert sorted(printed.decode().splitlines()) == ["0 report 1", "1 report 1", "2 report 0"]
 
 
 async def test_a_thousand_programs_over_one_call() -> None:
