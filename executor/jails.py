@@ -12,7 +12,7 @@ import msgspec
 
 from executor.cgroup import Forest, Layout, detect
 from executor.config import WEAKNESSES, ExecutorConfig, Mode, SandboxInfo
-from executor.errors import JailError, SandboxUnavailable
+from executor.errors import JailError, SandboxUnavailable, UnsupportedLanguage
 from executor.forking import ForkMaker
 from executor.homes import Homes, Identities
 from executor.languages import LANGUAGES, PYTHON, language_runtime
@@ -68,7 +68,7 @@ class Jails:
         self.parser.start()
         mode = "" if self._mode is Mode.JAIL else f"+{self._mode.value}"
         backend = f"nsjail+{self._layout.backend}{mode}"
-        runtimes = (PYTHON, *(name for name, language in LANGUAGES.items() if not language.missing()))
+        runtimes = (PYTHON, *(name for name in LANGUAGES if not LANGUAGES[name].missing() and self._can_limit(name)))
         return SandboxInfo(backend=backend, version=self._version, weaknesses=self.weaknesses, runtimes=runtimes)
 
     def pool(self, room: str = PYTHON) -> Pool:
@@ -87,6 +87,18 @@ class Jails:
                 config = msgspec.structs.replace(config, warm=0)
             pool = self._pools[room] = Pool(config, maker, self._homes)
         return pool
+
+    def require(self, name: str) -> None:
+        """Raises UnsupportedLanguage for a language that no limit of memory would hold for here."""
+        if not self._can_limit(name):
+            raise UnsupportedLanguage(
+                f"language: {name} takes address space without bounds: only a memory group can limit it, and there is "
+                "none here (weakness memory-per-process)"
+            )
+
+    def _can_limit(self, name: str) -> bool:
+        language = LANGUAGES.get(name)
+        return language is None or language.allowance.address_space or "memory-per-process" not in self.weaknesses
 
     def _maker(self, runtime: Runtime, *, forking: bool) -> Maker:
         spawner = Spawner(self._order(runtime, forking=forking))

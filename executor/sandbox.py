@@ -111,6 +111,7 @@ class Executor:
         if self._closed or self._jails is None:
             raise ExecutorClosed("the executor is closed, or was never started")
         setup, planned = plan_program(program, self._config.tests_max)
+        self._jails.require(program.language)
         size = len(program.code.encode("utf-8", "surrogatepass"))
         if size > self._config.source_bytes:
             return self._too_long(size, len(planned))

@@ -12,6 +12,7 @@ from executor import (
     Comparison,
     Evidence,
     Executor,
+    ExecutorConfig,
     InvalidProgram,
     Limits,
     Program,
@@ -313,6 +314,27 @@ async def test_a_language_without_its_tools_is_refused(executor: Executor, monke
         await run(executor, "cpp", "int main() {}")
     with pytest.raises(UnsupportedLanguage, match="'cobol' is not supported; there are python, cpp, javascript"):
         await run(executor, "cobol", "")
+
+
+@javascript
+async def test_where_no_group_limits_memory_javascript_is_refused() -> None:
+    weaker = ("memory-per-process", "processes-per-user", "cpu-per-process", "kill-by-init")
+    async with Executor(ExecutorConfig(slots=1, cgroup_backend="none", allow_weaker=weaker)) as executor:
+        assert "javascript" not in executor.info.runtimes
+        with pytest.raises(UnsupportedLanguage, match="memory-per-process"):
+            await run(executor, "javascript", "")
+
+
+@cpp
+async def test_cpp_without_any_group() -> None:
+    weaker = ("memory-per-process", "processes-per-user", "cpu-per-process", "kill-by-init")
+    async with Executor(ExecutorConfig(slots=1, cgroup_backend="none", allow_weaker=weaker)) as executor:
+        report = await run(executor, "cpp", CPP)
+        assert report.verdict is Verdict.PASSED, told(report)
+        for name in ("bad_alloc", "spin", "fork bomb"):
+            code, allowed = CPP_HOSTILE[name]
+            report = await run(executor, "cpp", code)
+            assert report.verdict.value in allowed, told(report)
 
 
 @cpp
