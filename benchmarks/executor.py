@@ -3,7 +3,8 @@
     THRESHER_DATA=FOLDER python -m benchmarks.executor [--part latency ...] [--mode jail ...] [--out FILE.json]
 
 Each part runs in a process and a control group of its own, so that it can count all CPU time, that of killed jails
-included. With --out a part that was measured replaces its earlier figures in the file and leaves the others.
+included; it notes what starting a bare Python costs before and after, since machines are not equally fast all day.
+With --out a part that was measured replaces its earlier figures in the file and leaves the others.
 Whether verdicts stay the same under load is measured by `python -m benchmarks.replay_evalplus`.
 """
 
@@ -37,9 +38,11 @@ PARTS: dict[str, Part] = {
 def measure(part: str, modes: tuple[str, ...]) -> dict[str, Any]:
     """One part, in this process."""
     with ledger() as book:
+        yardstick = [book.yardstick()]
         figures = asyncio.run(_awaited(PARTS[part](modes, book)))
+        yardstick.append(book.yardstick())
     command = ["python", "-m", "benchmarks.executor", "--part", part]
-    return {"provenance": provenance(command), **figures}
+    return {"provenance": provenance(command), "python_start_cpu_ms_before_and_after": yardstick, **figures}
 
 
 async def _awaited(work: Awaitable[dict[str, Any]]) -> dict[str, Any]:

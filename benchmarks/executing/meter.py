@@ -4,6 +4,8 @@ import math
 import os
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -70,6 +72,15 @@ class Ledger:
             helpers=sum(_main_thread_seconds(pid) for pid in children()),
             machine=_machine_seconds(),
         )
+
+    def yardstick(self, runs: int = 20) -> float:
+        """CPU milliseconds of `python -I -c pass`, the median: how fast this machine is just now."""
+        times: list[float] = []
+        for _ in range(runs):
+            before = cpu_seconds(self.cpu_stat)
+            subprocess.run([sys.executable, "-I", "-c", "pass"], check=True)
+            times.append(1000 * (cpu_seconds(self.cpu_stat) - before))
+        return middle(times)
 
     def processes(self) -> set[int]:
         """All live processes of the group and of those below it."""

@@ -33,29 +33,30 @@ async def humaneval(modes: tuple[str, ...], book: Ledger, rounds: int = 3, repea
     return {
         "how": f"{len(references)} references x {repeats}, {_WORKERS} workers each, {_TIMEOUT} s for a program (the "
         "peer's limit is of wall time, ours of CPU time); reading the samples counts, the checker's start does not",
-        **await _run(lanes, rounds, len(references) * repeats),
+        **await compare(lanes, rounds, len(references) * repeats),
     }
 
 
-async def evalplus(modes: tuple[str, ...], book: Ledger, rounds: int = 3, repeats: int = 2) -> dict[str, Any]:
+async def evalplus(modes: tuple[str, ...], book: Ledger, rounds: int = 3, repeats: int = 4) -> dict[str, Any]:
     """The references of HumanEval+ on their base inputs, each `repeats` times, beside EvalPlus's runner."""
     peers = Peers(_cache(), book.cpu_stat)
     await asyncio.to_thread(peers.prepare)
     await asyncio.to_thread(peers.write_evalplus, repeats)
-    await asyncio.to_thread(peers.evalplus, _WORKERS)  # fills its cache of expected outputs
+    await asyncio.to_thread(peers.evalplus, _WORKERS)  # so that its cache of expected outputs is full
     references = await _evalplus_candidates()
     lanes: dict[str, Lane] = {f"EvalPlus {EVALPLUS}": lambda: asyncio.to_thread(peers.evalplus, _WORKERS)}
     for mode in modes:
         lanes[mode] = _lane(mode, book, references, repeats)
     return {
         "how": f"{len(references)} references x {repeats}, {_WORKERS} workers each, base inputs of HumanEval+ v0.1.10, "
-        f"expected outputs computed beforehand; without {EVALPLUS_DEFECT}, of which EvalPlus {EVALPLUS} fails every "
-        "solution (its pull request 201)",
-        **await _run(lanes, rounds, len(references) * repeats),
+        f"problems read and expected outputs computed beforehand; without {EVALPLUS_DEFECT}, of which EvalPlus "
+        f"{EVALPLUS} fails every solution (its pull request 201)",
+        **await compare(lanes, rounds, len(references) * repeats),
     }
 
 
-async def _run(lanes: dict[str, Lane], rounds: int, programs: int) -> dict[str, Any]:
+async def compare(lanes: dict[str, Lane], rounds: int, programs: int) -> dict[str, Any]:
+    """Each lane once a round, in turns. Raises RuntimeError unless all of them pass all `programs` each time."""
     answers: dict[str, list[Answer]] = {name: [] for name in lanes}
     for _ in range(rounds):
         for name, lane in lanes.items():
