@@ -2,26 +2,28 @@
 
 from collections import Counter, OrderedDict
 
+from executor.types import Test
+
 _REMEMBERED = 1024
 
 
 class KillOrder:
-    """Counts, for each group of programs with the same tests, which tests ended them."""
+    """Counts, for programs with the same tests, which tests ended them. They are known by the hash of their tests."""
 
     def __init__(self) -> None:
-        self._kills: OrderedDict[tuple[str, int], Counter[int]] = OrderedDict()
+        self._kills: OrderedDict[int, Counter[int]] = OrderedDict()
 
-    def order(self, group: str, tests: int) -> list[int]:
-        """The indices of `tests` tests, those that killed most of `group` first, else as they come."""
-        kills = self._kills.get((group, tests))
+    def order(self, tests: tuple[Test, ...]) -> list[int]:
+        """The indices of `tests`, those that killed most programs first, else as they come."""
+        kills = self._kills.get(hash(tests))
         if kills is None:
-            return list(range(tests))
-        return sorted(range(tests), key=lambda index: -kills[index])
+            return list(range(len(tests)))
+        return sorted(range(len(tests)), key=lambda index: -kills[index])
 
-    def note(self, group: str, tests: int, index: int) -> None:
-        """Count a program of `group` that test `index` ended."""
-        kills = self._kills.setdefault((group, tests), Counter())
-        kills[index] += 1
-        self._kills.move_to_end((group, tests))
+    def note(self, tests: tuple[Test, ...], index: int) -> None:
+        """Count a program that test `index` ended."""
+        siblings = hash(tests)
+        self._kills.setdefault(siblings, Counter())[index] += 1
+        self._kills.move_to_end(siblings)
         if len(self._kills) > _REMEMBERED:
             self._kills.popitem(last=False)

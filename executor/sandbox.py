@@ -164,8 +164,8 @@ class Executor:
             pool.fill()
         execution = Execution(program, setup, self._jails.pool, self._config)
         try:
-            report = await execution.run(planned, self._order_of(program, group), on_test)
-            self._note_kill(program, group, report)
+            report = await execution.run(planned, self._order_of(program), on_test)
+            self._note_kill(program, report)
         except JailError as error:
             detail = f"no jail could be started: {error}"
             report = Report(verdict=Verdict.SANDBOX_FAILURE, tests_total=len(planned), detail=detail)
@@ -179,15 +179,14 @@ class Executor:
             pool.fill()
         return msgspec.structs.replace(report, queue_seconds=waited, weaknesses=self.info.weaknesses)
 
-    def _order_of(self, program: Program, group: str) -> Sequence[int]:
-        tests = len(program.tests)
-        return self._kills.order(group, tests) if program.any_order else range(tests)
+    def _order_of(self, program: Program) -> Sequence[int]:
+        return self._kills.order(program.tests) if program.any_order else range(len(program.tests))
 
-    def _note_kill(self, program: Program, group: str, report: Report) -> None:
+    def _note_kill(self, program: Program, report: Report) -> None:
         if program.any_order:
             for test in report.tests:
                 if test.verdict not in (Verdict.PASSED, Verdict.SANDBOX_FAILURE):
-                    self._kills.note(group, len(program.tests), test.index)
+                    self._kills.note(program.tests, test.index)
 
     async def cancel_group(self, group: str) -> None:
         """End all runs of `group`, queued and running: they raise ExecutionCancelled.

@@ -161,7 +161,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     run_all: bool = False
     any_order: bool = False
-    """Run first the tests that failed most programs of the same group before. Which failing test ends the run, and so
+    """Run first the tests that failed most programs with the same tests before. Which failing test ends the run, and so
     the verdict's kind, then depends on what ran before; whether it passes does not."""
     language: str = "python"
     """python, or one of executor.languages for which the machine has the tools: stdio tests only."""

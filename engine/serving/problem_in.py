@@ -177,6 +177,7 @@ def program_in(
         ),
         limits=base,
         run_all=message.run_all,
+        any_order=message.any_order,
         language=language,
     )
 

@@ -27,6 +27,7 @@ def program_out(program: Program) -> execution_service_pb2.Program:
         tests=[_test_out(test, f"tests[{index}]") for index, test in enumerate(program.tests)],
         limits=_limits_out(program.limits),
         run_all=program.run_all,
+        any_order=program.any_order,
         setup_code=program.setup_code,
     )
 
@@ -60,6 +61,7 @@ def _test_out(test: Test, path: str) -> problem_pb2.Test:
             message.stdio.stdin = test.stdin
             message.stdio.expected_stdout = test.expected_stdout
             message.stdio.argv.extend(test.argv)
+            message.stdio.judge = test.judge
             message.stdio.judge = test.judge
             _comparison_out(test, message.stdio, path)
         case _:

@@ -96,22 +96,23 @@ async def test_siblings_meet_the_deadliest_test_first() -> None:
     tests = tuple(StdioTest(stdin=b"%d" % n, expected_stdout=b"%d" % (n * n if n == 3 else n)) for n in range(5))
     program = Program(code="print(input())", tests=tests, any_order=True)
     async with Executor(ExecutorConfig(slots=1, warm=1)) as executor:
-        ran = [[test.index for test in (await executor.run(program, group="solve")).tests] for _ in range(3)]
+        ran = [[test.index for test in (await executor.run(program)).tests] for _ in range(3)]
         assert ran == [[0, 1, 2, 3], [3], [3]]
-        other = await executor.run(program, group="another")
+        other = await executor.run(Program(code="print(input())", tests=tests[:4], any_order=True))
         assert [test.index for test in other.tests] == [0, 1, 2, 3]
         fixed = Program(code="print(input())", tests=tests)
-        assert len((await executor.run(fixed, group="solve")).tests) == 4
+        assert len((await executor.run(fixed)).tests) == 4
 
 
 def test_the_order_is_stable_and_bounded() -> None:
     kills = KillOrder()
-    assert kills.order("a", 4) == [0, 1, 2, 3]
+    tests = tuple(SnippetTest(code=f"assert f({n})") for n in range(4))
+    assert kills.order(tests) == [0, 1, 2, 3]
     for index in (2, 2, 3):
-        kills.note("a", 4, index)
-    assert kills.order("a", 4) == [2, 3, 0, 1]
-    assert kills.order("a", 3) == [0, 1, 2], "other tests, other counts"
+        kills.note(tests, index)
+    assert kills.order(tests) == [2, 3, 0, 1]
+    assert kills.order(tests[:3]) == [0, 1, 2], "other tests, other counts"
     for number in range(2000):
-        kills.note(f"group {number}", 4, 1)
-    assert kills.order("a", 4) == [0, 1, 2, 3], "forgotten"
+        kills.note((SnippetTest(code=f"assert g({number})"),), 0)
+    assert kills.order(tests) == [0, 1, 2, 3], "forgotten"
     assert len(kills._kills) == 1024  # pyright: ignore

@@ -33,6 +33,7 @@ class Program(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     RUN_ALL_FIELD_NUMBER: _builtins.int
     SETUP_CODE_FIELD_NUMBER: _builtins.int
+    ANY_ORDER_FIELD_NUMBER: _builtins.int
     language: _problem_pb2.Language.ValueType
     code: _builtins.str
     entry_point: _builtins.str
@@ -40,6 +41,8 @@ class Program(_message.Message):
     """do not stop at the first failing test"""
     setup_code: _builtins.str
     """as in Problem"""
+    any_order: _builtins.bool
+    """run first the tests that failed most programs with the same tests; any failing one may then end it"""
     @_builtins.property
     def tests(self) -> _containers.RepeatedCompositeFieldContainer[_problem_pb2.Test]: ...
     @_builtins.property
@@ -54,10 +57,11 @@ class Program(_message.Message):
         limits: _problem_pb2.ExecutionLimits | None = ...,
         run_all: _builtins.bool = ...,
         setup_code: _builtins.str = ...,
+        any_order: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "entry_point", b"entry_point", "language", b"language", "limits", b"limits", "run_all", b"run_all", "setup_code", b"setup_code", "tests", b"tests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_order", b"any_order", "code", b"code", "entry_point", b"entry_point", "language", b"language", "limits", b"limits", "run_all", b"run_all", "setup_code", b"setup_code", "tests", b"tests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
