@@ -19,7 +19,14 @@ import msgspec
 
 from executor import errors
 from executor.config import ExecutorConfig, ExecutorStats, SandboxInfo
-from executor.errors import ExecutionCancelled, ExecutorClosed, ExecutorDied, ExecutorError, SandboxUnavailable
+from executor.errors import (
+    ExecutionCancelled,
+    ExecutorClosed,
+    ExecutorDied,
+    ExecutorError,
+    InvalidProgram,
+    SandboxUnavailable,
+)
 from executor.frames import FrameError, FrameStream, connect, socket_pair
 from executor.messages import (
     CancelGroup,
@@ -252,9 +259,12 @@ class ExecutorClient:
         number = next(self._numbers)
         message = RunProgram(number, program, group, on_test is not None)
         run = _Outstanding(message, asyncio.get_running_loop().create_future(), on_test)
-        self._runs[number] = run
         if self._stream is not None:
-            self._stream.post(message)
+            try:
+                self._stream.post(message)
+            except FrameError as error:
+                raise InvalidProgram(f"tests: too large for the executor's process: {error}; split them") from None
+        self._runs[number] = run
         try:
             return await asyncio.shield(run.done)
         except asyncio.CancelledError:

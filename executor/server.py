@@ -75,14 +75,15 @@ class Server:
             report = await self._executor.run(
                 message.program, group=message.group, on_test=on_test if message.tests else None
             )
-            answer: FromExecutor = RunDone(number, report)
+            self._stream.post(RunDone(number, report))
         except asyncio.CancelledError:
-            answer = Cancelled(number)
+            self._stream.post(Cancelled(number))
         except ExecutorError as error:
-            answer = Failed(number, type(error).__name__, str(error))
+            self._stream.post(Failed(number, type(error).__name__, str(error)))
+        except FrameError as error:
+            self._stream.post(Failed(number, "ExecutorError", f"the report is too large for the client: {error}"))
         finally:
             self._runs.pop(number, None)
-        self._stream.post(answer)
         self._stream.post(Stats(self._executor.stats()))
 
     async def _cancel_group(self, message: CancelGroup) -> None:

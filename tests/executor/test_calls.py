@@ -4,7 +4,19 @@ import math
 
 import pytest
 
-from executor import Evidence, Executor, Limits, Program, Report, TestReport, Verdict
+from executor import (
+    Evidence,
+    Executor,
+    ExecutorClient,
+    ExecutorConfig,
+    ExecutorError,
+    InvalidProgram,
+    Limits,
+    Program,
+    Report,
+    TestReport,
+    Verdict,
+)
 from executor.evalplus import carry
 from executor.guest.plain import decode, encode
 from executor.types import CallsTest, Oracle
@@ -172,3 +184,16 @@ async def test_later_tests_are_unharmed(executor: Executor) -> None:
     report = await executor.run(Program(code=code, tests=(slow, quick), run_all=True))
     assert [test.verdict for test in report.tests] == [TIME, PASSED]
     assert report.verdict is TIME
+
+
+async def test_too_much_for_one_message() -> None:
+    """Tests and reports that the executor's process cannot be sent, or cannot send, are refused by name."""
+    big = "def f(x):\n    return b'a' * (25 << 20)\n"
+    limits = Limits(output_bytes=32 << 20)
+    async with ExecutorClient(ExecutorConfig(slots=1)) as client:
+        with pytest.raises(InvalidProgram, match="tests: too large"):
+            await client.run(Program(code=big, tests=(calls_test([[b"a" * (25 << 20)]] * 3, None),)))
+        with pytest.raises(ExecutorError, match="the report is too large"):
+            await client.run(Program(code=big, tests=(calls_test([[1], [2], [3]], None),), limits=limits))
+        report = await client.run(Program(code=big, tests=(calls_test([[1]], None),), limits=limits))
+        assert decode(report.tests[0].calls[0].value) == b"a" * (25 << 20)
