@@ -17,6 +17,7 @@ from executor import (
     ExecutorBusy,
     ExecutorClosed,
     ExecutorStats,
+    InvalidProgram,
     SandboxInfo,
     SandboxUnavailable,
 )
@@ -68,24 +69,24 @@ class BalancedExecutor:
         )
 
     def stats(self) -> ExecutorStats:
-        """A snapshot. Of executors elsewhere only what this server gave them is known."""
-        up = [member for member in self._members if member.up]
+        """A snapshot. Of executors elsewhere only what this server gave them is known: their jails are theirs."""
         busy = sum(min(len(member.runs), member.slots) for member in self._members)
+        owned = [stats for member in self._members if (stats := member.stats()) is not None]
         return ExecutorStats(
-            slots=sum(member.slots for member in up),
+            slots=sum(member.slots for member in self._members if member.up),
             busy=busy,
-            idle=0,
-            starting=0,
+            idle=sum(stats.idle for stats in owned),
+            starting=sum(stats.starting for stats in owned),
             queue_depth=len(self._places) - busy,
             queue_limit=_QUEUE_LIMIT,
             executed=dict(self._executed),
             cancelled=self._cancelled,
-            jails_started=0,
-            jails_live=0,
-            start_failures=0,
-            kill_alarms=0,
-            leaked_cgroups=0,
-            restarts=sum(max(0, member.restarts - 1) for member in self._members),
+            jails_started=sum(stats.jails_started for stats in owned),
+            jails_live=sum(stats.jails_live for stats in owned),
+            start_failures=sum(stats.start_failures for stats in owned),
+            kill_alarms=sum(stats.kill_alarms for stats in owned),
+            leaked_cgroups=sum(stats.leaked_cgroups for stats in owned),
+            restarts=sum(stats.restarts for stats in owned),
         )
 
     async def __aenter__(self) -> Self:
@@ -119,9 +120,16 @@ class BalancedExecutor:
         await asyncio.gather(*(member.close() for member in self._members))
 
     async def run(self, program: Program, *, group: str = "", on_test: OnTest | None = None) -> Report:
-        """As `Executor.run`. `on_test` is called once per test, even if a lost executor makes it run twice."""
+        """As `Executor.run`, for the languages that every executor runs.
+
+        `on_test` is called once for each test, even if a lost executor makes it run twice.
+        """
         if not self._open:
             raise ExecutorClosed("the executor is closed, or was never started")
+        if program.language not in (runtimes := self.info.runtimes):
+            raise InvalidProgram(
+                f"language: {program.language} is not run by every executor; all of them run {', '.join(runtimes)}"
+            )
         if len(self._queue) >= _QUEUE_LIMIT:
             raise ExecutorBusy(f"{len(self._queue)} programs wait already: slow down")
         run = Run(program, group, on_test, asyncio.get_running_loop().create_future())

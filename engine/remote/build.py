@@ -2,7 +2,7 @@
 
 from thresher.client.channel import Endpoint
 
-from engine.config import ConfigError, Settings
+from engine.config import ConfigError, ExecutorSettings, Settings
 from engine.metrics import Metrics
 from engine.remote.balanced import BalancedExecutor
 from engine.remote.link import RemoteMember
@@ -12,6 +12,7 @@ from engine.serving.listen import TcpAddress, parse_address, require_private
 from engine.solving.backing import OwnedExecutor, local_executor
 
 _SETTING = "executor.remotes"
+_OF_THIS_MACHINE = ("mode", "slots", "warm", "allow_weaker", "site_packages")
 
 
 def build_executor(settings: Settings, metrics: Metrics) -> OwnedExecutor:
@@ -31,17 +32,20 @@ def build_executor(settings: Settings, metrics: Metrics) -> OwnedExecutor:
         token = read_token(executor.remote_token_file.absolute(), "executor.remote_token_file")
     if not addresses:
         return local_executor(settings)
-    if LOCAL not in names and (executor.slots is not None or executor.warm is not None or executor.allow_weaker):
-        raise ConfigError(
-            f"executor.slots, warm and allow_weaker speak of this machine, where no program runs; set them on the "
-            f"remotes, or add {LOCAL!r} to {_SETTING}"
-        )
+    if LOCAL not in names:
+        default = ExecutorSettings()
+        given = [name for name in _OF_THIS_MACHINE if getattr(executor, name) != getattr(default, name)]
+        if given:
+            raise ConfigError(
+                f"executor.{given[0]} speaks of this machine, where no program runs; set it on the remotes, or add "
+                f"{LOCAL!r} to {_SETTING}"
+            )
     members: list[Member] = []
     for name in names:
         if name == LOCAL:
             members.append(LocalMember(local_executor(settings)))
         else:
             address = addresses[name]
-            given = token if isinstance(address, TcpAddress) else None
-            members.append(RemoteMember(name, Endpoint(str(address), given, pinned=True)))
+            sent = token if isinstance(address, TcpAddress) else None
+            members.append(RemoteMember(name, Endpoint(str(address), sent, pinned=True)))
     return BalancedExecutor(members, metrics)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 from google.rpc import code_pb2  # pyright: ignore[reportMissingTypeStubs]
 from thresher.client import AsyncClient, AsyncExecuteStream, ThresherError
-from thresher.client.channel import Endpoint
+from thresher.client.channel import MAX_MESSAGE_BYTES, Endpoint
 from thresher.v1 import execution_service_pb2
 
 from engine.logs import get_logger
@@ -23,6 +23,7 @@ _CALM_SECONDS = 30.0
 _ASK_SECONDS = 5.0
 _METHOD = "ExecutionService.ExecuteMany"
 _LANGUAGE = "LANGUAGE_"
+_ENVELOPE_BYTES = 64
 
 _log = get_logger(__name__)
 
@@ -45,6 +46,7 @@ class RemoteMember(Member):
         self._sent: dict[int, Run] = {}
         self._numbers: dict[Run, int] = {}
         self._draining = False
+        self._most_bytes = 0
 
     async def start(self, balance: Balance) -> None:
         """Begin to look for it."""
@@ -89,7 +91,7 @@ class RemoteMember(Member):
     async def _keep(self, balance: Balance, client: AsyncClient) -> None:
         pause = _FIRST_PAUSE
         while True:
-            began, before = time.monotonic(), self.restarts
+            began, before = time.monotonic(), self.starts
             try:
                 await self._serve(client)
             except (ThresherError, _Trouble) as error:
@@ -100,7 +102,7 @@ class RemoteMember(Member):
             finally:
                 outstanding = len(self.runs)
                 self._down(balance)
-            served = self.restarts > before
+            served = self.starts > before
             if served or pause == _FIRST_PAUSE:
                 _log.warning("executor lost", executor=self.name, reason=self.trouble, outstanding=outstanding)
             if served and time.monotonic() - began > _CALM_SECONDS:
@@ -136,11 +138,12 @@ class RemoteMember(Member):
             runtimes=tuple(name.removeprefix(_LANGUAGE).lower() for name in languages),
         )
         self.slots, self.most = slots, info.max_programs_in_flight
+        self._most_bytes = min(info.max_request_bytes, MAX_MESSAGE_BYTES)
         self._draining = False
         async with client.execute_many(self._requests(), within=self.most) as stream:
             self._stream = stream
             self.up = True
-            self.restarts += 1
+            self.starts += 1
             _log.info("executor found", executor=self.name, slots=slots, weaknesses=list(self.info.weaknesses))
             self._tell.changed(self)
             async for reply in stream:
@@ -156,7 +159,7 @@ class RemoteMember(Member):
             if run not in self.runs:
                 continue
             try:
-                program = program_out(run.program)
+                request = self._request(run)
             except InvalidProgram as error:
                 self._end(run)
                 self._tell.refused(self, run, error)
@@ -164,7 +167,15 @@ class RemoteMember(Member):
             self._sent[number] = run
             self._numbers[run] = number
             number += 1
-            yield execution_service_pb2.RunProgram(program=program, test_results=run.on_test is not None)
+            yield request
+
+    def _request(self, run: Run) -> execution_service_pb2.RunProgram:
+        """Raises InvalidProgram for what would end the call, and with it the other programs."""
+        wanted = run.on_test is not None
+        request = execution_service_pb2.RunProgram(program=program_out(run.program), test_results=wanted)
+        if (size := request.ByteSize() + _ENVELOPE_BYTES) > self._most_bytes:
+            raise InvalidProgram(f"program: has {size} bytes with its tests; {self.name} takes {self._most_bytes}")
+        return request
 
     def _handle(self, reply: execution_service_pb2.ExecuteManyResponse) -> None:
         run = self._sent.get(reply.id)

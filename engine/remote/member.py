@@ -7,7 +7,7 @@ from typing import Protocol
 
 from engine.remote.runs import Run
 from engine.solving.backing import OwnedExecutor
-from executor import ExecutionCancelled, SandboxInfo
+from executor import ExecutionCancelled, ExecutorStats, SandboxInfo
 from executor.verdict import Report
 
 LOCAL = "local"
@@ -50,7 +50,8 @@ class Member(ABC):
         self.runs: set[Run] = set()
         self.info: SandboxInfo | None = None
         """Known from its first start on."""
-        self.restarts = 0
+        self.starts = 0
+        """Times that it came up."""
         self.trouble = "it has not answered yet"
         """Why it is not up."""
 
@@ -63,6 +64,10 @@ class Member(ABC):
     def has_room(self) -> bool:
         """A few more runs than slots keep it busy; the others wait here, where they can still go elsewhere."""
         return self.up and len(self.runs) < min(self.most, _ROOM_PER_SLOT * self.slots + 1)
+
+    def stats(self) -> ExecutorStats | None:
+        """Of its jails, where this server owns them."""
+        return None
 
     @abstractmethod
     async def start(self, balance: Balance) -> None:
@@ -99,6 +104,10 @@ class LocalMember(Member):
         self.most = _ROOM_PER_SLOT * self.slots + 1
         self.up = True
         balance.changed(self)
+
+    def stats(self) -> ExecutorStats | None:
+        """Those of the executor's process."""
+        return self.executor.stats() if self.up else None
 
     def post(self, run: Run) -> None:
         """Run it in a jail of this machine."""

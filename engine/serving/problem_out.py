@@ -62,7 +62,6 @@ def _test_out(test: Test, path: str) -> problem_pb2.Test:
             message.stdio.expected_stdout = test.expected_stdout
             message.stdio.argv.extend(test.argv)
             message.stdio.judge = test.judge
-            message.stdio.judge = test.judge
             _comparison_out(test, message.stdio, path)
         case _:
             raise InvalidProgram(f"{path}: {type(test).__name__} cannot be sent to another executor")

@@ -24,7 +24,7 @@ PASSED = Report(verdict=Verdict.PASSED, tests_total=1, weaknesses=("shared-uid",
 class Puppet(Member):
     """Holds what it is given."""
 
-    def __init__(self, name: str, slots: int = 2, *, up: bool = True) -> None:
+    def __init__(self, name: str, slots: int = 2, *, up: bool = True, runtimes: tuple[str, ...] = ("python",)) -> None:
         super().__init__(name)
         self.slots = slots
         self.most = 100
@@ -32,6 +32,7 @@ class Puppet(Member):
         self.cancels: list[Run] = []
         self.closed = False
         self._up_at_start = up
+        self._runtimes = runtimes
         self._balance: Balance | None = None
 
     async def start(self, balance: Balance) -> None:
@@ -40,7 +41,10 @@ class Puppet(Member):
             self.come()
 
     def come(self) -> None:
-        self.info = SandboxInfo(backend=f"nsjail+{self.name}", version="1", weaknesses=(f"weak-{self.name}", "both"))
+        weaknesses = (f"weak-{self.name}", "both")
+        self.info = SandboxInfo(
+            backend=f"nsjail+{self.name}", version="1", weaknesses=weaknesses, runtimes=self._runtimes
+        )
         self.up = True
         self.balance.changed(self)
 
@@ -101,6 +105,14 @@ async def test_what_is_known_of_all_is_the_weakest_of_each() -> None:
         info = executor.info
         assert info.backend == "nsjail+a + nsjail+b"
         assert info.weaknesses == ("weak-a", "both", "weak-b")
+
+
+async def test_a_language_that_not_every_executor_runs_is_refused_by_name() -> None:
+    plain, rich = Puppet("a"), Puppet("b", runtimes=("cpp", "python"))
+    async with BalancedExecutor([rich, plain], Metrics()) as executor:
+        assert executor.info.runtimes == ("python",)
+        with pytest.raises(InvalidProgram, match="cpp is not run by every executor; all of them run python"):
+            await executor.run(Program(code="x", tests=PROGRAM.tests, language="cpp"))
 
 
 async def test_groups_take_turns() -> None:

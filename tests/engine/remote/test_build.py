@@ -45,6 +45,7 @@ async def test_several_are_balanced_each_under_its_name(tmp_path: Path) -> None:
         ({"remotes": ("unix:/a", "unix:/a")}, "twice"),
         ({"remotes": ("10.0.0.1:7000",)}, "--insecure"),
         ({"remotes": ("unix:/a",), "slots": 4}, "executor.slots"),
+        ({"remotes": ("unix:/a",), "site_packages": "/p"}, "executor.site_packages"),
         ({"remotes": ("unix:/a",), "allow_weaker": ("shared-uid",)}, "allow_weaker"),
         ({"remotes": ("unix:/a",), "remote_token_file": "/t"}, "no remote on TCP"),
         ({"remotes": ("127.0.0.1:7000",), "remote_token_file": "/none"}, "executor.remote_token_file: /none cannot"),

@@ -75,6 +75,19 @@ async def test_a_program_beyond_it_is_refused_by_the_limits_over_there() -> None
             await executor.run(PROGRAM)
 
 
+async def test_a_program_too_large_for_one_message_harms_no_other() -> None:
+    solver = ScriptedSolver()
+    async with linked(solver, serving={"max_request_bytes": 1 << 17}, limits={"max_program_bytes": 1 << 20}) as both:
+        executor, _ = both
+        large = Program(code="#" * (1 << 17), tests=PROGRAM.tests)
+        runs = [executor.run(program) for program in (PROGRAM, large, PROGRAM)]
+        first, second, third = await asyncio.gather(*runs, return_exceptions=True)
+        assert isinstance(second, InvalidProgram)
+        assert "131072" in str(second)
+        assert isinstance(first, Report)
+        assert isinstance(third, Report)
+
+
 async def test_cancel_of_one_that_runs_and_of_one_that_was_not_sent() -> None:
     solver = ScriptedSolver()
     solver.executor.before = forever
@@ -98,7 +111,7 @@ async def test_a_server_without_its_sandbox_is_left_and_tried_again() -> None:
     solver.executor.error = ExecutorDied("gone")
     async with linked(solver) as (executor, _):
         task = asyncio.create_task(executor.run(PROGRAM))
-        await until(lambda: executor.stats().restarts == 1, 10)
+        await until(lambda: len(solver.executor.programs) == 2, 10)
         solver.executor.error = None
         assert (await asyncio.wait_for(task, 10)).verdict is Verdict.PASSED
 

@@ -51,14 +51,16 @@ streams = st.builds(
     limits=st.none() | limits,
     **tolerances,
 ) | st.builds(StdioTest, stdin=st.binary(max_size=20), comparison=st.just(Comparison.JUDGE), judge=texts)
+judged = st.builds(StdioTest, comparison=st.just(Comparison.JUDGE), judge=texts)
 programs = st.builds(
     Program,
     code=texts,
-    tests=st.lists(snippets | calls | streams, min_size=1, max_size=4).map(tuple),
+    tests=st.lists(snippets | calls | streams | judged, min_size=1, max_size=4).map(tuple),
     entry_point=st.none() | names,
     setup_code=st.just("") | texts,
     limits=limits,
     run_all=st.booleans(),
+    any_order=st.booleans(),
     language=st.sampled_from(["python", "cpp", "javascript"]),
 )
 
@@ -98,6 +100,27 @@ def test_a_program_arrives_as_it_was(program: Program) -> None:
         assert msgspec.structs.replace(one, limits=None) == msgspec.structs.replace(other, limits=None)
     bare = {"limits": Limits(), "tests": ()}
     assert msgspec.structs.replace(found, **bare) == msgspec.structs.replace(sent, **bare)
+
+
+def test_the_strategies_know_every_field() -> None:
+    """A field that a program gets later is to be sent, too, and to be drawn here."""
+    fields = {kind.__name__: kind.__struct_fields__ for kind in (SnippetTest, CallTest, StdioTest, Limits, Program)}
+    assert fields == {
+        "SnippetTest": ("code", "name", "weight", "limits"),
+        "CallTest": (
+            *("function", "args_json", "kwargs_json", "expected_json", "expected_exception", "comparison"),
+            *("rel_tol", "abs_tol", "name", "weight", "limits"),
+        ),
+        "StdioTest": (
+            *("stdin", "expected_stdout", "comparison", "rel_tol", "abs_tol", "judge", "argv"),
+            *("name", "weight", "limits"),
+        ),
+        "Limits": ("cpu_seconds", "wall_seconds", "memory_bytes", "output_bytes", "processes"),
+        "Program": (
+            *("code", "tests", "entry_point", "setup_code", "limits", "run_all", "any_order"),
+            *("language", "allow_in_process"),
+        ),
+    }
 
 
 @pytest.mark.parametrize(
