@@ -103,6 +103,16 @@ def test_a_v2_group_writes_its_limits_and_reads_its_counters(tmp_path: Path) -> 
     assert not group.populated()
 
 
+def test_waiting_for_a_core(tmp_path: Path) -> None:
+    group = Group({"cpu": tmp_path}, {"cpu": 2})
+    assert group.starved_seconds() == 0  # a kernel without pressure accounts
+    (tmp_path / "cpu.pressure").write_text(
+        "some avg10=1.00 avg60=0.50 avg300=0.00 total=2500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"
+    )
+    assert group.starved_seconds() == 2.5
+    assert Group({"cpu": tmp_path}, {"cpu": 1}).starved_seconds() == 0
+
+
 def test_a_group_without_hierarchies_says_so() -> None:
     group = Group({}, {})
     group.limit(1, 1)
