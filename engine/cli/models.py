@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from engine.cli._output import EXIT_FAILED, print_json, usage_error
+from engine.cli._quality import measure
 from engine.models import store
 from engine.models.catalogue import CATALOGUE, DEFAULT_MODEL, cache_folder, fetch
 from engine.models.entry import ModelEntry
@@ -71,12 +73,26 @@ def pull(
 @app.command()
 def check(
     names: Annotated[list[str] | None, typer.Argument(help="Names; all that were fetched if none is given.")] = None,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="Also what this machine's arithmetic loses against float32: minutes.")
+    ] = False,
+    arithmetic: Annotated[
+        list[str] | None, typer.Option(help="With --quality: int8, bfloat16 or float32; repeatable.")
+    ] = None,
+    humaneval: Annotated[
+        Path | None,
+        typer.Option(help="With --quality: solve problems of this HumanEval.jsonl.gz greedily, in the sandbox."),
+    ] = None,
+    problems: Annotated[int, typer.Option(min=1, help="How many of them.")] = 40,
     as_json: AsJson = False,
 ) -> None:
-    """Read fetched models again and compare their sha256."""
+    """Read fetched models again and compare their sha256; with --quality, measure what their arithmetic loses."""
+    if not quality and (arithmetic or humaneval is not None):
+        raise usage_error("--arithmetic and --humaneval go with --quality", as_json=as_json)
     folder = cache_folder()
     here = [entry.name for entry in CATALOGUE.values() if store.state_of(entry, folder) is not store.State.ABSENT]
     checked: list[str] = []
+    measured: dict[str, Any] = {}
     for entry in _entries(names or here, as_json=as_json):
         if entry.name not in here:
             raise usage_error(
@@ -87,8 +103,18 @@ def check(
         checked.append(entry.name)
         if not as_json:
             typer.echo(f"{entry.name}: good")
+        if quality:
+            with _errors(as_json=as_json):
+                measured[entry.name] = measure(
+                    entry.name,
+                    store.path_of(entry, folder),
+                    arithmetic or [],
+                    humaneval=humaneval,
+                    problems=problems,
+                    as_json=as_json,
+                )
     if as_json:
-        print_json({"good": checked})
+        print_json({"good": checked} | ({"quality": measured} if quality else {}))
 
 
 @app.command("rm")
@@ -134,7 +160,7 @@ def _entries(names: list[str], *, as_json: bool) -> list[ModelEntry]:
 def _errors(*, as_json: bool) -> Generator[None]:
     try:
         yield
-    except (ModelError, OSError) as error:
+    except (ModelError, ValueError, OSError) as error:
         if as_json:
             words = {"code": "FAILED", "reason": type(error).__name__, "message": str(error)}
             print_json({"error": words | {"details": {}, "advice": ""}})

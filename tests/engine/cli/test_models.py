@@ -84,6 +84,13 @@ def test_check_reads_the_file_again(cache: Path) -> None:
     run("pull")
     assert run("check")[:2] == (0, "tiny: good\n")
     assert json.loads(run("check", "--json")[1]) == {"good": ["tiny"]}
+    code, _, err = run("check", "--quality")
+    assert code == 3 and "is no GGUF file" in err
+    code, _, err = run("check", "--quality", "--arithmetic", "int3")
+    assert code == 2 and "'int3' is none of int8, bfloat16, float32" in err
+    code, _, err = run("check", "--quality", "--humaneval", str(cache / "absent.jsonl"))
+    assert code == 3 and "absent.jsonl cannot be read as HumanEval" in err
+    assert run("check", "--arithmetic", "float32")[0] == 2
     (cache / "tiny.gguf").write_bytes(CONTENT[:-1])
     code, _, err = run("check")
     assert code == 3
