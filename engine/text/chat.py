@@ -5,7 +5,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import Template, TemplateError
+from jinja2 import Template, TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.text.gguf_header import GgufHeader, read_header
@@ -75,9 +77,20 @@ class ChatTemplate:
             raise ChatTemplateError(f"the model's chat template refuses these messages: {error}") from error
 
 
+class _Generation(Extension):
+    """`{% generation %}` marks what the assistant says, for training: here it only stands around it."""
+
+    tags = {"generation"}  # noqa: RUF012  # as jinja2 declares it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """The statements inside."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 def _compiled(text: str, where: str) -> Template:
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
     )
     cast("dict[str, Any]", environment.globals)["raise_exception"] = _refuse
     cast("dict[str, Any]", environment.globals)["strftime_now"] = _now

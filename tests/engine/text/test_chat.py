@@ -54,6 +54,18 @@ def test_a_hostile_template_gets_nowhere(tmp_path: Path, attack: str) -> None:
     assert "<class" not in shown and "root:" not in shown and "__builtins__" not in shown
 
 
+def test_marks_for_training_are_passed_over(tmp_path: Path) -> None:
+    chat = template(tmp_path, "a{% for m in messages %}{% generation %}{{ m.role }}{% endgeneration %}{% endfor %}b")
+    assert chat is not None
+    assert chat.render(MESSAGES) == "auserb"
+
+
+def test_templates_may_ask_for_the_date(tmp_path: Path) -> None:
+    chat = template(tmp_path, "{{ strftime_now('%Y') }}")
+    assert chat is not None
+    assert chat.render(MESSAGES) in {str(year) for year in range(2024, 2200)}
+
+
 def test_tojson_writes_what_models_know(tmp_path: Path) -> None:
     chat = template(tmp_path, "{{ messages[0] | tojson }}{{ eos_token }}")
     assert chat is not None
