@@ -173,7 +173,7 @@ class ExecutorSettings(Section):
     slots: _Positive | None = None
     """Programs that run at the same time. Absent: the cores this process may use."""
     warm: Annotated[int, Field(ge=0)] | None = None
-    """Jails kept started ahead of need. Absent: as many as slots."""
+    """Jails kept started ahead of need. Absent: twice as many as slots."""
     remotes: Names = ()
     """Where programs run: addresses (`unix:/path` or `host:port`) of other servers' ExecutionService, and the word
     `local` for this machine. None given: on this machine alone. Several are balanced; a run whose executor dies goes to

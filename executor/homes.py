@@ -71,10 +71,18 @@ def _mapped_end() -> int:
 class Homes:
     """All homes of one executor. The numbers are shared by all executors of this process."""
 
-    def __init__(self, forest: Forest) -> None:
+    def __init__(self, forest: Forest, spare: int) -> None:
+        """`spare` homes stay when empty; those of a greater crowd are removed after it."""
         self._forest = forest
+        self._spare = spare
         self._empty: deque[Home] = deque()
+        self._leaving: list[Home] = []
         self.leaked = 0
+
+    def prepare(self) -> None:
+        """Make the spare homes. Raises OSError when a group cannot be made."""
+        while len(self._empty) < self._spare and _free_numbers:
+            self._empty.append(self._make())
 
     def take(self) -> Home:
         """An empty home. Raises JailError when all are lived in, OSError when a group cannot be made."""
@@ -82,6 +90,9 @@ class Homes:
             return self._empty.popleft()
         if not _free_numbers:
             raise JailError(f"{JAILS_PER_PROCESS} jails are live in this process: lower slots or warm")
+        return self._make()
+
+    def _make(self) -> Home:
         number = _free_numbers.popleft()
         try:
             return Home(number, self._forest.group(f"j{number}"))
@@ -90,10 +101,27 @@ class Homes:
             raise
 
     def give_back(self, home: Home) -> None:
-        """Take back a home in which nothing lives any more."""
-        home.group.renew()
+        """Take back a home in which nothing lives any more. One that cannot be used again is counted, not reused."""
+        try:
+            home.group.renew()
+        except OSError as error:
+            self.leaked += 1
+            _log.error("a control group could not be made new: %s", error)
+            return
         # The oldest goes last, so that a user id rests as long as can be.
         self._empty.append(home)
+        while len(self._empty) > self._spare:
+            self._leaving.append(self._empty.popleft())
+        for left in list(self._leaving):
+            self._leave(left)
+
+    def _leave(self, home: Home) -> None:
+        try:
+            home.group.remove()
+        except OSError:
+            return  # a v1 hierarchy may take a moment to notice that its last process is gone: another time
+        self._leaving.remove(home)
+        _free_numbers.append(home.number)
 
     def admit(self, user: int) -> None:
         """Let a fork server that runs as outside user `user` make processes in the homes' v2 groups."""
@@ -101,7 +129,7 @@ class Homes:
 
     async def remove(self) -> None:
         """Remove the groups and give the numbers back. A group that cannot be removed is counted, its number kept."""
-        for home in self._empty:
+        for home in [*self._empty, *self._leaving]:
             # A v1 hierarchy may take a moment to notice that its last process is gone.
             for pause in (0.001, 0.005, 0.02, 0.1, 0.5, None):
                 try:
@@ -116,3 +144,4 @@ class Homes:
                     _free_numbers.append(home.number)
                     break
         self._empty.clear()
+        self._leaving.clear()

@@ -22,6 +22,8 @@ from executor.pool import Counters, Pool
 from executor.runtimes import Runtime, guest_bundle, python_runtime
 from executor.spawning import Maker, NsjailMaker, Spawner, SpawnOrder
 
+_SPARE_HOMES = 4
+
 
 class Jails:
     """All that must be opened before a jail can be, and closed after the last one."""
@@ -43,7 +45,7 @@ class Jails:
         if self._mode is Mode.FORK_SERVER:
             _require_forkable(self._identities)
         self._forest = Forest(self._layout)
-        self._homes = Homes(self._forest)
+        self._homes = Homes(self._forest, config.effective_slots + config.effective_warm + _SPARE_HOMES)
         self._pools: dict[str, Pool] = {}
         self.parser: Parser | None = None
         """Once open."""
@@ -53,6 +55,7 @@ class Jails:
         """Start a first jail of the Python runtime, and keep others warm. Raises SandboxUnavailable."""
         try:
             self._forest.open()
+            self._homes.prepare()
         except OSError as error:
             raise SandboxUnavailable(f"control groups cannot be made ({error}); run `thresher doctor`") from None
         pool = self.pool()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, fields, replace
@@ -16,6 +17,7 @@ from executor.types import Limits
 _log = logging.getLogger(__name__)
 
 _WAITING = Limits()
+_MOST_STARTS = max(2, os.cpu_count() or 1)
 
 
 @dataclass(slots=True)
@@ -105,6 +107,8 @@ class Pool:
         self._ends: set[asyncio.Task[None]] = set()
         self._live: set[Jail] = set()
         self._closed = False
+        self._failing = False
+        """Whether the last start failed."""
         self._counters = Counters()
 
     def counters(self) -> Counters:
@@ -123,14 +127,20 @@ class Pool:
         return bool(self._starts or self._ends)
 
     def fill(self) -> None:
-        """Start jails until enough are warm or on their way."""
+        """Start jails until enough are warm or on their way, a few at a time: starts compete with running programs."""
         if self._closed:
             return
-        wanted = self._config.effective_warm + len(self._waiting)
-        for _ in range(wanted - len(self._ready) - len(self._starts)):
+        wanted = self._config.effective_warm + len(self._waiting) - len(self._ready)
+        for _ in range(min(wanted, _MOST_STARTS) - len(self._starts)):
             task = asyncio.create_task(self._start())
             self._starts.add(task)
-            task.add_done_callback(self._starts.discard)
+            task.add_done_callback(self._started)
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        self._starts.discard(task)
+        # After a failure only those who wait get another start: a machine that can start none must not spin.
+        if not task.cancelled() and (self._waiting or not self._failing):
+            self.fill()
 
     async def jail(self) -> Jail:
         """A jail of one's own: a warm one, or the next that is ready. Raises JailError, ExecutorClosed."""
@@ -178,6 +188,7 @@ class Pool:
             await jail.start(self.maker, self._config.start_seconds)
         except (JailError, OSError) as error:
             self._counters.start_failures += 1
+            self._failing = True
             _log.warning("a jail did not start: %s", error)
             if jail is not None:
                 self.dispose(jail)
@@ -188,6 +199,7 @@ class Pool:
             raise
         else:
             self._counters.jails_started += 1
+            self._failing = False
             if self._closed:
                 self.dispose(jail)
             else:
