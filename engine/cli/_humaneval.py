@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.config import Settings
+from engine.config import LogLevel, Settings
+from engine.logs import configure_logs
 from engine.loop.client import EngineDown
 from engine.metrics import Metrics
 from engine.models.errors import ModelError
@@ -48,6 +49,7 @@ def solved(
 ) -> list[str]:
     """The ids of the problems whose greedy completion passes. ModelError if engine or sandbox fail."""
     settings = Settings.model_validate({"models": {"serve": [model], "arithmetic": arithmetic}})
+    configure_logs(LogLevel.WARNING)
     try:
         return asyncio.run(_solved(settings, records, step))
     except (SolveError, ExecutorError, EngineDown) as error:

@@ -65,7 +65,9 @@ class Candidates:
         text = finished.text
         match self.prompt:
             case InfillPrompt(prefix=prefix, suffix=suffix):
-                return fill(prefix, text, suffix, ended=finished.reason is FinishReason.END_OF_TEXT).code
+                # Ended by the model, or as the caller wanted it.
+                ended = finished.reason in (FinishReason.END_OF_TEXT, FinishReason.STOP_SEQUENCE)
+                return fill(prefix, text, suffix, ended=ended).code
             case CompletionPrompt(text=prompt, part_of_program=True):
                 return extract_program(text, prompt=prompt, entry_point=self.entry_point).code
             case _:

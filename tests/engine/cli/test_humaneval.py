@@ -48,8 +48,9 @@ def test_the_real_file_is_read() -> None:
 @pytest.mark.model
 @pytest.mark.sandbox
 @pytest.mark.slow
-def test_what_passes_is_solved() -> None:
+def test_what_passes_is_solved(capsys: pytest.CaptureFixture[str]) -> None:
     steps: list[tuple[int, int]] = []
     found = solved("qwen2.5-coder-0.5b-instruct", "auto", [HOPELESS, EASY], lambda *step: steps.append(step))
     assert found == ["Easy/0"]
     assert steps == [(1, 2), (2, 2)]
+    assert capsys.readouterr().out == ""  # a JSON document may follow
