@@ -161,6 +161,10 @@ class Jail:
     async def _wait_empty(self) -> bool:
         started = struck = time.monotonic()
         pause = 0.0005
+        for fd in (self._init_fd, self._pidfd):
+            if fd is not None:
+                await _end_of(fd, _REPEAT_SECONDS)
+        # Nearly always nothing is left by now: the first process of a namespace ends after all others in it.
         while self._alive():
             now = time.monotonic()
             if now - started > KILL_SECONDS:
@@ -176,6 +180,19 @@ class Jail:
         if self.group.has("kill"):
             return self.group.populated()
         return any(fd is not None and not _ended(fd) for fd in (self._init_fd, self._pidfd))
+
+
+async def _end_of(pidfd: int, seconds: float) -> None:
+    """Wait until the process has ended, but not longer than this."""
+    if _ended(pidfd):
+        return
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
+    try:
+        await asyncio.wait((ended,), timeout=seconds)
+    finally:
+        loop.remove_reader(pidfd)
 
 
 def _ended(pidfd: int) -> bool:
