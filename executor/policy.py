@@ -46,7 +46,8 @@ def render(policy: JailPolicy) -> str:
     """nsjail's configuration (protobuf text). The user map is not in it: it differs from jail to jail."""
     mounts = [_bind(bind.source, bind.target) for bind in policy.binds]
     mounts += [_tmpfs(path, 4096, 8, writable=False) for path in policy.hidden]
-    mounts += [MountPt(src=path, dst=path, is_bind=True, rw=True, nosuid=True, noexec=True) for path in policy.devices]
+    # A device takes what is written to it all the same; its times, which all jails see, cannot be changed.
+    mounts += [MountPt(src=path, dst=path, is_bind=True, rw=False, nosuid=True, noexec=True) for path in policy.devices]
     mounts += [_tmpfs(path, policy.tmp_bytes, 4096) for path in WRITABLE]
     unlimited = RLimitType.HARD
     config = NsJailConfig(

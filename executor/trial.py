@@ -99,13 +99,24 @@ class Trial:
         self.done: asyncio.Future[Facts] = self._loop.create_future()
         mine, self._theirs = socket.socketpair()
         self._frames = Frames(self._loop, mine, limits.output_bytes + _FRAME_OVERHEAD, on_frame, self._channel_ended)
+        self._in: Feeder | None = None
+        self._out: Collector | None = None
+        self._err: Collector | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._call: _Call | None = None
 
     def start(self, mode: str, arguments: tuple[object, ...], stdin: bytes | None = None) -> None:
         """Give the order. `stdin` None: the null device."""
         jail, limits = self._jail, self._limits
-        jail.group.limit(limits.memory_bytes, limits.processes + self._allowance.processes + jail.keepers)
+        refused = self._set_limits()
+        self._oom_before = jail.group.oom_kills()
+        self._cpu_before = jail.group.cpu_seconds() or 0.0
+        self._starved_before = jail.group.starved_seconds()
+        self._started = time.monotonic()
+        if refused:
+            self._theirs.close()
+            self._end(Ending.BROKEN, refused)
+            return
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         if stdin is None:
@@ -115,10 +126,6 @@ class Trial:
         jail.tests += 1
         jail.on_exit = self._exited
         jail.on_lost = lambda: self._end(Ending.BROKEN)
-        self._oom_before = jail.group.oom_kills()
-        self._cpu_before = jail.group.cpu_seconds() or 0.0
-        self._starved_before = jail.group.starved_seconds()
-        self._started = time.monotonic()
         order = ("test", jail.tests, mode, arguments, self._resource_limits())
         jail.send(order, (in_read, out_write, err_write, self._theirs.fileno()))
         for fd in (in_read, out_write, err_write):
@@ -127,11 +134,22 @@ class Trial:
         full = self._too_much_output
         self._out = Collector(self._loop, out_read, limits.output_bytes, full)
         self._err = Collector(self._loop, err_read, limits.output_bytes, full)
-        self._in = None if in_write is None else Feeder(self._loop, in_write, stdin or b"")
+        if in_write is not None:
+            self._in = Feeder(self._loop, in_write, stdin or b"")
         if jail.lost:
             self._end(Ending.BROKEN)
         else:
             self._schedule(min(limits.cpu_seconds / _CORES, limits.effective_wall_seconds))
+
+    def _set_limits(self) -> str:
+        """Limit the group. Returns why that cannot be, or nothing: then the test needs a fresh jail."""
+        processes = self._limits.processes + self._allowance.processes + self._jail.keepers
+        try:
+            self._jail.group.limit(self._limits.memory_bytes, processes)
+        except OSError as error:
+            # An earlier test, which had more memory, left more in /tmp than this one may have.
+            return f"the limits of this test cannot be set: {error}"
+        return ""
 
     def _resource_limits(self) -> dict[str, int]:
         group, limits, allowance = self._jail.group, self._limits, self._allowance
@@ -230,7 +248,8 @@ class Trial:
         self._frames.close()
         if self._in is not None:
             self._in.close()
-        for collector in (self._out, self._err):
+        outputs = [collector for collector in (self._out, self._err) if collector is not None]
+        for collector in outputs:
             collector.drain()
             collector.close()
         cpu = self.cpu()
@@ -238,7 +257,7 @@ class Trial:
             ending = Ending.MEMORY
         elif cpu > self._limits.cpu_seconds:
             ending = Ending.CPU
-        elif ending in (Ending.EXITED, Ending.ANSWERED) and (self._out.full or self._err.full):
+        elif ending in (Ending.EXITED, Ending.ANSWERED) and any(collector.full for collector in outputs):
             ending = Ending.OUTPUT
         if ending not in (Ending.EXITED, Ending.ANSWERED):
             self._jail.spent = True
@@ -248,8 +267,8 @@ class Trial:
             status=self._status,
             cpu_seconds=cpu,
             wall_seconds=time.monotonic() - self._started,
-            stdout=bytes(self._out.data),
-            stderr=bytes(self._err.data),
+            stdout=b"" if self._out is None else bytes(self._out.data),
+            stderr=b"" if self._err is None else bytes(self._err.data),
             reason=reason,
         )
         if not self.done.done():

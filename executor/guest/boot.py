@@ -11,6 +11,7 @@ import gc
 import os
 import resource
 import select
+import sys
 
 from executor.guest import command, program, referee
 from executor.guest.forkserver import ForkServer
@@ -85,10 +86,14 @@ class Runner:
         return None
 
     def compile_for_all(self) -> None:
+        # Warnings would go to the jail's log, which nobody reads: when its pipe is full, the jail stands still.
+        stderr, sys.stderr = sys.stderr, None
         try:
             self.source.compile()
         except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
             return  # each test's own process will find the same and say so
+        finally:
+            sys.stderr = stderr
 
     def watch(self, child: int, number: object) -> None:
         """Report the end of `child`, unless the host speaks first."""
@@ -114,6 +119,8 @@ class Runner:
             except ChildProcessError:
                 break
         for folder in _WRITABLE:
+            if os.stat(folder).st_uid == os.getuid():
+                os.chmod(folder, 0o1777)  # the program may have shut everybody out
             _empty(folder)
 
     def prepare(
@@ -160,14 +167,31 @@ def _then_leave(work: "Callable[[], None]") -> None:
 
 
 def _empty(folder: str) -> None:
-    for name in os.listdir(folder):
-        path = f"{folder}/{name}"
-        try:
-            os.unlink(path)
-        except IsADirectoryError:
-            os.chmod(path, 0o700)
-            _empty(path)
+    """Remove all that is in a folder. Folders in it are emptied into it first: they may be nested beyond any path."""
+    # A name that the program cannot have taken.
+    prefix = os.urandom(8).hex()
+    moved = 0
+    while names := os.listdir(folder):
+        for name in names:
+            path = f"{folder}/{name}"
+            try:
+                os.unlink(path)
+                continue
+            except IsADirectoryError:
+                os.chmod(path, 0o700)
+            for inner in os.listdir(path):
+                moved += 1
+                _move(f"{path}/{inner}", f"{folder}/{prefix}{moved}")
             os.rmdir(path)
+
+
+def _move(source: str, target: str) -> None:
+    try:
+        os.rename(source, target)
+    except PermissionError:
+        # A folder that nobody may write to cannot get another parent; nothing else is refused.
+        os.chmod(source, 0o700)
+        os.rename(source, target)
 
 
 def rehearse() -> None:

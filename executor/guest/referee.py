@@ -143,7 +143,11 @@ class Remote:
             {name: expression(item) for name, item in keywords.items()},
         )
         mutable = any(type(item) in _MUTABLE for item in arguments)
-        return self._link.evaluate(call, list(arguments) if mutable else None)
+        try:
+            return self._link.evaluate(call, list(arguments) if mutable else None)
+        except StopIteration as error:
+            # It would end a loop of the test's own, `for a, b in zip(map(f, ...), ...)`, before the first assert.
+            raise CandidateError(f"StopIteration: {error}") from None
 
     def __getattr__(self, name: str) -> object:
         return self._do("getattr", name)

@@ -2,7 +2,8 @@
 
 A case in corpus/*.toml has a name, code, the task that it is given to, and the verdicts allowed. Tasks: `double` (calls
 judged by value), `check` (a judge jail), `echo` (stdin to stdout), `collect` (a list made of what is returned),
-`method` (Solution().f); `all` is the first three. Every task asks for the double of a number.
+`method` (Solution().f), `zipped` (loops that end with what they go through); `all` is the first three. Every task asks
+for the double of a number.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from executor import Executor, ExecutorConfig, Limits, Program, Report, SnippetTest, StdioTest, Test, Verdict
+from executor import Executor, ExecutorConfig, Limits, Mode, Program, Report, SnippetTest, StdioTest, Test, Verdict
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.asyncio(loop_scope="module")]
 
@@ -24,6 +25,13 @@ TASKS: dict[str, tuple[tuple[Test, ...], str | None]] = {
     "check": ((SnippetTest(code="def check(g):\n    for i in range(1, 5):\n        assert g(i) == 2 * i\n"),), "f"),
     "echo": ((StdioTest(stdin=b"21\n", expected_stdout=b"42\n"),), None),
     "collect": ((SnippetTest(code="assert list(f(3)) == [0, 2, 4]"),), None),
+    "zipped": (
+        (
+            SnippetTest(code="for got, want in zip(map(f, [1, 2, 3]), [2, 4, 6]):\n    assert got == want"),
+            SnippetTest(code="assert all(map(lambda x: f(x) == 2 * x, [1, 2, 3]))"),
+        ),
+        None,
+    ),
     "method": ((SnippetTest(code="assert Solution().f(3) == 6"),), None),
 }
 DESCRIPTORS_MOST = 110
@@ -119,9 +127,12 @@ async def test_control(executor: Executor, case: Case) -> None:
 
 
 @pytest.mark.slow
-async def test_eight_at_once() -> None:
+@pytest.mark.parametrize("mode", Mode)
+async def test_eight_at_once(mode: Mode) -> None:
     """The whole pack again, eight programs at a time, with an honest program beside every hostile one."""
-    async with Executor(ExecutorConfig(slots=8, warm=4)) as executor:
+    if mode is Mode.FORK_SERVER and os.geteuid() != 0:
+        pytest.skip("the fork server needs root")
+    async with Executor(ExecutorConfig(mode=mode, slots=8, warm=4)) as executor:
         gate = asyncio.Semaphore(8)
         wrong: list[str] = []
 

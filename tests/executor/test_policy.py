@@ -15,9 +15,7 @@ def test_everything_bound_is_read_only_and_nothing_else_is_writable() -> None:
         destination = re.search(r'dst: "(.*?)"', mount)
         assert destination is not None
         writable = "rw: true" in mount
-        assert writable == (
-            destination[1] in ("/tmp", "/dev/shm", "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
-        )
+        assert writable == (destination[1] in ("/tmp", "/dev/shm")), "a device takes what is written to it all the same"
         assert "nosuid: true" in mount
     assert "/proc" not in TEXT.replace("mount_proc", "")
 
@@ -42,8 +40,8 @@ def test_system_calls_of_the_reference_list_are_denied() -> None:
         "mount",
     ):
         assert re.search(rf"\b{name}\b", kafel()), name
-    assert "socketpair" not in kafel(), "asyncio needs it"
+    assert "socketpair {" in kafel(), "asyncio needs it, for one family"
     assert "DEFAULT ALLOW" in kafel()
     # Comparing the named argument compares its 32 bits; a plain number in its place would compare 64.
-    for argument in ("option ==", "cmd =="):
+    for argument in ("option ==", "cmd ==", "(pid &", "(family &", "(flags &", "advice =="):
         assert argument in kafel()
