@@ -10,6 +10,7 @@ from executor import apps
 from executor.asserts import Checks, Compiler, Expression, NotLiteral
 from executor.calls import CallsPlan, plan_calls
 from executor.errors import InvalidProgram, UnsupportedLanguage
+from executor.guest.plain import PlainError, encode
 from executor.languages import LANGUAGES, PYTHON
 from executor.snippet import JudgeCode, Setup, read_setup, read_snippet
 from executor.types import CallsTest, CallTest, Comparison, Limits, Program, SnippetTest, StdioTest, Test
@@ -103,7 +104,11 @@ def _way(
     test: SnippetTest | CallTest | StdioTest, entry_point: str | None, setup_code: str
 ) -> Checks | JudgeCode | CallPlan | StdioTest:
     if isinstance(test, SnippetTest):
-        return read_snippet(test.code, entry_point, _setup(setup_code))
+        way = read_snippet(test.code, entry_point, _setup(setup_code))
+        if isinstance(way, Checks):
+            for call in way.calls:
+                _require_carried(call, "test code")
+        return way
     if isinstance(test, CallTest):
         return _plan_call(test)
     return _plan_stdio(test)
@@ -134,7 +139,17 @@ def _plan_call(test: CallTest) -> CallPlan:
         given = apps.arguments(given)
     positional: list[Expression] = [("lit", item) for item in given]
     named: dict[str, Expression] = {key: ("lit", item) for key, item in cast("dict[str, object]", keywords).items()}
-    return CallPlan(test, ("call", _function(test.function), positional, named), expected)
+    call = ("call", _function(test.function), positional, named)
+    _require_carried(call, "args_json and kwargs_json")
+    _require_carried(expected, "expected_json")
+    return CallPlan(test, call, expected)
+
+
+def _require_carried(value: object, field: str) -> None:
+    try:
+        encode(value)
+    except PlainError as error:
+        raise InvalidProgram(f"{field}: {error}") from None
 
 
 def _json(text: str, field: str) -> object:
@@ -149,6 +164,8 @@ def _function(path: str) -> Expression:
         node = ast.parse(path.strip(), mode="eval").body
         if not isinstance(node, ast.Name | ast.Attribute):
             raise NotLiteral(type(node).__name__)
-        return Compiler(frozenset()).remote(node)
-    except (SyntaxError, ValueError, RecursionError, NotLiteral):
+        function = Compiler(frozenset()).remote(node)
+        encode(function)
+        return function
+    except (PlainError, SyntaxError, ValueError, RecursionError, NotLiteral):
         raise InvalidProgram(f"function: {path!r} is no name; take one like solve, or Solution().solve") from None

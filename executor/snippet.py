@@ -71,7 +71,13 @@ def read_snippet(code: str, entry_point: str | None, setup: Setup) -> Checks | J
             checks = _Reader(own | _called(tree)).read(tree)
         return checks
     except NotLiteral as error:
-        return JudgeCode(code, _free_names(code, entry_point, setup), str(error))
+        reason = str(error)
+    except RecursionError:
+        reason = "an expression nested deeper than the host evaluates"
+    try:
+        return JudgeCode(code, _free_names(code, entry_point, setup), reason)
+    except RecursionError:
+        raise InvalidProgram("test code: it is nested too deeply; part the expression") from None
 
 
 def _defines_uncalled_check(tree: ast.Module) -> bool:

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from executor.asserts import CandidateRaised, Checks
 from executor.errors import InvalidProgram
 from executor.guest.program import Answers
+from executor.plan import plan_program
 from executor.snippet import JudgeCode, Setup, read_setup, read_snippet
+from executor.types import CallsTest, CallTest, Comparison, Program, SnippetTest, Test
 
 NOTHING = read_setup("")
 PROGRAM = """
@@ -186,6 +188,29 @@ def test_what_is_not_python_is_refused(code: str) -> None:
         read_snippet(code, None, NOTHING)
     with pytest.raises(InvalidProgram, match="setup_code"):
         read_setup(code)
+
+
+def test_what_is_too_deep_for_the_host_is_for_a_judge() -> None:
+    way = read_snippet("assert f(1) == " + "1+" * 600 + "1", None, NOTHING)
+    assert isinstance(way, JudgeCode) and way.names == ("f",)
+
+
+DEEP = "[" * 250 + "]" * 250
+
+
+@pytest.mark.parametrize(
+    ("test", "field"),
+    [
+        (CallTest(function="f", args_json=DEEP, expected_json="1"), "args_json"),
+        (CallTest(function="f", expected_json=DEEP, comparison=Comparison.UNORDERED), "expected_json"),
+        (CallTest(function="f" + ".a" * 300, expected_json="1"), "function"),
+        (CallsTest(function="f" + ".a" * 300, calls=(b"L\0\0\0\0",)), "function"),
+        (SnippetTest(code="assert f" + ".a" * 300 + "(1)"), "test code"),
+    ],
+)
+def test_what_is_too_deep_to_carry_is_refused_by_field(test: Test, field: str) -> None:
+    with pytest.raises(InvalidProgram, match=field):
+        plan_program(Program(code="", tests=(test,)), 10)
 
 
 @pytest.mark.parametrize("work", ["9**9**9", "1 << 10**9", "'a' * 10**12", "[0] * 10**10", "round(1.5, 10**9)"])
