@@ -1,6 +1,6 @@
 """Jails come and go: cancelling, fairness, what is left, what a crash leaves, the process form."""
 
-# ruff: noqa: ASYNC220, ASYNC221, ASYNC240 (a test has its loop to itself)
+# ruff: noqa: ASYNC220, ASYNC221 (a test has its loop to itself)
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.ordinary_user import run_as_ordinary_user
 
 from executor import (
     ExecutionCancelled,
@@ -228,9 +229,7 @@ async def test_an_ordinary_user_gets_the_weaker_sandbox_by_name_only(tmp_path: P
     if os.geteuid() != 0:
         pytest.skip("only root can become an ordinary user")
     script = """
-import asyncio, os, sys
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
-sys.path[:0] = PATHS
+import asyncio
 from executor import Executor, ExecutorConfig, Program, SandboxUnavailable, SnippetTest
 async def main():
     try:
@@ -245,22 +244,7 @@ async def main():
         print(report.verdict.value, "shared-uid" in report.weaknesses)
 asyncio.run(main())
 """
-    root = Path(__file__).resolve().parents[2]
-    script = script.replace("PATHS", repr([str(root), *(path for path in sys.path if path)]))
-    command = [sys.executable, "-c", script]
-    prefix = Path(sys.base_prefix)
-    blocked = [part for part in reversed(prefix.parents) if not part.stat().st_mode & 0o001]
-    if blocked:
-        # This Python lies below a private folder: in a mount namespace of the test's own the way to it is opened.
-        steps = [
-            f"mount --bind {prefix} {tmp_path}",
-            f"mount -t tmpfs -o mode=755 none {blocked[0]}",
-            f"mkdir -p {prefix}",
-            f"mount --bind {tmp_path} {prefix}",
-            'exec "$@"',
-        ]
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", "\n".join(steps), "sh", *command]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd="/")
+    run = await asyncio.to_thread(run_as_ordinary_user, script, tmp_path, 60)
     assert run.stdout.split() == ["passed", "True"], run.stderr[-2000:]
 
 
