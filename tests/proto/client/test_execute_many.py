@@ -112,8 +112,14 @@ def test_sync_cancels_one_and_keeps_within_the_share(server: FakeServer) -> None
 async def test_async_cancel_ends_the_call_and_not_the_task(server: FakeServer) -> None:
     async with AsyncClient(server.address) as client:
         stream = client.execute_many([program("hold")])
-        asyncio.get_running_loop().call_later(0.2, stream.cancel)
-        assert [reply async for reply in stream] == []
+
+        async def cancel() -> None:
+            assert await asyncio.to_thread(server.called.wait, 10)
+            stream.cancel()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(cancel())
+            assert [reply async for reply in stream] == []
         assert await asyncio.to_thread(server.cancelled.wait, 10)
 
 
@@ -135,7 +141,7 @@ async def test_cancelling_the_task_ends_the_call(server: FakeServer) -> None:
 def test_sync_cancel_from_another_thread(server: FakeServer) -> None:
     with Client(server.address) as client:
         stream = client.execute_many([program("hold")])
-        threading.Timer(0.2, stream.cancel).start()
+        threading.Thread(target=lambda: server.called.wait(10) and stream.cancel()).start()
         assert list(stream) == []
         assert server.cancelled.wait(10)
 
