@@ -71,17 +71,18 @@ def _mapped_end() -> int:
 class Homes:
     """All homes of one executor. The numbers are shared by all executors of this process."""
 
-    def __init__(self, forest: Forest, spare: int) -> None:
-        """`spare` homes stay when empty; those of a greater crowd are removed after it."""
+    def __init__(self, forest: Forest, kept: int) -> None:
+        """So many homes are there from beginning to end; those that a greater crowd needs are removed after it."""
         self._forest = forest
-        self._spare = spare
+        self._kept = kept
+        self._made = 0
         self._empty: deque[Home] = deque()
         self._leaving: list[Home] = []
         self.leaked = 0
 
     def prepare(self) -> None:
-        """Make the spare homes. Raises OSError when a group cannot be made."""
-        while len(self._empty) < self._spare and _free_numbers:
+        """Make the homes that stay. Raises OSError when a group cannot be made."""
+        while self._made < self._kept and _free_numbers:
             self._empty.append(self._make())
 
     def take(self) -> Home:
@@ -95,10 +96,12 @@ class Homes:
     def _make(self) -> Home:
         number = _free_numbers.popleft()
         try:
-            return Home(number, self._forest.group(f"j{number}"))
+            home = Home(number, self._forest.group(f"j{number}"))
         except OSError:
             _free_numbers.append(number)
             raise
+        self._made += 1
+        return home
 
     def give_back(self, home: Home) -> None:
         """Take back a home in which nothing lives any more. One that cannot be used again is counted, not reused."""
@@ -110,7 +113,8 @@ class Homes:
             return
         # The oldest goes last, so that a user id rests as long as can be.
         self._empty.append(home)
-        while len(self._empty) > self._spare:
+        if self._made > self._kept and self._empty:
+            self._made -= 1
             self._leaving.append(self._empty.popleft())
         for left in list(self._leaving):
             self._leave(left)

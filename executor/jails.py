@@ -22,7 +22,8 @@ from executor.pool import Counters, Pool
 from executor.runtimes import Runtime, guest_bundle, python_runtime
 from executor.spawning import Maker, NsjailMaker, Spawner, SpawnOrder
 
-_SPARE_HOMES = 4
+_SPARE_HOMES = 6
+"""For the parser's jail, the fork server's and its successor's, and jails that are being ended."""
 
 
 class Jails:
@@ -45,7 +46,7 @@ class Jails:
         if self._mode is Mode.FORK_SERVER:
             _require_forkable(self._identities)
         self._forest = Forest(self._layout)
-        self._homes = Homes(self._forest, config.effective_slots + config.effective_warm + _SPARE_HOMES)
+        self._homes = Homes(self._forest, 2 * config.effective_slots + config.effective_warm + _SPARE_HOMES)
         self._pools: dict[str, Pool] = {}
         self.parser: Parser | None = None
         """Once open."""

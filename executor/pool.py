@@ -127,11 +127,15 @@ class Pool:
         return bool(self._starts or self._ends)
 
     def fill(self) -> None:
-        """Start jails until enough are warm or on their way, a few at a time: starts compete with running programs."""
+        """Start jails until enough are warm or on their way.
+
+        Starts compete with running programs: there are no more at a time than cores, and one while some are warm.
+        """
         if self._closed:
             return
         wanted = self._config.effective_warm + len(self._waiting) - len(self._ready)
-        for _ in range(min(wanted, _MOST_STARTS) - len(self._starts)):
+        most = _MOST_STARTS if len(self._ready) < _MOST_STARTS else 1
+        for _ in range(min(wanted, most) - len(self._starts)):
             task = asyncio.create_task(self._start())
             self._starts.add(task)
             task.add_done_callback(self._started)

@@ -27,8 +27,9 @@ GUEST_MODULES = (
 _THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 # The guest's code comes over a descriptor: the jail needs no file of ours, and the candidate finds none.
+# It gets along without the module `os`, whose import costs 1.5 ms of CPU, a tenth of what Python's own start does.
 _BOOTSTRAP = f"""\
-import marshal, os, sys
+import marshal, posix as os, sys
 names = []
 for name, code in marshal.loads(os.pread({BUNDLE_FD}, os.fstat({BUNDLE_FD}).st_size, 0)):
     module = sys.modules[name] = type(sys)(name)
@@ -38,7 +39,8 @@ os.close({BUNDLE_FD})
 import _sitebuiltins, builtins
 builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
 builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")
-os.environ.pop("PYTHONHASHSEED", None)
+os.environ.pop(b"PYTHONHASHSEED", None)
+os.unsetenv("PYTHONHASHSEED")
 for name in names:
     del sys.modules[name]
 module.main()()

@@ -8,7 +8,7 @@ import _signal  # pyright: ignore[reportMissingImports]
 import _socket
 import _thread
 import gc
-import os
+import posix as os
 import resource
 import select
 import sys
@@ -221,4 +221,4 @@ def main() -> "Callable[[], None]":
     try:
         return Runner().serve()
     except EOFError:
-        os._exit(0)
+        os._exit(0)  # pyright: ignore[reportPrivateUsage]

@@ -5,7 +5,7 @@ for the next.
 """
 
 import _signal  # pyright: ignore[reportMissingImports]
-import os
+import posix as os
 
 from executor.guest.wire import Wire
 
@@ -53,7 +53,7 @@ def build(command: Command, wire: Wire) -> None:
             _become(command.words, wire)
         except OSError as error:
             os.write(2, f"{error}\n".encode())
-        os._exit(126)
+        os._exit(126)  # pyright: ignore[reportPrivateUsage]
     _pid, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code == 0:
@@ -63,7 +63,7 @@ def build(command: Command, wire: Wire) -> None:
             while view:
                 view = view[os.write(ARTIFACT, view) :]
         wire.send(("built",))
-    os._exit(code if code >= 0 else 1)
+    os._exit(code if code >= 0 else 1)  # pyright: ignore[reportPrivateUsage]
 
 
 def _become(words: list[str], wire: Wire) -> None:

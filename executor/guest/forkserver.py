@@ -6,7 +6,7 @@ The server itself never sees a program, a test or a value: they go to the child,
 """
 
 import _signal  # pyright: ignore[reportMissingImports]
-import os
+import posix as os
 import select
 
 from executor.guest.wire import Wire
@@ -131,7 +131,7 @@ class ForkServer:
             self.check(filtered, "the system call filter")
         except BaseException as error:
             os.write(2, f"a jail could not be forked: {error}\n".encode())
-            os._exit(1)
+            os._exit(1)  # pyright: ignore[reportPrivateUsage]
 
 
 def _reap() -> None:

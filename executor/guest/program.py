@@ -7,7 +7,7 @@ the host compares; nothing here knows what is expected.
 import atexit
 import builtins
 import gc
-import os
+import posix as os
 import sys
 
 from executor.guest.plain import PlainError, TooLargeError
@@ -90,7 +90,7 @@ def run_script(source: Source, wire: Wire, argv: list[str]) -> None:
     code = _compile(source, wire)
     wire.socket.close()
     if code is None:
-        os._exit(1)
+        os._exit(1)  # pyright: ignore[reportPrivateUsage]
     sys.argv = [FILENAME, *argv]
     namespace = _module("__main__")
     status = 0
@@ -129,7 +129,7 @@ def _finish(status: int, namespace: dict[str, object]) -> None:
             if name.startswith("_") == private and name != "__builtins__":
                 namespace[name] = None
     gc.collect()
-    os._exit(status if _flush() and good else status or 120)
+    os._exit(status if _flush() and good else status or 120)  # pyright: ignore[reportPrivateUsage]
 
 
 def _print_traceback(error: BaseException) -> None:
@@ -282,4 +282,4 @@ def _flush() -> bool:
 def leave(code: int) -> None:
     """End this process at once, with what it printed flushed."""
     _flush()
-    os._exit(code)
+    os._exit(code)  # pyright: ignore[reportPrivateUsage]

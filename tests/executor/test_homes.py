@@ -23,7 +23,7 @@ def own_folder(parent: Path) -> Path:
 
 async def test_after_a_crowd_the_spare_ones_stay_and_the_others_go(forest: Forest, tmp_path: Path) -> None:
     free = len(_free_numbers)
-    homes = Homes(forest, spare=3)
+    homes = Homes(forest, kept=3)
     homes.prepare()
     folder = own_folder(tmp_path)
     assert len(os.listdir(folder)) == 3
@@ -40,7 +40,7 @@ async def test_after_a_crowd_the_spare_ones_stay_and_the_others_go(forest: Fores
 
 
 async def test_a_home_that_cannot_be_made_new_is_counted_and_not_used_again(forest: Forest) -> None:
-    homes = Homes(forest, spare=2)
+    homes = Homes(forest, kept=2)
     first = homes.take()
     blocked = first.group.folders[0] / "process"
     blocked.mkdir()
@@ -52,7 +52,7 @@ async def test_a_home_that_cannot_be_made_new_is_counted_and_not_used_again(fore
 
 
 async def test_too_many_jails_are_refused_by_number(forest: Forest) -> None:
-    homes = Homes(forest, spare=2)
+    homes = Homes(forest, kept=2)
     free = len(_free_numbers)
     taken = [homes.take() for _ in range(free)]
     with pytest.raises(JailError, match=f"{JAILS_PER_PROCESS} jails are live"):
