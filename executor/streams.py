@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable
 
 _CHUNK = 1 << 16
@@ -118,7 +119,8 @@ class Frames:
         self._on_frame = on_frame
         self._on_end = on_end
         self._buffer = bytearray()
-        self._out = bytearray()
+        self._out: deque[tuple[bytearray, list[int]]] = deque()
+        """Frames, or what is left of one, and the descriptors that go with what comes next of it."""
         self._writing = False
         self.sender = 0
         """The process that sent the first bytes: 0 until then, -1 if the socket has no SO_PASSCRED."""
@@ -131,18 +133,11 @@ class Frames:
         return self._socket is not None
 
     def send(self, content: bytes, descriptors: tuple[int, ...] = ()) -> None:
-        """Send one frame; descriptors go with its first byte, for which nothing may be waiting. Never blocks."""
+        """Send one frame; copies of the descriptors go with its first byte. Never blocks: what does not fit waits."""
         if self._socket is None:
             return
-        data = len(content).to_bytes(4, "big") + content
-        if descriptors:
-            if self._out:
-                raise RuntimeError("descriptors cannot overtake waiting bytes")
-            try:
-                data = data[socket.send_fds(self._socket, [data], list(descriptors)) :]
-            except OSError:
-                return  # the other side is gone: on_end tells
-        self._out += data
+        data = bytearray(len(content).to_bytes(4, "big") + content)
+        self._out.append((data, [os.dup(descriptor) for descriptor in descriptors]))
         self._write()
 
     def _write(self) -> None:
@@ -150,17 +145,30 @@ class Frames:
             return
         try:
             while self._out:
-                del self._out[: self._socket.send(self._out)]
+                data, descriptors = self._out[0]
+                if descriptors:
+                    sent = socket.send_fds(self._socket, [data], descriptors)
+                    _close_all(descriptors)
+                else:
+                    sent = self._socket.send(data)
+                del data[:sent]
+                if not data:
+                    self._out.popleft()
         except BlockingIOError:
             if not self._writing:
                 self._loop.add_writer(self._socket.fileno(), self._write)
                 self._writing = True
             return
         except OSError:
-            self._out.clear()
+            self._drop()  # the other side is gone: on_end tells
         if self._writing:
             self._loop.remove_writer(self._socket.fileno())
             self._writing = False
+
+    def _drop(self) -> None:
+        for _, descriptors in self._out:
+            _close_all(descriptors)
+        self._out.clear()
 
     def _first(self, sock: socket.socket) -> bytes:
         chunk, controls, _flags, _address = sock.recvmsg(_CHUNK, _CREDENTIALS_SPACE)
@@ -201,6 +209,7 @@ class Frames:
 
     def close(self) -> None:
         """Hang up."""
+        self._drop()
         if self._socket is not None:
             fd = self._socket.fileno()
             self._loop.remove_reader(fd)
@@ -213,6 +222,11 @@ class Frames:
 def _pid(credentials: bytes) -> int:
     """Of a struct ucred."""
     return int.from_bytes(credentials[:4], sys.byteorder)
+
+
+def _close_all(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
 
 
 def read_log(fd: int, limit: int = 4096) -> str:

@@ -263,3 +263,13 @@ async def test_a_wrong_record_is_refused_by_field(executor: Executor, fields: di
 async def test_a_source_that_is_too_long_is_the_candidates_fault(executor: Executor) -> None:
     report = await run(executor, StdioTest(), code="#" * (2 << 20))
     assert report.verdict is Verdict.COMPILE_ERROR and "2097152 bytes" in report.detail
+
+
+@pytest.mark.parametrize("way", ["script", "call"])
+async def test_a_source_as_long_as_may_be(executor: Executor, way: str) -> None:
+    """It fills the socket to the jail; the order of the first test, with its descriptors, waits behind it."""
+    code = f"# {'x' * 1_000_000}\ndef f(x):\n    return 2 * x\nif __name__ == '__main__':\n    print(f(int(input())))\n"
+    stdio = StdioTest(stdin=b"21\n", expected_stdout=b"42\n")
+    call = CallTest(function="f", args_json="[21]", expected_json="42")
+    report = await run(executor, stdio if way == "script" else call, code=code)
+    assert report.verdict is Verdict.PASSED, report.detail
