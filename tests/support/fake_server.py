@@ -194,7 +194,8 @@ class FakeServer(
             else:
                 refused = execution_service_pb2.ProgramRefused(code=3, reason="BAD_REQUEST", field="program.code")
                 yield response(id=request.id, refused=refused)
-        finished.set()
+        if not held:  # a cancelled call ends the requests, too; a client that is served keeps its side open till then
+            finished.set()
 
     def GetServerInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._check(context)
