@@ -149,7 +149,7 @@ def test_sync_cancel_from_another_thread(server: FakeServer) -> None:
 def test_dropping_a_sync_stream_ends_the_call_and_its_thread(server: FakeServer) -> None:
     with Client(server.address) as client:
         before = threading.active_count()
-        for _ in client.execute_many([program(), program("hold")]):
+        for _ in client.execute_many([program("hold"), program()]):
             break
         gc.collect()
         assert server.cancelled.wait(10)
