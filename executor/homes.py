@@ -6,8 +6,9 @@ import os
 from collections import deque
 from dataclasses import dataclass
 
-from executor.cgroup import Forest, Group
+from executor.cgroup import Forest
 from executor.errors import JailError
+from executor.group import Group
 from executor.policy import FORKED_IDS, INSIDE_ID
 
 _log = logging.getLogger(__name__)

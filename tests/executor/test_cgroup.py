@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from executor.cgroup import Forest, Group, Hierarchy, Layout, detect
+from executor.cgroup import Forest, Hierarchy, Layout, detect
+from executor.group import Group
 
 
 def tree(root: Path, *files: str) -> Path:
