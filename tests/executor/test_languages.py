@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.ordinary_user import run_as_ordinary_user
 
 from executor import (
     CallTest,
@@ -335,6 +336,24 @@ async def test_cpp_without_any_group() -> None:
             code, allowed = CPP_HOSTILE[name]
             report = await run(executor, "cpp", code)
             assert report.verdict.value in allowed, told(report)
+
+
+@cpp
+async def test_an_ordinary_user_compiles_too(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become an ordinary user")
+    script = f"""
+import asyncio
+from executor import WEAKNESSES, Executor, ExecutorConfig, Program, StdioTest
+async def main():
+    test = StdioTest(stdin=b"21\\n", expected_stdout=b"42\\n")
+    async with Executor(ExecutorConfig(slots=1, allow_weaker=tuple(WEAKNESSES))) as executor:
+        report = await executor.run(Program(code={CPP!r}, language="cpp", tests=(test, test)))
+        print(report.verdict.value, report.tests_passed, report.detail)
+asyncio.run(main())
+"""
+    run = await asyncio.to_thread(run_as_ordinary_user, script, tmp_path, 60)
+    assert run.stdout.split() == ["passed", "2"], run.stdout + run.stderr[-2000:]
 
 
 @cpp
