@@ -7,6 +7,7 @@ each is a row of its own from there on: nothing is saved by the sampling tree. N
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,16 +20,18 @@ import torch
 from benchmarks.stopwatch import Stopwatch
 from engine.core.distribution import Distribution, from_probabilities
 from engine.core.scheduler import Limits, Scheduler
-from engine.core.types import CoreRequest, Filters, FinishReason, SolveEnded, Step
+from engine.core.types import CoreRequest, Filters, FinishReason, Runner, SolveEnded, Step
 from engine.loop.engine import TextStopper
+from engine.models import load
 from engine.models.catalogue import fetch
-from engine.models.decoder import Decoder
-from engine.models.load import Arithmetic, load_decoder
-from engine.runner import attention_cpu, cpu
-from engine.runner.cpu import CpuRunner
-from engine.text.chat import ChatTemplate
+from engine.models.decoder import Decoder, Linear
+from engine.runner import attention_cpu, cpu, int8
+from engine.runner.arithmetic import Arithmetic, Int8Linear, load_decoder
+from engine.runner.choice import runner_for
+from engine.text.model_text import read_model_text
 from engine.text.stops import ProgramEnd, StopRules
 from engine.text.tokenizer import Tokenizer
+from kernels.cpu import attention, int8_linear, rotation, rows
 
 FILTERS = Filters(temperature=0.8, top_p=0.95)
 PROMPT = '''Complete this Python function. Answer with the whole function in one code block.
@@ -78,7 +81,7 @@ class EndlessStopper(TextStopper):
 class PartingRunner:
     """A runner under which the k samples of a prompt draw k different first tokens, `firsts` [k] ascending."""
 
-    def __init__(self, runner: CpuRunner, firsts: np.ndarray) -> None:
+    def __init__(self, runner: Runner, firsts: np.ndarray) -> None:
         self._runner = runner
         self._firsts = firsts
         self.page_size = runner.page_size
@@ -100,12 +103,13 @@ def serve(name: str, arithmetic: Arithmetic) -> Served:
     """Load a model and encode the prompt."""
     path = fetch(name)
     began = time.perf_counter()
-    decoder = load_decoder(path, arithmetic=arithmetic)
-    tokenizer, template = Tokenizer.from_gguf(path), ChatTemplate.from_gguf(path)
-    if template is None:
+    text = read_model_text(path)
+    tokenizer = text.tokenizer
+    decoder = load_decoder(path, arithmetic=arithmetic, tokenizer=tokenizer)
+    if text.template is None:
         prompt = tokenizer.encode(PROMPT, special=False)
     else:
-        prompt = tokenizer.encode(template.render([{"role": "user", "content": PROMPT}]), special=True)
+        prompt = tokenizer.encode(text.template.render([{"role": "user", "content": PROMPT}]), special=True)
     return Served(
         name=name,
         arithmetic=arithmetic,
@@ -118,7 +122,7 @@ def serve(name: str, arithmetic: Arithmetic) -> Served:
 
 def decode(served: Served, k: int, new_tokens: int, seed: int, watch: Stopwatch | None = None) -> dict[str, Any]:
     """Draw k samples; rates and mean times of the steps. Times are in milliseconds, rates in tokens a second."""
-    runner = CpuRunner(served.decoder, kv_bytes=1 << 30)
+    runner = runner_for(served.decoder, kv_bytes=1 << 30, page_size=16)
     firsts = np.unique(served.tokenizer.encode(PROMPT + (__doc__ or "") + _WORDS, special=False))[:k].astype(np.int32)
     if len(firsts) < k:
         raise ValueError(f"k: {k} is more than the {len(firsts)} first tokens at hand")
@@ -165,7 +169,7 @@ def decode(served: Served, k: int, new_tokens: int, seed: int, watch: Stopwatch 
     if ended.counts.rows != k * (new_tokens - 1):
         raise RuntimeError(f"{ended.counts.rows} rows were computed instead of {k * (new_tokens - 1)}")
     decoding = sum(total for *_, total in steps)
-    result = {
+    result: dict[str, Any] = {
         "k": k,
         "new_tokens": new_tokens,
         "prompt_tokens": len(served.prompt),
@@ -183,43 +187,64 @@ def decode(served: Served, k: int, new_tokens: int, seed: int, watch: Stopwatch 
 
 
 def ceiling(served: Served, rows: int, rounds: int = 5) -> float:
-    """Milliseconds of all matrix products of one step of `rows` rows, the LM head included: the median of `rounds`."""
-    weights = served.decoder.weights
-    widths = {
-        width: torch.randn(rows, width, dtype=served.decoder.dtype)
-        for width in (
-            served.decoder.config.hidden,
-            served.decoder.config.intermediate,
-            served.decoder.config.heads * served.decoder.config.head_dim,
-        )
-    }
-    hidden = widths[served.decoder.config.hidden]
-    attended = widths[served.decoder.config.heads * served.decoder.config.head_dim]
+    """Milliseconds of all matrix products of one step of `rows` rows, the LM head included: the median of `rounds`.
+
+    In int8 the products alone, of bytes that are there; otherwise the linear layers.
+    """
+    config, weights = served.decoder.config, served.decoder.weights
+    inner = config.heads * config.head_dim
+    inputs = {width: torch.randn(rows, width) for width in (config.hidden, config.intermediate, inner)}
+    one = {width: _product(served, values) for width, values in inputs.items()}
     times: list[float] = []
     with torch.inference_mode():
         for _ in range(rounds + 1):
             began = time.perf_counter()
             for layer in weights.layers:
-                layer.qkv(hidden)
-                layer.attention_out(attended)
-                layer.gate_up(hidden)
-                layer.down(widths[served.decoder.config.intermediate])
-            weights.head(hidden)
+                one[config.hidden](layer.qkv)
+                one[inner](layer.attention_out)
+                one[config.hidden](layer.gate_up)
+                one[config.intermediate](layer.down)
+            one[config.hidden](weights.head)
             times.append(time.perf_counter() - began)
     return 1000 * float(np.median(times[1:]))
 
 
-def _parts(scheduler: Scheduler) -> dict[str, list[tuple[Any, str]]]:
-    from engine.models import load
+def _product(served: Served, values: torch.Tensor) -> Callable[[Linear], None]:
+    count = len(values)
+    if served.arithmetic != "int8":
+        typed = values.to(served.decoder.dtype)
+        return lambda linear: (linear(typed), None)[1]
+    taken, scales = torch.zeros(values.shape, dtype=torch.uint8), torch.ones(count)
+    config = served.decoder.config
+    out = torch.empty(count, max(config.vocab, 2 * config.intermediate) + 64)
 
+    def product(linear: Linear) -> None:
+        assert isinstance(linear, Int8Linear)
+        int8_linear.multiply(count, taken.data_ptr(), scales.data_ptr(), linear.weight, out.data_ptr())
+
+    return product
+
+
+def _parts(scheduler: Scheduler) -> dict[str, list[tuple[Any, str]]]:
+    """What is timed: parts that the two runners have, each under its own names."""
     return {
-        "matrix products": [(load._Packed, "__call__"), (load._Plain, "__call__")],
-        "attention": [(attention_cpu.StepAttention, "attend")],
-        "layout": [(attention_cpu.StepAttention, "__init__")],
-        "norms, rope, activation": [(Decoder, "hidden")],
-        "LM head": [(Decoder, "logits")],
-        "sampler": [(cpu, "distributions")],
-        "scheduler": [(scheduler, "finish")],
+        "matrix products": [
+            (load._Packed, "__call__"),  # pyright: ignore[reportPrivateUsage]
+            (load._Plain, "__call__"),  # pyright: ignore[reportPrivateUsage]
+            (int8_linear, "multiply"),
+        ],
+        "attention": [(attention_cpu.StepAttention, "attend"), (attention, "attend_kernel")],
+        "layout": [(attention_cpu.StepAttention, "__init__"), (int8, "lay_out")],
+        "norms, rotation, activation": [
+            (Decoder, "hidden"),
+            (rows, "norm_kernel"),
+            (rows, "activate_kernel"),
+            (rows, "bytes_kernel"),
+            (rotation, "place_kernel"),
+        ],
+        "LM head": [(Decoder, "logits"), (int8.Int8Runner, "_head_of")],
+        "sampler": [(cpu, "distributions"), (int8, "distributions")],
+        "scheduler": [(scheduler, "plan"), (scheduler, "finish")],
     }
 
 

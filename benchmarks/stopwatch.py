@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -31,7 +31,7 @@ class Stopwatch:
         return wrapper
 
     @contextmanager
-    def watching(self, parts: dict[str, list[tuple[Any, str]]]) -> Iterator[None]:
+    def watching(self, parts: dict[str, list[tuple[Any, str]]]) -> Generator[None]:
         """Wrap attributes, given as part -> [(owner, name)], while the context is open."""
         with ExitStack() as stack:
             for part, places in parts.items():

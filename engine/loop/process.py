@@ -26,19 +26,19 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
     from engine.core.scheduler import Limits, Scheduler
     from engine.loop.engine import Engine
     from engine.models.errors import ModelError
-    from engine.models.load import best_arithmetic, load_decoder
-    from engine.runner.cpu import CpuRunner
+    from engine.runner.arithmetic import best_arithmetic, load_decoder
+    from engine.runner.choice import runner_for
     from engine.text.model_text import read_model_text
 
     torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
     path = Path(config.path)
     try:
         arithmetic = best_arithmetic() if config.arithmetic == "auto" else config.arithmetic
-        if arithmetic not in ("float32", "bfloat16"):
-            raise ValueError(f"arithmetic: {arithmetic!r} is not float32, bfloat16 or auto")
+        if arithmetic not in ("int8", "bfloat16", "float32"):
+            raise ValueError(f"arithmetic: {arithmetic!r} is not int8, bfloat16, float32 or auto")
         text = read_model_text(path)
-        decoder = load_decoder(path, arithmetic=arithmetic)
-        runner = CpuRunner(decoder, kv_bytes=config.kv_bytes, page_size=config.page_tokens)
+        decoder = load_decoder(path, arithmetic=arithmetic, tokenizer=text.tokenizer)
+        runner = runner_for(decoder, kv_bytes=config.kv_bytes, page_size=config.page_tokens)
     except (ModelError, ValueError, OSError) as error:
         connection.sendall(frame(Failed(f"model {config.name}: {error}")))
         return

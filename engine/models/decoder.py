@@ -80,14 +80,14 @@ class Decoder:
         self.dtype = dtype
         """Type of q, k, v and of what `attend` returns."""
         self.weights = weights
-        # [context_length, head_dim] each, with the sign of the rotation in the sine.
         exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
         frequencies = 1.0 / config.rope_theta**exponents
         if config.rope_factors is not None:
             frequencies /= torch.tensor(config.rope_factors)
         angles = torch.outer(torch.arange(config.context_length).float(), frequencies)
         cos, sin = angles.cos(), angles.sin()
-        self._cos, self._sin = torch.cat((cos, cos), dim=1), torch.cat((-sin, sin), dim=1)
+        self.cos, self.sin = torch.cat((cos, cos), dim=1), torch.cat((-sin, sin), dim=1)
+        """Rotations, [context_length, head_dim] each, with their sign in the sine."""
 
     @torch.inference_mode()
     def hidden(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
@@ -100,7 +100,7 @@ class Decoder:
         rows, eps = len(tokens), config.norm_eps
         q_end = config.heads * config.head_dim
         k_end = q_end + config.kv_heads * config.head_dim
-        cos, sin = self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
+        cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
         stream = F.embedding(tokens, weights.embedding).float()
         for index, layer in enumerate(weights.layers):
             qkv = layer.qkv(self._normed(stream, layer.attention_norm, eps))

@@ -1,5 +1,6 @@
 """From a model file to a decoder ready to run."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,8 @@ from engine.models.gguf_file import GgufFile
 from engine.models.weights import WeightFiles
 
 Arithmetic = Literal["float32", "bfloat16"]
+MakeLinear = Callable[[Tensor, Tensor | None], Linear]
+"""A layer of weight [out, in] and bias [out]; it may keep neither."""
 _DTYPES: dict[Arithmetic, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -28,23 +31,25 @@ def open_weights(path: Path) -> WeightFiles:
     return ModelFolder(path) if path.is_dir() else GgufFile(path)
 
 
-def load_decoder(path: Path, *, arithmetic: Arithmetic) -> Decoder:
+def load_decoder(path: Path, *, arithmetic: Arithmetic, linear: MakeLinear | None = None) -> Decoder:
     """Load a GGUF file or a Hugging Face folder. All weights are in memory afterwards; the files are closed.
 
-    In bfloat16 the weights are kept only in oneDNN's packed form. Raises ModelFileError, ModelCorrupt or
+    In bfloat16 the weights are kept only in oneDNN's packed form. `linear` makes the linear layers instead, out of
+    weights in `arithmetic`, on several threads at once. Raises ModelFileError, ModelCorrupt or
     UnsupportedModel, each naming what is wrong, and OSError.
     """
     with open_weights(path) as file:
-        decoder = _Loader(file, arithmetic).load()
+        decoder = _Loader(file, arithmetic, linear).load()
         file.check_all_taken()
     return decoder
 
 
 class _Loader:
-    def __init__(self, file: WeightFiles, arithmetic: Arithmetic) -> None:
+    def __init__(self, file: WeightFiles, arithmetic: Arithmetic, linear: MakeLinear | None) -> None:
         self.file = file
         self.config = file.config
         self.dtype = _DTYPES[arithmetic]
+        self.linear = linear or (_Plain if self.dtype is torch.float32 else _Packed)
 
     def load(self) -> Decoder:
         config = self.config
@@ -100,11 +105,6 @@ class _Loader:
 
     def matrix(self, name: str, rows: int, columns: int) -> Tensor:
         return self.file.tensor(name, (rows, columns), self.dtype)
-
-    def linear(self, weight: Tensor, bias: Tensor | None) -> Linear:
-        if self.dtype is torch.float32:
-            return _Plain(weight, bias)
-        return _Packed(weight, bias)
 
 
 class _Plain:

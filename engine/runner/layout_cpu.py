@@ -1,0 +1,102 @@
+"""Which tokens of a step see which slots, as flat arrays for compiled code: made once, used by every layer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.core.types import Chunk, Slots, Step
+
+
+@dataclass(frozen=True, slots=True)
+class StepLayout:
+    """The tokens of a step in their order, rows that share a prompt side by side, then runs of more than one token.
+
+    order: the chunks in that order. tokens, positions, writes (slots): [T] int64. last: [chunks] int64, each chunk's
+    last token. slots: int32, parts of which `blocks` ([blocks, 4] int64: first token, tokens, offset and number of
+    the slots they share) and `own` ([T, 2] int64: offset and number of a token's own slots) name.
+    """
+
+    order: list[int]
+    tokens: Tensor
+    positions: Tensor
+    writes: Tensor
+    last: Tensor
+    slots: Tensor
+    blocks: Tensor
+    own: Tensor
+
+
+def lay_out(step: Step, block: int) -> StepLayout:
+    """The layout of a step, in blocks of at most `block` tokens."""
+    indices = range(len(step.chunks))
+    rows = [index for index in indices if len(step.chunks[index].tokens) == 1]
+    rows.sort(key=lambda index: id(step.chunks[index].prefix))
+    order = [*rows, *(index for index in indices if len(step.chunks[index].tokens) > 1)]
+    chunks = [step.chunks[index] for index in order]
+    lengths = np.array([len(chunk.tokens) for chunk in chunks])
+    ends = np.cumsum(lengths)
+    parts: list[Slots] = []
+    blocks: list[np.ndarray] = []
+    own: list[np.ndarray] = []
+    offset = _row_blocks(chunks[: len(rows)], block, parts, blocks, own)
+    for chunk, end in zip(chunks[len(rows) :], ends[len(rows) :].tolist(), strict=True):
+        offset = _run_blocks(chunk, end - len(chunk.tokens), block, offset, parts, blocks, own)
+    return StepLayout(
+        order,
+        torch.tensor([token for chunk in chunks for token in chunk.tokens]),
+        torch.from_numpy(np.repeat([c.start for c in chunks] - (ends - lengths), lengths) + np.arange(ends[-1])),
+        torch.from_numpy(np.concatenate([c.suffix[-len(c.tokens) :] for c in chunks]).astype(np.int64)),
+        torch.from_numpy(ends - 1),
+        torch.from_numpy(np.concatenate(parts)),
+        torch.from_numpy(np.concatenate(blocks)),
+        torch.from_numpy(np.concatenate(own)),
+    )
+
+
+def _row_blocks(
+    rows: list[Chunk], block: int, parts: list[Slots], blocks: list[np.ndarray], own: list[np.ndarray]
+) -> int:
+    """Add the rows; returns the slots so far."""
+    offset = 0
+    first = 0
+    while first < len(rows):
+        prefix = rows[first].prefix
+        last = first
+        while last < len(rows) and rows[last].prefix is prefix:
+            last += 1
+        parts.append(prefix)
+        starts = np.arange(first, last, block)
+        counts = np.minimum(block, last - starts)
+        blocks.append(np.stack([starts, counts, np.full_like(starts, offset), np.full_like(starts, len(prefix))], 1))
+        offset += len(prefix)
+        suffixes = [row.suffix for row in rows[first:last]]
+        lengths = np.array([len(suffix) for suffix in suffixes])
+        own.append(np.stack([offset + np.cumsum(lengths) - lengths, lengths], 1))
+        parts += suffixes
+        offset += int(lengths.sum())
+        first = last
+    return offset
+
+
+def _run_blocks(
+    chunk: Chunk,
+    first: int,
+    block: int,
+    offset: int,
+    parts: list[Slots],
+    blocks: list[np.ndarray],
+    own: list[np.ndarray],
+) -> int:
+    """Add a run of tokens: a block shares all that stands before it. Returns the slots so far."""
+    count = len(chunk.tokens)
+    parts += [chunk.prefix, chunk.suffix]
+    starts = np.arange(0, count, block)
+    before = chunk.start + starts
+    blocks.append(
+        np.stack([first + starts, np.minimum(block, count - starts), np.full_like(starts, offset), before], 1)
+    )
+    within = np.arange(count) % block
+    own.append(np.stack([offset + chunk.start + np.arange(count) - within, within + 1], 1))
+    return offset + chunk.start + count

@@ -1,0 +1,188 @@
+"""Linear layers in bytes: weights with a scale for each column, activations with a scale for each row.
+
+The arithmetic is that of LLM.int8's vector-wise quantisation (Dettmers et al. 2022) without its outlier part: a row x
+becomes round(x / s) + 128 in uint8 with s = max |x| / 127, a weight row the same in int8 without the 128, and their
+products are summed exactly in int32. A row's result depends on no other row, whatever the batch.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels.cpu.launch import Kernel, jit
+from kernels.cpu.tiles import COLUMNS, ROWS, byte_tiles, byte_tiles_ahead
+from kernels.cpu.vector import f32, i32, i64_array, rounded_u8, take, u8
+
+_B1, _B2, _B3, _B4, _B5, _B6 = (byte_tiles[n] for n in range(1, ROWS + 1))
+_A1, _A2, _A3, _A4, _A5, _A6 = (byte_tiles_ahead[n] for n in range(1, ROWS + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Weight:
+    """A weight [out, in] as panels of 64 columns.
+
+    panels: int8 [panels, in / 4, 64, 4]; columns: int32 [panels, 3, 64], float32 in the last two of three (see tiles).
+    """
+
+    panels: Tensor
+    columns: Tensor
+    out_features: int
+    in_features: int
+
+    @property
+    def width(self) -> int:
+        """Columns of a result: `out_features` rounded up to 64."""
+        return self.panels.shape[0] * COLUMNS
+
+
+def pack(weight: Tensor, bias: Tensor | None) -> Int8Weight:
+    """Quantise float32 weights [out, in]. ValueError unless `in` is a multiple of 4."""
+    rows, inner = weight.shape
+    if inner % 4:
+        raise ValueError(f"a weight with {inner} columns cannot be packed; they must be a multiple of 4")
+    count = -(-rows // COLUMNS)
+    panels = _aligned((count, inner // 4, COLUMNS, 4), torch.int8)
+    columns = _aligned((count, 3, COLUMNS), torch.int32)
+    biases = torch.zeros(count * COLUMNS)
+    if bias is not None:
+        biases[:rows] = bias
+    columns[:, 2] = biases.view(count, COLUMNS).view(torch.int32)
+    values = weight.contiguous()
+    pack_kernel(count, rows, inner, values.data_ptr(), panels.data_ptr(), columns.data_ptr())
+    return Int8Weight(panels, columns, rows, inner)
+
+
+def _aligned(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An uninitialised tensor that starts at a cache line."""
+    found = torch.empty(shape, dtype=dtype)
+    if found.data_ptr() % 64:
+        raise AssertionError("torch no longer aligns its memory to 64 bytes")
+    return found
+
+
+@jit
+def _tile(
+    count: int,
+    quads: int,
+    x: int,
+    x_stride: int,
+    w: int,
+    columns: int,
+    row_scale: int,
+    out: int,
+    out_stride: int,
+    ahead: int,
+) -> None:
+    if ahead:
+        if count == 6:
+            _A6(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+        elif count == 5:
+            _A5(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+        elif count == 4:
+            _A4(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+        elif count == 3:
+            _A3(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+        elif count == 2:
+            _A2(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+        else:
+            _A1(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+    elif count == 6:
+        _B6(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+    elif count == 5:
+        _B5(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+    elif count == 4:
+        _B4(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+    elif count == 3:
+        _B3(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+    elif count == 2:
+        _B2(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+    else:
+        _B1(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+
+
+def _pack(arguments: Any) -> None:
+    a = i64_array(arguments)
+    count, rows, inner = a[1], a[2], a[3]
+    while True:
+        panel = take(arguments)
+        if panel >= count:
+            return
+        out = u8(a[5] + panel * inner * 64, inner * 64)
+        starts = i32(a[6] + panel * 768, 64)
+        scales = f32(a[6] + panel * 768 + 256, 64)
+        for column in range(64):
+            row = panel * 64 + column
+            scales[column] = np.float32(1.0)
+            total = np.int32(0)
+            if row < rows:
+                values = f32(a[4] + row * inner * 4, inner)
+                largest = np.float32(0.0)
+                for i in range(inner):
+                    largest = max(largest, abs(values[i]))
+                if largest > 0:
+                    scales[column] = largest / np.float32(127.0)
+                inverse = np.float32(1.0) / scales[column]
+                for i in range(inner):
+                    byte = np.int32(rounded_u8(values[i] * inverse)) - np.int32(128)
+                    total += byte
+                    out[(i >> 2) * 256 + column * 4 + (i & 3)] = np.uint8(byte & 255)
+            else:
+                for i in range(inner):
+                    out[(i >> 2) * 256 + column * 4 + (i & 3)] = np.uint8(0)
+            starts[column] = -128 * total
+
+
+def _multiply(arguments: Any) -> None:
+    a = i64_array(arguments)
+    rows, panels, quads, x, w, columns, row_scale, out, threads = a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]
+    tiles = (rows + 5) // 6
+    out_stride = panels * 256
+    panel_bytes = quads * 256
+    while True:
+        panel = take(arguments)
+        if panel >= panels:
+            return
+        row = 0
+        for number in range(tiles):
+            count = (rows + number) // tiles
+            following = min(panel + threads, panels - 1)
+            _tile(
+                count,
+                quads,
+                x + row * quads * 4,
+                quads * 4,
+                w + panel * panel_bytes,
+                columns + panel * 768,
+                row_scale + row * 4,
+                out + row * out_stride + panel * 256,
+                out_stride,
+                w + following * panel_bytes if number == 0 else 0,
+            )
+            row += count
+
+
+pack_kernel = Kernel(_pack)
+"""panels, rows, in, weight [rows, in] float32; then what it writes: panels, and the first two of `columns`."""
+
+multiply_kernel = Kernel(_multiply)
+"""rows, panels, quads, x [rows, in] uint8, panels and columns of the weight, row_scale [rows] float32, out
+[rows, width] float32, threads.
+"""
+
+
+def multiply(rows: int, x: int, row_scale: int, weight: Int8Weight, out: int) -> None:
+    """out = x @ weight.T + bias, by address: x [rows, in] uint8, row_scale [rows] and out [rows, width] float32."""
+    multiply_kernel(
+        rows,
+        weight.panels.shape[0],
+        weight.in_features // 4,
+        x,
+        weight.panels.data_ptr(),
+        weight.columns.data_ptr(),
+        row_scale,
+        out,
+        torch.get_num_threads(),
+    )

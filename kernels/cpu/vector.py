@@ -1,0 +1,181 @@
+"""What kernels need and numba's language lacks: arrays at an address, shared counters, bit patterns, exponentials."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
+
+from kernels.cpu.launch import SLOTS, intrinsic, jit
+
+F32 = ir.FloatType()
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+
+
+def declared(builder: Any, name: str, kind: Any, arity: int) -> Any:
+    """LLVM's intrinsic `name` (llvm.fma ...) from `arity` float32 (or vectors of them) to one."""
+    name += ".f32" if kind is F32 else f".v{kind.count}f32"
+    found = builder.module.globals.get(name)
+    return found or ir.Function(builder.module, ir.FunctionType(kind, [kind] * arity), name)
+
+
+def _pointer_to(kind: Any) -> Any:
+    @intrinsic
+    def pointer(typing: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(kind)(types.int64), generate
+
+    return pointer
+
+
+_f32, _f64, _i32, _i64, _u8, _u16 = (
+    _pointer_to(kind) for kind in (types.float32, types.float64, types.int32, types.int64, types.uint8, types.uint16)
+)
+
+
+@jit
+def i64_array(arguments: Any) -> Any:
+    """A kernel's arguments as an array; the first is the counter of `take`."""
+    return carray(arguments, SLOTS)
+
+
+@jit
+def f32(address: int, count: int) -> Any:
+    """float32 array [count] at an address."""
+    return carray(_f32(address), count)
+
+
+@jit
+def f64(address: int, count: int) -> Any:
+    """float64 array [count] at an address."""
+    return carray(_f64(address), count)
+
+
+@jit
+def i32(address: int, count: int) -> Any:
+    """int32 array [count] at an address."""
+    return carray(_i32(address), count)
+
+
+@jit
+def i64(address: int, count: int) -> Any:
+    """int64 array [count] at an address."""
+    return carray(_i64(address), count)
+
+
+@jit
+def u8(address: int, count: int) -> Any:
+    """uint8 array [count] at an address."""
+    return carray(_u8(address), count)
+
+
+@jit
+def u16(address: int, count: int) -> Any:
+    """uint16 array [count] at an address."""
+    return carray(_u16(address), count)
+
+
+@intrinsic
+def take(typing: Any, pointer: Any) -> Any:
+    """The next number of the counter at `pointer`, shared by all threads of a launch."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.atomic_rmw("add", arguments[0], ir.Constant(I64, 1), "monotonic")
+
+    return types.int64(pointer), generate
+
+
+@intrinsic
+def take_thread(typing: Any, pointer: Any) -> Any:
+    """A number for the calling thread, different from those of the launch's other threads; call it once."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        last = builder.gep(arguments[0], [ir.Constant(I64, SLOTS - 1)])
+        return builder.atomic_rmw("add", last, ir.Constant(I64, 1), "monotonic")
+
+    return types.int64(pointer), generate
+
+
+@intrinsic
+def from_bf16(typing: Any, bits: Any) -> Any:
+    """bfloat16, given as uint16, as float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide = builder.shl(builder.zext(arguments[0], I32), ir.Constant(I32, 16))
+        return builder.bitcast(wide, F32)
+
+    return types.float32(types.uint16), generate
+
+
+@intrinsic
+def to_bf16(typing: Any, value: Any) -> Any:
+    """A finite float32 as bfloat16 in a uint16, rounded to nearest, ties to even."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits = builder.bitcast(arguments[0], I32)
+        odd = builder.and_(builder.lshr(bits, ir.Constant(I32, 16)), ir.Constant(I32, 1))
+        rounded = builder.add(builder.add(bits, ir.Constant(I32, 0x7FFF)), odd)
+        return builder.trunc(builder.lshr(rounded, ir.Constant(I32, 16)), I16)
+
+    return types.uint16(types.float32), generate
+
+
+@intrinsic
+def rounded_u8(typing: Any, value: Any) -> Any:
+    """A float32 within [-127, 127] to the nearest integer (ties to even), plus 128."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rint = declared(builder, "llvm.rint", F32, 1)
+        whole = builder.fptosi(builder.call(rint, [arguments[0]]), I32)
+        return builder.trunc(builder.add(whole, ir.Constant(I32, 128)), I8)
+
+    return types.uint8(types.float32), generate
+
+
+@intrinsic
+def bits_f32(typing: Any, bits: Any) -> Any:
+    """The float32 whose bits are the lower half of an int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(builder.trunc(arguments[0], I32), F32)
+
+    return types.float32(types.int64), generate
+
+
+# Degree 6 on [-ln 2 / 2, ln 2 / 2]: Taylor's coefficients are good to 2e-7 there, about float32's own precision.
+_EXP = (1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0, 1.0)
+
+
+@intrinsic
+def exp(typing: Any, value: Any) -> Any:
+    """e to the power of a float32, relative error below 3e-7; 0 below -87, and as at 88 above that."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return exp_of(builder, arguments[0], F32, I32)
+
+    return types.float32(types.float32), generate
+
+
+def exp_of(builder: Any, x: Any, real: Any, integer: Any) -> Any:
+    """Code of `exp` for a float32 or a vector of them."""
+
+    def const(value: float) -> Any:
+        return ir.Constant(real, value if real is F32 else [value] * real.count)
+
+    def whole(value: int) -> Any:
+        return ir.Constant(integer, value if integer is I32 else [value] * integer.count)
+
+    def call(name: str, *values: Any) -> Any:
+        return builder.call(declared(builder, name, real, len(values)), list(values))
+
+    small = builder.fcmp_ordered("<", x, const(-87.0))
+    x = builder.select(builder.fcmp_ordered(">", x, const(88.0)), const(88.0), x)
+    power = call("llvm.rint", builder.fmul(x, const(1.4426950408889634)))
+    rest = call("llvm.fma", power, const(-0.693359375), x)
+    rest = call("llvm.fma", power, const(2.12194440e-4), rest)
+    total = const(_EXP[0])
+    for coefficient in _EXP[1:]:
+        total = call("llvm.fma", total, rest, const(coefficient))
+    exponent = builder.shl(builder.add(builder.fptosi(power, integer), whole(127)), whole(23))
+    return builder.select(small, const(0.0), builder.fmul(total, builder.bitcast(exponent, real)))
