@@ -27,6 +27,7 @@ from engine.loop.messages import (
     frame,
     from_engine,
 )
+from engine.models.catalogue import cache_folder
 
 _log = structlog.stdlib.get_logger("engine")
 
@@ -84,7 +85,12 @@ class ProcessLink:
                 # OpenMP threads that spin at barriers starve whatever shares their cores, jails and front included. A
                 # step of 8 rows on two cores took 80 ms alone and 1.9 s beside two busy loops with libgomp's default,
                 # 107 ms and 140 ms without spinning, and 85 ms and 180 ms with this much of it.
-                env={"GOMP_SPINCOUNT": "5000", **os.environ},
+                # Compiled kernels are kept beside the models: where the packages lie may not be written to.
+                env={
+                    "GOMP_SPINCOUNT": "5000",
+                    "NUMBA_CACHE_DIR": str(cache_folder().with_name("kernels")),
+                    **os.environ,
+                },
             )
         return cls(ours, process)
 

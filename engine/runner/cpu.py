@@ -8,6 +8,7 @@ from engine.core.types import Step
 from engine.models.decoder import Decoder
 from engine.runner.attention_cpu import StepAttention
 from engine.runner.sampler import distributions
+from kernels.cpu.sampling import sample_kernel
 
 
 class CpuRunner:
@@ -33,6 +34,8 @@ class CpuRunner:
         # it. torch.zeros would write them all.
         shape = (self.pages * page_size, 2, config.kv_heads, config.head_dim * decoder.dtype.itemsize)
         self._pool = [torch.from_numpy(np.zeros(shape, np.uint8)).view(decoder.dtype) for _ in range(config.layers)]
+        # Now, and not in the first step, whose time would mislead the scheduler.
+        sample_kernel.compile()
 
     @torch.inference_mode()
     def run(self, step: Step) -> list[Distribution | None]:
