@@ -48,8 +48,9 @@ def alive(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
+    """Those that run."""
     with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(word) for word in file.read().split()]
+        return [child for child in map(int, file.read().split()) if alive(child)]
 
 
 async def test_a_lost_server_loses_no_program() -> None:
