@@ -95,8 +95,9 @@ class ForkMaker:
         return Born()
 
     def usable(self, home: Home) -> bool:
-        """As Maker.usable: a fork dies with its server."""
-        return not self._server_of[home.number].suspect
+        """As Maker.usable: a fork dies with its server, and keeps it from ending."""
+        server = self._server_of[home.number]
+        return server is self._current and not server.suspect
 
     def lost(self, home: Home) -> None:
         """As Starter.lost: the server may be dying, which the host hears of last; another takes its place."""

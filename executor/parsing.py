@@ -45,6 +45,9 @@ class Parser:
         if jail is None:
             self.start()  # an earlier start may have failed
             return None
+        if not self._maker.usable(jail.home):
+            self._lost(jail)
+            return None
         if len(code) > _LONGEST_TEXT:
             return None
         number = next(self._numbers)

@@ -46,7 +46,7 @@ class Maker(Starter, Protocol):
     """Jails of the maker's own that were not empty in time after a kill."""
 
     def usable(self, home: Home) -> bool:
-        """Whether what the jail in `home` depends on is alive."""
+        """Whether what the jail in `home` depends on is alive, and is to stay so."""
         ...
 
     def gone(self, home: Home) -> None:
