@@ -159,6 +159,7 @@ def decode(served: Served, k: int, new_tokens: int, seed: int, watch: Stopwatch 
         events += scheduler.finish(plan, results, seconds)
         if context:
             context.__exit__(None, None, None)
+            _split(runner, watch)
         now = time.perf_counter()
         if plan.prefill_tokens:
             prefilled = now - began
@@ -225,29 +226,41 @@ def _product(served: Served, values: torch.Tensor) -> Callable[[Linear], None]:
     return product
 
 
+def _split(runner: Runner, watch: Stopwatch | None) -> None:
+    """Tell the parts of a compiled step apart: it is one call from outside."""
+    if watch is None or not isinstance(runner, int8.Int8Runner):
+        return
+    seconds = watch.seconds.pop(_LAYERS)
+    for kernel, share in runner.shares().items():
+        watch.seconds[_KERNELS[kernel]] += share * seconds
+
+
 def _parts(scheduler: Scheduler) -> dict[str, list[tuple[Any, str]]]:
     """What is timed: parts that the two runners have, each under its own names."""
     return {
         "matrix products": [
             (load._Packed, "__call__"),  # pyright: ignore[reportPrivateUsage]
             (load._Plain, "__call__"),  # pyright: ignore[reportPrivateUsage]
-            (int8_linear, "multiply"),
         ],
-        "attention": [(attention_cpu.StepAttention, "attend"), (attention, "attend_kernel")],
+        "attention": [(attention_cpu.StepAttention, "attend")],
         "layout": [(attention_cpu.StepAttention, "__init__"), (int8, "lay_out")],
-        "norms, rotation, activation": [
-            (Decoder, "hidden"),
-            (rows, "norm_kernel"),
-            (rows, "activate_kernel"),
-            (rows, "bytes_kernel"),
-            (rotation, "place_kernel"),
-        ],
+        "norms, rotation, activation": [(Decoder, "hidden")],
+        _LAYERS: [(int8.Int8Runner, "_hidden")],
         "LM head": [(Decoder, "logits"), (int8.Int8Runner, "_head_of")],
         "sampler": [(cpu, "distributions"), (int8, "distributions")],
         "scheduler": [(scheduler, "plan"), (scheduler, "finish")],
     }
 
 
+_LAYERS = "layers"
+_KERNELS = {
+    int8_linear.multiply_kernel: "matrix products",
+    attention.attend_kernel: "attention",
+    rows.norm_kernel: "norms, rotation, activation",
+    rows.activate_kernel: "norms, rotation, activation",
+    rows.bytes_kernel: "norms, rotation, activation",
+    rotation.place_kernel: "norms, rotation, activation",
+}
 _WORDS = """def return class import from while if else elif for in not and or is lambda try except finally raise with as
 pass break continue yield global assert del None True False self print range len list dict set tuple str int float bool
 sorted sum min max abs map filter zip enumerate open read write append extend insert remove pop index count sort reverse

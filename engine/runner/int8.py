@@ -14,7 +14,9 @@ from engine.runner.arithmetic import Int8Linear
 from engine.runner.layout_cpu import StepLayout, lay_out
 from engine.runner.sampler import distributions
 from kernels.cpu import attention, int8_linear, rotation, rows, sampling
-from kernels.cpu.int8_linear import Int8Weight
+from kernels.cpu.int8_linear import Int8Weight, multiplying
+from kernels.cpu.launch import Kernel
+from kernels.cpu.program import Program
 
 _TILE = 16  # slots
 
@@ -90,7 +92,9 @@ class Int8Runner:
         tiles = -(-self.pages * page_size // _TILE)
         shape = (tiles, 2, config.kv_heads, _TILE * config.head_dim)
         self._pool = [_zeros(shape) for _ in range(config.layers)]
-        self._room = 0
+        self._room = (0, 0)
+        self._shape = (0, 0)
+        self._program: Program | None = None
         self._buffers: dict[str, Tensor] = {}
         self._logits = torch.empty(0)
         for kernel in (
@@ -123,63 +127,68 @@ class Int8Runner:
             results[layout.order[place]] = distribution
         return results
 
+    def shares(self) -> dict[Kernel, float]:
+        """Each kernel's part in the time that the last step spent in the layers."""
+        return {} if self._program is None else self._program.shares()
+
     def _hidden(self, layout: StepLayout) -> None:
         """All layers; afterwards `stream` plus `projected` is the residual stream."""
-        config, count = self._config, len(layout.tokens)
-        self._make_room(count)
-        at = {name: buffer.data_ptr() for name, buffer in self._buffers.items()}
+        count = len(layout.tokens)
+        self._make_room(count, len(layout.slots))
+        buffers = self._buffers
+        torch.index_select(self._decoder.weights.embedding, 0, layout.tokens, out=buffers["embedded"][:count])
+        buffers["stream"][:count].copy_(buffers["embedded"][:count])
+        for name in ("positions", "writes", "slots", "blocks", "own"):
+            given: Tensor = getattr(layout, name)
+            buffers[name][: len(given)].copy_(given)
+        shape = (count, len(layout.blocks))
+        if self._program is None or shape != self._shape:
+            self._program, self._shape = Program(self._calls(*shape)), shape
+        self._program.run()
+
+    def _calls(self, count: int, blocks: int) -> list[tuple[Kernel, tuple[int, ...]]]:
+        """A step of so many tokens in so many blocks."""
+        config, decoder = self._config, self._decoder
         hidden, heads, kv_heads, dim = config.hidden, config.heads, config.kv_heads, config.head_dim
-        torch.index_select(self._decoder.weights.embedding, 0, layout.tokens, out=self._buffers["embedded"][:count])
-        self._buffers["stream"][:count].copy_(self._buffers["embedded"][:count])
-        positions, writes = layout.positions.data_ptr(), layout.writes.data_ptr()
-        blocks, own, slots = layout.blocks.data_ptr(), layout.own.data_ptr(), layout.slots.data_ptr()
-        cos, sin = self._decoder.cos.data_ptr(), self._decoder.sin.data_ptr()
-        stream, projected, narrow, scales = at["stream"], at["projected"], at["narrow"], at["scales"]
+        at = {name: buffer.data_ptr() for name, buffer in self._buffers.items()}
+        stream, projected, narrow, scales, wide = (
+            at[name] for name in ("stream", "projected", "narrow", "scales", "wide")
+        )
+        queries, attended = at["queries"], at["attended"]
+        layout = (at["blocks"], at["own"], at["slots"])
+        turns = (at["positions"], at["writes"], decoder.cos.data_ptr(), decoder.sin.data_ptr(), queries)
+        epsilon = self._epsilon
+        calls: list[tuple[Kernel, tuple[int, ...]]] = []
         added = 0
-        for layer, pool in zip(self._layers, self._pool, strict=True):
-            stride = layer.down.width * 4
-            rows.norm_kernel(count, hidden, stream, added, layer.attention_norm, narrow, scales, self._epsilon, stride)
-            int8_linear.multiply(count, narrow, scales, layer.qkv, at["wide"])
-            rotation.place_kernel(
-                count,
-                heads,
-                kv_heads,
-                dim,
-                layer.qkv.width * 4,
-                at["wide"],
-                positions,
-                writes,
-                cos,
-                sin,
-                at["queries"],
-                layer.q_norm,
-                layer.k_norm,
-                self._epsilon,
-                at["attended"],
-                pool.data_ptr(),
-            )
-            attention.attend_kernel(
-                len(layout.blocks),
-                heads,
-                kv_heads,
-                dim,
-                count,
-                blocks,
-                own,
-                slots,
-                at["queries"],
-                at["attended"],
-                pool.data_ptr(),
-                at["scratch"],
-                self._scratch_bytes,
-            )
-            rows.bytes_kernel(count, heads * dim, at["attended"], narrow, scales)
-            int8_linear.multiply(count, narrow, scales, layer.attention_out, projected)
-            rows.norm_kernel(count, hidden, stream, projected, layer.mlp_norm, narrow, scales, self._epsilon, stride)
-            int8_linear.multiply(count, narrow, scales, layer.gate_up, at["wide"])
-            rows.activate_kernel(count, config.intermediate, at["wide"], narrow, scales, layer.gate_up.width * 4)
-            int8_linear.multiply(count, narrow, scales, layer.down, projected)
+        for layer, keys in zip(self._layers, self._pool, strict=True):
+            pool, stride, sizes = keys.data_ptr(), layer.down.width * 4, (heads, kv_heads, dim)
+            norms = (layer.q_norm, layer.k_norm)
+            calls += [
+                (
+                    rows.norm_kernel,
+                    (count, hidden, stream, added, layer.attention_norm, narrow, scales, epsilon, stride),
+                ),
+                (int8_linear.multiply_kernel, multiplying(count, narrow, scales, layer.qkv, wide)),
+                (
+                    rotation.place_kernel,
+                    (count, *sizes, layer.qkv.width * 4, wide, *turns, *norms, epsilon, attended, pool),
+                ),
+                (
+                    attention.attend_kernel,
+                    (blocks, *sizes, count, *layout, queries, attended, pool, at["scratch"], self._scratch_bytes),
+                ),
+                (rows.bytes_kernel, (count, heads * dim, attended, narrow, scales)),
+                (int8_linear.multiply_kernel, multiplying(count, narrow, scales, layer.attention_out, projected)),
+                (
+                    rows.norm_kernel,
+                    (count, hidden, stream, projected, layer.mlp_norm, narrow, scales, epsilon, stride),
+                ),
+                (int8_linear.multiply_kernel, multiplying(count, narrow, scales, layer.gate_up, wide)),
+                (rows.activate_kernel, (count, config.intermediate, wide, narrow, scales, layer.gate_up.width * 4)),
+                (int8_linear.multiply_kernel, multiplying(count, narrow, scales, layer.down, projected)),
+            ]
             added = projected
+        return calls
 
     def _head_of(self, places: Tensor) -> Tensor:
         """Logits [len(places), vocab] float32 of the tokens at `places`."""
@@ -194,14 +203,22 @@ class Int8Runner:
         int8_linear.multiply(count, at["narrow"], at["scales"], self._head, self._logits.data_ptr())
         return self._logits[:count, : self._config.vocab]
 
-    def _make_room(self, tokens: int) -> None:
-        """Buffers for so many tokens; they only grow."""
-        if tokens <= self._room:
+    def _make_room(self, tokens: int, slots: int) -> None:
+        """Buffers for so many tokens that see so many slots; they only grow."""
+        if tokens <= self._room[0] and slots <= self._room[1]:
             return
-        self._room = room = -(-tokens // 64) * 64
+        # The program knows their addresses.
+        self._program = None
+        room, seen = max(-(-tokens // 64) * 64, self._room[0]), max(2 * slots, self._room[1])
+        self._room = (room, seen)
         config, layer = self._config, self._layers[0]
         inner = config.heads * config.head_dim
         self._buffers = {
+            "positions": torch.empty(room, dtype=torch.int64),
+            "writes": torch.empty(room, dtype=torch.int64),
+            "slots": torch.empty(seen, dtype=torch.int32),
+            "blocks": torch.empty(room, 4, dtype=torch.int64),
+            "own": torch.empty(room, 2, dtype=torch.int64),
             "embedded": torch.empty(room, config.hidden, dtype=torch.bfloat16),
             "stream": torch.empty(room, config.hidden),
             "projected": torch.empty(room, layer.down.width),

@@ -173,9 +173,10 @@ multiply_kernel = Kernel(_multiply)
 """
 
 
-def multiply(rows: int, x: int, row_scale: int, weight: Int8Weight, out: int) -> None:
-    """out = x @ weight.T + bias, by address: x [rows, in] uint8, row_scale [rows] and out [rows, width] float32."""
-    multiply_kernel(
+def multiplying(rows: int, x: int, row_scale: int, weight: Int8Weight, out: int) -> tuple[int, ...]:
+    """Arguments of `multiply_kernel` for out = x @ weight.T + bias, given addresses: x [rows, in] uint8, row_scale
+    [rows] and out [rows, width] float32."""
+    return (
         rows,
         weight.panels.shape[0],
         weight.in_features // 4,
@@ -186,3 +187,8 @@ def multiply(rows: int, x: int, row_scale: int, weight: Int8Weight, out: int) ->
         out,
         torch.get_num_threads(),
     )
+
+
+def multiply(rows: int, x: int, row_scale: int, weight: Int8Weight, out: int) -> None:
+    """The product of `multiplying`, at once."""
+    multiply_kernel(*multiplying(rows, x, row_scale, weight, out))
