@@ -1,0 +1,160 @@
+"""The compiled int8 runner: its attention against the reference, its steps against the plain decoder."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from engine.core.types import Chunk, Filters, Slots, Step
+from engine.models.decoder import Decoder, DecoderConfig, Layer, Weights
+from engine.runner.arithmetic import Int8Linear
+from engine.runner.choice import runner_for
+from engine.runner.cpu import CpuRunner
+from engine.runner.int8 import Int8Runner
+from engine.runner.smoothing import Open, opened, smooth
+from kernels.cpu.launch import has_vnni
+
+pytestmark = pytest.mark.skipif(not has_vnni(), reason="this processor has no AVX512_VNNI")
+
+FILTERS = Filters(temperature=1.0, top_k=30)
+NOTHING: Slots = np.empty(0, np.int32)
+
+
+def config(*, qk_norm: bool = False, head_dim: int = 64) -> DecoderConfig:
+    return DecoderConfig(
+        architecture="qwen2",
+        layers=2,
+        heads=6,
+        kv_heads=2,
+        head_dim=head_dim,
+        hidden=96,
+        intermediate=140,
+        vocab=500,
+        rope_theta=1e4,
+        norm_eps=1e-6,
+        context_length=256,
+        qkv_bias=True,
+        qk_norm=qk_norm,
+        tied_embeddings=False,
+    )
+
+
+def random_decoder(shape: DecoderConfig) -> Decoder:
+    torch.manual_seed(5)
+    inner, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+
+    def linear(out: int, width: int, *, bias: bool = False) -> Open:
+        return Open(torch.randn(out, width) * width**-0.5, torch.randn(out) * 0.3 if bias else None)
+
+    def norm() -> torch.Tensor:
+        return torch.rand(shape.hidden) + 0.5
+
+    layers = tuple(
+        Layer(
+            attention_norm=norm(),
+            qkv=linear(inner + 2 * kv, shape.hidden, bias=True),
+            q_norm=torch.rand(shape.head_dim) + 0.5 if shape.qk_norm else None,
+            k_norm=torch.rand(shape.head_dim) + 0.5 if shape.qk_norm else None,
+            attention_out=linear(shape.hidden, inner),
+            mlp_norm=norm(),
+            gate_up=linear(2 * shape.intermediate, shape.hidden),
+            down=linear(shape.hidden, shape.intermediate),
+        )
+        for _ in range(shape.layers)
+    )
+    embedding = torch.randn(shape.vocab, shape.hidden)
+    weights = Weights(embedding=embedding, layers=layers, norm=norm(), head=linear(shape.vocab, shape.hidden))
+    return Decoder(shape, weights, torch.float32)
+
+
+def in_bytes(decoder: Decoder) -> Decoder:
+    def packed(linear: object) -> Int8Linear:
+        return Int8Linear(opened(linear).weight, opened(linear).bias)
+
+    weights = decoder.weights
+    layers = tuple(
+        replace(
+            layer,
+            qkv=packed(layer.qkv),
+            attention_out=packed(layer.attention_out),
+            gate_up=packed(layer.gate_up),
+            down=packed(layer.down),
+        )
+        for layer in weights.layers
+    )
+    weights = replace(weights, embedding=weights.embedding.bfloat16(), layers=layers, head=packed(weights.head))
+    return Decoder(decoder.config, weights, torch.float32)
+
+
+def chunk(tokens: list[int], start: int, prefix: Slots, suffix: Slots) -> Chunk:
+    return Chunk(0, tokens, start, prefix, suffix, FILTERS, np.array([0.5]))
+
+
+def slots(pages: list[int], count: int, page: int = 16) -> Slots:
+    return np.concatenate([np.arange(p * page, (p + 1) * page, dtype=np.int32) for p in pages])[:count]
+
+
+@pytest.mark.parametrize(("qk_norm", "head_dim"), [(False, 64), (True, 64), (False, 128)])
+def test_steps_are_those_of_the_plain_decoder(qk_norm: bool, head_dim: int) -> None:
+    """Prefill in pieces, then rows that share the prompt: as the same int8 weights in torch, up to bfloat16 in keys."""
+    decoder = in_bytes(random_decoder(config(qk_norm=qk_norm, head_dim=head_dim)))
+    fast = runner_for(decoder, kv_bytes=1 << 22, page_size=16)
+    assert isinstance(fast, Int8Runner)
+    plain = CpuRunner(decoder, kv_bytes=1 << 22)
+    tokens = torch.randint(0, 500, (40,)).tolist()
+    prompt = slots([3, 9, 1], 37)
+    steps = [
+        Step([chunk(tokens[:20], 0, NOTHING, prompt[:20])]),
+        Step([chunk(tokens[20:37], 20, NOTHING, prompt)]),
+        Step([chunk([tokens[37]], 37, prompt, slots([n + 10], 1)) for n in range(9)]),
+        Step([chunk([tokens[38 + n % 2]], 38, prompt, slots([n + 10], 2)) for n in range(9)]),
+    ]
+    for step in steps:
+        for found, expected in zip(fast.run(step), plain.run(step), strict=True):
+            assert found is not None and expected is not None
+            common, mine, theirs = np.intersect1d(found.ids, expected.ids, return_indices=True)
+            assert len(common) >= 26
+            np.testing.assert_allclose(found.logprobs[mine], expected.logprobs[theirs], atol=0.08)
+
+
+def test_a_row_does_not_depend_on_the_batch() -> None:
+    decoder = in_bytes(random_decoder(config()))
+    prompt = slots([3, 9, 1], 37)
+    tokens = list(range(37))
+
+    def rows(count: int) -> list[bytes]:
+        runner = Int8Runner(decoder, kv_bytes=1 << 22)
+        runner.run(Step([chunk(tokens, 0, NOTHING, prompt)]))
+        found = runner.run(Step([chunk([n], 37, prompt, slots([n + 10], 1)) for n in range(count)]))
+        return [one.high.tobytes() + one.logprobs.tobytes() for one in found if one is not None]
+
+    assert rows(20)[:3] == rows(3)
+
+
+def test_smoothing_changes_nothing_in_float() -> None:
+    decoder = random_decoder(config())
+    tokens, positions = torch.arange(30), torch.arange(30)
+
+    def attend(_: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        return out[0].transpose(0, 1).flatten(1)
+
+    before = decoder.logits(decoder.hidden(tokens, positions, attend))
+    with torch.inference_mode():
+        smoothed = Decoder(decoder.config, smooth(decoder, list(range(100, 130))), torch.float32)
+        after = smoothed.logits(smoothed.hidden(tokens, positions, attend))
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3)
+
+
+def test_heads_of_another_length_run_in_torch() -> None:
+    decoder = in_bytes(random_decoder(config(head_dim=32)))
+    assert isinstance(runner_for(decoder, kv_bytes=1 << 22, page_size=16), CpuRunner)
+    with pytest.raises(ValueError, match="64 or 128"):
+        Int8Runner(decoder, kv_bytes=1 << 22)
+
+
+def test_a_pool_without_a_page_is_refused() -> None:
+    with pytest.raises(ValueError, match="kv_bytes"):
+        Int8Runner(in_bytes(random_decoder(config())), kv_bytes=100)
