@@ -1,0 +1,64 @@
+"""`thresher bench`: what this machine reaches."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.record import provenance, write
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Measure what this machine reaches.")
+
+
+@app.callback()
+def _group() -> None:  # pyright: ignore[reportUnusedFunction]  # keeps `decode` a command of a group
+    pass
+
+
+@app.command()
+def decode(
+    model: Annotated[str, typer.Option(help="A model of `thresher models list`, or a path.")] = (
+        "qwen2.5-coder-0.5b-instruct"
+    ),
+    arithmetic: Annotated[str, typer.Option(help="int8, bfloat16, float32, or auto for this machine's best.")] = "auto",
+    k: Annotated[list[int] | None, typer.Option("-k", help="Samples at once; may be repeated. 1, 16 and 64.")] = None,
+    new_tokens: Annotated[int, typer.Option(min=2, help="Tokens of each sample.")] = 128,
+    profile: Annotated[bool, typer.Option("--profile", help="Also say where a step's time goes.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the result to this JSON file.")] = None,
+) -> None:
+    """Decode speed without the front: one prompt, k samples that part at once, T 0.8, top-p 0.95.
+
+    Each line has the rates, and the time of the matrix products alone, measured in the same run.
+    """
+    from benchmarks.decode import ceiling, serve
+    from benchmarks.decode import decode as draw
+    from benchmarks.stopwatch import Stopwatch
+    from engine.runner.arithmetic import best_arithmetic
+
+    chosen = best_arithmetic() if arithmetic == "auto" else arithmetic
+    if chosen not in ("int8", "bfloat16", "float32"):
+        raise typer.BadParameter(f"{arithmetic!r} is not int8, bfloat16, float32 or auto", param_hint="--arithmetic")
+    served = serve(model, chosen)
+    lines: list[dict[str, object]] = []
+    for count in k or [1, 16, 64]:
+        draw(served, count, min(8, new_tokens), seed=1)
+        line = draw(served, count, new_tokens, seed=1)
+        line["ceiling_ms"] = round(ceiling(served, count), 2)
+        line["share_of_ceiling"] = round(line["ceiling_ms"] / line["step_ms"], 3)
+        if profile:
+            line["profile_ms"] = draw(served, count, min(33, new_tokens), seed=2, watch=Stopwatch())["profile_ms"]
+        lines.append(line)
+        typer.echo(json.dumps(line), err=True)
+    result = {
+        "experiment": "decode",
+        "provenance": provenance(["thresher", *sys.argv[1:]]),
+        "model": model,
+        "arithmetic": chosen,
+        "load_seconds": round(served.load_seconds, 2),
+        "runs": lines,
+    }
+    if out is not None:
+        write(out, result)
+    typer.echo(json.dumps(result, indent=2))
