@@ -79,10 +79,13 @@ def engine_findings() -> Iterator[Finding]:
     """What the model can run on."""
     import torch
 
+    from engine.runner.arithmetic import best_arithmetic
+
     capability = torch.backends.cpu.get_cpu_capability()
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     bf16 = "with" if "avx512_bf16" in flags or "amx_bf16" in flags else "no"
-    detail = f"{capability}, {torch.get_num_threads()} threads, {bf16} bfloat16 instructions"
+    detail = f"{capability}, {torch.get_num_threads()} threads, {bf16} bfloat16 instructions; models run in "
+    detail += best_arithmetic()
     yield Finding("engine", "CPU", Status.OK, detail)
     if torch.cuda.is_available():
         device: Any = torch.cuda.get_device_properties(0)

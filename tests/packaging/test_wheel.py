@@ -85,14 +85,14 @@ def test_wheel_holds_what_it_should_and_no_more(wheel: Path) -> None:
     assert {f"thresher/v1/{name}" for name in generated} <= names
     proto = {path.name for path in (ROOT / "proto" / "thresher" / "v1").glob("*.proto")}
     assert {f"thresher/v1/{name}" for name in proto} <= names
-    listing = ["git", "ls-files", "engine", "executor", "kernels"]
+    listing = ["git", "ls-files", "engine", "executor", "kernels", "benchmarks"]
     tracked = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True)
     if tracked.returncode == 0:  # a tree without git has no list to compare with
         assert set(tracked.stdout.split()) <= names
     assert "thresher/py.typed" in names
     tops = {name.partition("/")[0] for name in names}
     info = next(top for top in tops if top.endswith(".dist-info"))
-    assert tops == {"engine", "executor", "kernels", "thresher", info}
+    assert tops == {"engine", "executor", "kernels", "benchmarks", "thresher", info}
     assert f"{info}/licenses/LICENSE" in names
     entry_points = zipfile.ZipFile(wheel).read(f"{info}/entry_points.txt").decode()
     assert "thresher = engine.cli.main:run" in entry_points
