@@ -28,9 +28,28 @@ _parallel.restype = None
 _Arguments = ctypes.c_int64 * SLOTS
 
 
+def _probe() -> None:
+    """Nothing: it lies where the kernels lie, so numba can cache it where it can cache them."""
+
+
+def _can_cache() -> bool:
+    """Whether numba finds a folder to write to: beside this file, in the user's cache folder, or NUMBA_CACHE_DIR.
+
+    Where there is none, every start compiles anew, which takes several seconds.
+    """
+    try:
+        numba.njit(cache=True)(_probe)
+    except RuntimeError:
+        return False
+    return True
+
+
+_CACHE = _can_cache()
+
+
 def jit[F: Callable[..., Any]](function: F) -> F:
     """A helper that is compiled into the kernels that call it."""
-    compiled: Any = numba.njit(fastmath=_FASTMATH, inline="never", cache=True)(function)
+    compiled: Any = numba.njit(fastmath=_FASTMATH, inline="never", cache=_CACHE)(function)
     return compiled
 
 
@@ -53,7 +72,7 @@ class Kernel:
 
     def compile(self) -> None:
         """Compile now, or load from numba's cache; otherwise the first call does it."""
-        self._compiled = numba.cfunc(_SIGNATURE, cache=True, fastmath=_FASTMATH)(self._body)
+        self._compiled = numba.cfunc(_SIGNATURE, cache=_CACHE, fastmath=_FASTMATH)(self._body)
         self._address = self._compiled.address
 
     def __call__(self, *arguments: int) -> None:
