@@ -45,8 +45,9 @@ class Opaque:
 def encode(value: object, max_bytes: int = MAX_BYTES, keep: "Callable[[object], int] | None" = None) -> bytes:
     """The bytes of `value`.
 
-    A subclass of a plain type travels as its plain content. What is not plain becomes `Opaque`, with the handle that
-    `keep(value)` returns. Raises TooLargeError beyond `max_bytes`, PlainError for nesting deeper than MAX_DEPTH.
+    A subclass of a plain type travels as its plain content, a number of numpy's as the plain number that it is. What is
+    not plain becomes `Opaque`, with the handle that `keep(value)` returns. Raises TooLargeError beyond `max_bytes`,
+    PlainError for nesting deeper than MAX_DEPTH.
     """
     encoder = _Encoder(max_bytes, keep)
     encoder.put(value, 0)
@@ -151,6 +152,9 @@ class _Encoder:
             if base in _SCALARS:
                 self.put(_SCALARS[base](value), depth)
                 return
+        if (number := _numpy_number(value, kind)) is not None:
+            self.put(number, depth)
+            return
         try:
             truth = bool(value)
         except Exception:  # the value's own __bool__ may raise anything: such a value has no truth to report
@@ -169,6 +173,26 @@ _SCALARS: "dict[type, Callable[[object], object]]" = {
     str: lambda value: str.__str__(value) if type(value) is str else "".join(str.__iter__(value)),  # type: ignore[arg-type]
     bytes: lambda value: bytes(bytes.__iter__(value)),  # type: ignore[arg-type]
 }
+
+
+_NUMPY = (("numpy", "generic"), ("numpy", "ndarray"))
+
+
+def _numpy_number(value: object, kind: type) -> "bool | int | float | complex | None":
+    """The plain number that a scalar of numpy's, or an array of no dimensions, holds; None for anything else.
+
+    Known by name, because numpy is not imported here. A class may lie about its name: what then crosses is a plain
+    number of its choice, which its process could have sent all the same.
+    """
+    if not any((base.__module__, base.__name__) in _NUMPY for base in kind.__mro__):
+        return None
+    try:
+        # Times are counted in integers, and are none.
+        number = value.item() if value.ndim == 0 and value.dtype.kind in "biufc" else None  # type: ignore[attr-defined]
+    except Exception:  # a class that lies about its name may raise anything
+        return None
+    # A long double gives back itself.
+    return number if type(number) in (bool, int, float, complex) else None
 
 
 class _Decoder:

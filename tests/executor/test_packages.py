@@ -6,7 +6,20 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from executor import Executor, ExecutorConfig, Program, SandboxUnavailable, SnippetTest, StdioTest, Verdict
+from executor import (
+    CallTest,
+    Comparison,
+    Executor,
+    ExecutorConfig,
+    Program,
+    SandboxUnavailable,
+    SnippetTest,
+    StdioTest,
+    Test,
+    Verdict,
+)
+from executor.guest.plain import encode
+from executor.types import CallsTest
 
 numpy = pytest.importorskip("numpy", reason="the environment of these tests has no numpy to lend")
 pytestmark = [pytest.mark.sandbox, pytest.mark.asyncio(loop_scope="module")]
@@ -31,6 +44,46 @@ def total(items):
     tests = (SnippetTest(code="assert inverse(200)"), SnippetTest(code="assert total([1, 2, 3]) == 6"))
     report = await lender.run(Program(code=code, tests=tests))
     assert report.verdict is Verdict.PASSED, report.detail
+
+
+NUMBERS = """
+import numpy as np
+def total(items):
+    return np.array(items).sum()
+def mean(items):
+    return np.array(items).mean()
+def positive(items):
+    return (np.array(items) > 0).all()
+def bounds(items):
+    return {"least": np.min(items), "all": [np.float64(0.5), np.array(7)]}
+def doubled(items):
+    return np.array(items) * 2
+"""
+
+
+async def test_numbers_of_numpy_are_the_plain_numbers(lender: Executor) -> None:
+    tests: tuple[Test, ...] = (
+        SnippetTest(code="assert total([1, 2, 3]) == 6\nassert mean([1, 2]) == 1.5\nassert positive([1]) is True"),
+        SnippetTest(code="assert bounds([3, 2]) == {'least': 2, 'all': [0.5, 7]}"),
+        SnippetTest(code="for n in range(1, 5):\n    assert total(list(range(n))) + 1 == sum(range(n)) + 1"),
+        CallTest(function="total", args_json="[[1, 2, 3]]", expected_json="6"),
+        CallTest(function="mean", args_json="[[1, 2]]", expected_json="1.5", comparison=Comparison.APPROX),
+        CallsTest(function="total", calls=(encode([[1, 2]]),), expected=(encode(3),)),
+    )
+    report = await lender.run(Program(code=NUMBERS, tests=tests, run_all=True))
+    assert [test.verdict for test in report.tests] == [Verdict.PASSED] * len(tests), report.detail
+    wrong = (SnippetTest(code="assert total([1, 2, 3]) == 7"), SnippetTest(code="assert total([1]) is True"))
+    report = await lender.run(Program(code=NUMBERS, tests=wrong, run_all=True))
+    assert [test.verdict for test in report.tests] == [Verdict.WRONG_ANSWER] * 2
+
+
+async def test_an_array_is_no_list(lender: Executor) -> None:
+    test = SnippetTest(code="assert doubled([1, 2]) == [2, 4]")
+    report = await lender.run(Program(code=NUMBERS, tests=(test,)))
+    assert (report.verdict, report.detail) == (
+        Verdict.WRONG_ANSWER,
+        "not so: doubled([1, 2]) == [2, 4] (got <ndarray object>)",
+    )
 
 
 async def test_they_cannot_be_changed_and_say_nothing_of_the_host(lender: Executor) -> None:

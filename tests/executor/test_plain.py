@@ -4,6 +4,7 @@ import collections
 import enum
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -125,6 +126,72 @@ def test_anything_else_is_opaque(value: object) -> None:
     back = decode(encode(value))
     assert isinstance(back, Opaque)
     assert back != value and back != [1]
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (np.int64(-3), -3),
+        (np.uint8(200), 200),
+        (np.float64(0.1), 0.1),
+        (np.float32(0.1), 0.10000000149011612),
+        (np.bool_(True), True),
+        (np.complex64(1 + 2j), 1 + 2j),
+        (np.complex128(1 + 2j), 1 + 2j),
+        (np.str_("a"), "a"),
+        (np.array(3), 3),
+        (np.array([2.5, 3.5])[1], 3.5),
+        ([np.int64(1), (np.bool_(False),), {np.int64(2): np.float64(3)}], [1, (False,), {2: 3.0}]),
+        ({np.int32(1), np.int32(2)}, {1, 2}),
+    ],
+)
+def test_a_number_of_numpy_is_the_plain_number(value: object, plain: object) -> None:
+    """repr tells True from 1 and 3 from 3.0, at any depth."""
+    assert repr(decode(encode(value))) == repr(plain)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array([3]),
+        np.zeros((2, 2)),
+        np.array(None),
+        np.array({1: 2}),
+        np.longdouble(1),
+        np.datetime64("2020-01-01"),
+        np.datetime64(5, "ns"),
+        np.timedelta64(5, "s"),
+        np.timedelta64(5, "ns"),
+    ],
+)
+def test_what_else_numpy_has_is_opaque(value: object) -> None:
+    assert isinstance(decode(encode(value)), Opaque)
+
+
+def test_a_class_by_the_name_of_numpys_gives_a_plain_number_or_nothing() -> None:
+    """The candidate's process is the candidate's: what matters is that only plain data leaves it."""
+
+    class Always(int):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = int.__hash__
+
+    def forged(given: object) -> object:
+        def item(_self: object) -> object:
+            if isinstance(given, Exception):
+                raise given
+            return given
+
+        name = {"__module__": "numpy", "ndim": 0, "dtype": type("dtype", (), {"kind": "i"})}
+        return type("generic", (), {**name, "item": item})()
+
+    assert decode(encode(forged(7))) == 7, "it could have returned 7 itself"
+    for given in (Always(7), object(), [7], "7", None, ValueError("no"), RecursionError()):
+        assert isinstance(decode(encode(forged(given))), Opaque), given
+    endless = forged(0)
+    type(endless).item = lambda self: self  # type: ignore[attr-defined]
+    assert isinstance(decode(encode(endless)), Opaque)
 
 
 def test_a_class_that_lies_about_itself_is_opaque() -> None:
