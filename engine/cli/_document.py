@@ -5,6 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from thresher.client import ProblemError, parse_document
+from thresher.client.plain import enum_words
+from thresher.v1 import problem_pb2
+
+LANGUAGES = tuple(enum_words(problem_pb2.Language.DESCRIPTOR))
+"""The words for languages, as problem files and --language take them."""
+_ENDINGS = {
+    ".py": "python",
+    **dict.fromkeys((".cpp", ".cc", ".cxx", ".c++"), "cpp"),
+    **dict.fromkeys((".js", ".mjs", ".cjs"), "javascript"),
+}
+_USUAL = "python"
 
 
 def read_text(path: Path) -> str:
@@ -40,3 +51,17 @@ def override(document: dict[str, Any], section: str, **options: object) -> None:
         document.update(given)
     elif given and isinstance(document.setdefault(section, {}), dict):
         document[section] = {**document[section], **given}
+
+
+def language_of(path: Path, document: dict[str, Any]) -> str:
+    """The language of a program by its file's ending, else as the document says, else Python.
+
+    Raises ProblemError where the two contradict each other, and for an ending that tells nothing.
+    """
+    said, ending = document.get("language"), path.suffix.lower()
+    shown = _ENDINGS.get(ending)
+    if shown is not None and said not in (None, shown):
+        raise ProblemError("language", f"the problem file says {said}, and {path} looks like {shown}; give --language")
+    if shown is None and said is None and ending:
+        raise ProblemError("", f"{path}: the ending {ending} names no language; give --language {'|'.join(LANGUAGES)}")
+    return shown or said or _USUAL

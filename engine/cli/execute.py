@@ -7,10 +7,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 from thresher.client import Client, ProblemError, ThresherError, program, to_plain
-from thresher.v1 import verdict_pb2
+from thresher.v1 import execution_service_pb2, verdict_pb2
 
 from engine.cli._batch import execute_many
-from engine.cli._document import add_tests, override, read_document, read_text
+from engine.cli._connection import Address, TokenFile, read_token
+from engine.cli._document import LANGUAGES, add_tests, language_of, override, read_document, read_text
 from engine.cli._output import (
     EXIT_FAILED,
     EXIT_GOOD,
@@ -27,20 +28,29 @@ from engine.cli._view import verdict_word
 def execute(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="PROGRAM...", help="The program, or - for standard input; several run at a time."),
+        typer.Argument(
+            metavar="PROGRAM...",
+            help="The program, or - for standard input. Several run at a time, and each is told of as it ends; --json "
+            "has them in the order given.",
+        ),
     ],
     tests: Annotated[
         Path | None,
-        typer.Option(help="Problem file whose tests, setup code, entry point and limits are used, or a .py file."),
+        typer.Option(
+            help="Problem file whose tests (hidden ones too), setup code, entry point, limits and language are used, "
+            "or a .py file with asserts."
+        ),
     ] = None,
     test: Annotated[list[str] | None, typer.Option(help="A test, e.g. 'assert f(1) == 2'. May be repeated.")] = None,
     entry_point: Annotated[str | None, typer.Option(help="Name of the function that the tests call.")] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(help=f"{', '.join(LANGUAGES)}. Default: by the file's ending, else as the problem file says."),
+    ] = None,
     run_all: Annotated[bool, typer.Option("--all", help="Do not stop at the first test that fails.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which the call fails.")] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="unix:/path or host:port. Default: THRESHER_ADDRESS, else the local server."),
-    ] = None,
+    address: Address = None,
+    token_file: TokenFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Run programs against tests in the sandbox and say what each came to.
@@ -51,11 +61,15 @@ def execute(
         document = {} if tests is None else read_document(tests)
         add_tests(document, test or [])
         override(document, "", entry_point=entry_point)
-        requests = [program(read_text(source), document, run_all=run_all) for source in sources]
+        requests: list[execution_service_pb2.Program] = []
+        for source in sources:
+            own = {**document, "language": language or language_of(source, document)}
+            requests.append(program(read_text(source), own, run_all=run_all))
+        token = read_token(token_file)
     except ProblemError as error:
         raise usage_error(str(error), as_json=as_json) from error
     try:
-        with Client(address) as client:
+        with Client(address, token=token) as client:
             if len(requests) > 1:
                 raise execute_many(client, sources, requests, timeout=timeout, as_json=as_json)
             report = client.execute(requests[0], timeout=timeout)

@@ -38,7 +38,11 @@ def serve(
     ] = None,
     metrics: Annotated[str | None, typer.Option("--metrics", help="host:port of the Prometheus endpoint.")] = None,
     drain_seconds: Annotated[
-        float | None, typer.Option("--drain-seconds", help="Time for running solves after SIGTERM; default 30.")
+        float | None,
+        typer.Option(
+            "--drain-seconds",
+            help=f"Time for running solves after SIGTERM. Default: {Settings().serving.drain_seconds:g}.",
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +13,7 @@ from thresher.client import Client, ProblemError, ThresherError, solve_spec, to_
 from thresher.client.plain import enum_words
 from thresher.v1 import solve_pb2
 
+from engine.cli._connection import Address, TokenFile, read_token
 from engine.cli._document import add_tests, override, read_document
 from engine.cli._live import SolveDisplay
 from engine.cli._output import (
@@ -45,16 +48,14 @@ def solve(
     max_new_tokens: Annotated[int | None, typer.Option(help="Length of one sample at most.")] = None,
     width: Annotated[int | None, typer.Option(help="Rows in one step at most; the server decides otherwise.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which the solve ends with what it has.")] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="unix:/path or host:port. Default: THRESHER_ADDRESS, else the local server."),
-    ] = None,
+    address: Address = None,
+    token_file: TokenFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing on the way.")] = False,
 ) -> None:
     """Solve a programming problem: draw programs, test each, print the first that passes.
 
-    The program goes to standard output, everything else to standard error. A bearer token is read from THRESHER_TOKEN.
+    The program goes to standard output, everything else to standard error.
     Exit code: 0 solved, 1 not solved, 2 wrong use, 3 server or sandbox failure, 130 interrupted.
     """
     try:
@@ -64,13 +65,15 @@ def solve(
         override(document, "sampling", max_new_tokens=max_new_tokens)
         override(document, "budget", wall_seconds=timeout)
         spec = solve_spec(document)
+        token = read_token(token_file)
     except ProblemError as error:
         raise usage_error(str(error), as_json=as_json) from error
     if not as_json and not quiet:
         spec.events.branches = True
         spec.events.token_deltas = sys.stderr.isatty()
     deadline = None if timeout is None else timeout + _GRACE_SECONDS
-    raise typer.Exit(_run(spec, address, deadline, as_json=as_json, quiet=quiet))
+    connect = partial(Client, address, token=token)
+    raise typer.Exit(_run(spec, connect, deadline, as_json=as_json, quiet=quiet))
 
 
 def _document(file: Path | None, prompt: str | None, tests: list[str]) -> dict[str, Any]:
@@ -82,30 +85,32 @@ def _document(file: Path | None, prompt: str | None, tests: list[str]) -> dict[s
     return document
 
 
-def _run(spec: solve_pb2.SolveSpec, address: str | None, deadline: float | None, *, as_json: bool, quiet: bool) -> int:
+def _run(
+    spec: solve_pb2.SolveSpec, connect: Callable[[], Client], deadline: float | None, *, as_json: bool, quiet: bool
+) -> int:
     """One solve from call to exit code. A server that is still loading its model is waited for."""
     try:
-        return _solve(spec, address, deadline, as_json=as_json, quiet=quiet)
+        return _solve(spec, connect, deadline, as_json=as_json, quiet=quiet)
     except ThresherError as error:
         if error.reason != "STARTING":
             raise call_error(error, as_json=as_json) from error
     if not as_json and not quiet:
         typer.echo("thresher: the server is loading its model; waiting for it", err=True)
     try:
-        with Client(address) as client:
+        with connect() as client:
             client.wait_ready(_LOADING_SECONDS)
-        return _solve(spec, address, deadline, as_json=as_json, quiet=quiet)
+        return _solve(spec, connect, deadline, as_json=as_json, quiet=quiet)
     except ThresherError as error:
         raise call_error(error, as_json=as_json) from error
 
 
 def _solve(
-    spec: solve_pb2.SolveSpec, address: str | None, deadline: float | None, *, as_json: bool, quiet: bool
+    spec: solve_pb2.SolveSpec, connect: Callable[[], Client], deadline: float | None, *, as_json: bool, quiet: bool
 ) -> int:
     started = time.monotonic()
     display = SolveDisplay(Console(stderr=True), quiet=quiet or as_json)
     try:
-        with Client(address) as client, client.solve(spec, timeout=deadline) as stream, display:
+        with connect() as client, client.solve(spec, timeout=deadline) as stream, display:
             request_id = ""
             for event in stream:
                 request_id = request_id or event.accepted.request_id

@@ -187,8 +187,8 @@ def test_a_class_by_the_name_of_numpys_gives_a_plain_number_or_nothing() -> None
         return type("generic", (), {**name, "item": item})()
 
     assert decode(encode(forged(7))) == 7, "it could have returned 7 itself"
-    for given in (Always(7), object(), [7], "7", None, ValueError("no"), RecursionError()):
-        assert isinstance(decode(encode(forged(given))), Opaque), given
+    for held in (Always(7), object(), [7], "7", None, ValueError("no"), RecursionError()):
+        assert isinstance(decode(encode(forged(held))), Opaque), held
     endless = forged(0)
     type(endless).item = lambda self: self  # type: ignore[attr-defined]
     assert isinstance(decode(encode(endless)), Opaque)

@@ -96,7 +96,7 @@ class FakeServer(
         self.events: Callable[[], list[Event]] = solved_events
         self.error: status_pb2.Status | None = None
         self.errors_left = 10**9  # how often `error` is sent before calls go well
-        self.hang = False  # after the first event, wait until the call ends
+        self.hang = False  # after a solve's first event, and before a report, wait until the call ends
         self.token: str | None = None
         self.report = verdict_pb2.ExecutionReport(verdict=verdict_pb2.VERDICT_PASSED, tests_passed=1, tests_total=1)
         self.specs: list[solve_pb2.SolveSpec] = []
@@ -167,6 +167,10 @@ class FakeServer(
     def Execute(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._check(context)
         self.programs.append(request.program)
+        if self.hang:
+            ended = threading.Event()
+            context.add_callback(ended.set)
+            ended.wait(60)
         return execution_service_pb2.ExecuteResponse(report=self.report)
 
     def ExecuteMany(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:

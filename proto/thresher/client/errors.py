@@ -7,6 +7,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+_TOKEN = "give the server's token: by THRESHER_TOKEN, its file by --token-file, or in Python by token="
 _ADVICE_BY_REASON = {
     "NO_SERVER": "start one with `thresher serve`, or name one by --address or THRESHER_ADDRESS",
     "STARTING": "the server is loading its model; wait a moment",
@@ -14,13 +15,15 @@ _ADVICE_BY_REASON = {
     "SANDBOX_UNAVAILABLE": "run `thresher doctor` on the server's machine",
     "QUEUE_FULL": "too many solves are waiting; try again, or use another server",
     "MODEL_NOT_FOUND": "`Client.models()` lists what this server has",
+    "TOKEN_MISSING": _TOKEN,
+    "TOKEN_WRONG": _TOKEN,
     "PROMPT_TOO_LONG": "shorten the prompt or lower max_new_tokens",
 }
 _ADVICE_BY_CODE = {
     grpc.StatusCode.UNAVAILABLE: "is the server running, and is this its address? `thresher doctor` looks for it",
-    grpc.StatusCode.UNAUTHENTICATED: "give the server's token by THRESHER_TOKEN",
+    grpc.StatusCode.UNAUTHENTICATED: _TOKEN,
     grpc.StatusCode.PERMISSION_DENIED: "this token has no right to that",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "allow more time, or ask for fewer samples",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "allow more time",
 }
 
 

@@ -83,7 +83,7 @@ def program(code: str, document: Mapping[str, Any], *, run_all: bool = False) ->
     """Joins a program with the tests, set-up code, entry point and limits of a problem document.
 
     The document may have all keys of a problem file, so that one file serves both; those about drawing are not read.
-    Raises ProblemError.
+    A `hidden` test is one that no model may see, and here none does: it is a test like the others. Raises ProblemError.
     """
     rest = {"request_id", "model", "sampling", "policy", "priority", "stop_after_passes", "budget", "events"}
     problem = _problem(reader := Reader(document), prompt_needed=False)
@@ -97,6 +97,8 @@ def program(code: str, document: Mapping[str, Any], *, run_all: bool = False) ->
         setup_code=problem.setup_code,
         run_all=run_all,
     )
+    for test in result.tests:
+        test.hidden = False
     if problem.HasField("limits"):
         result.limits.CopyFrom(problem.limits)
     return result

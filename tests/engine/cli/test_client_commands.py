@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from google.rpc import code_pb2
 from support.fake_server import PROGRAM, FakeServer, bad_request, rich_error, unsolved_events
-from thresher.v1 import solve_pb2, verdict_pb2
+from thresher.v1 import problem_pb2, solve_pb2, verdict_pb2
 from typer.testing import CliRunner, Result
 
 from engine.cli.main import app
@@ -230,6 +231,107 @@ def test_exec_wrong_use(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "cannot read" in result.stderr
     assert thresher("exec", "-", stdin="x = 1").exit_code == 2
+
+
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_exec_takes_the_documented_problem_files(server: FakeServer, path: Path) -> None:
+    """A server refuses a hidden test of a program: no model is there from which it could be hidden."""
+    result = thresher("exec", "-", "--tests", str(path), "--address", server.address, stdin=PROGRAM)
+    assert result.exit_code == 0, result.output
+    wanted = len(yaml.safe_load(path.read_text())["tests"])
+    assert [test.hidden for test in server.programs[0].tests] == [False] * wanted
+
+
+STDIO = "tests:\n- stdio: {stdin: '1', expected: '2'}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "options", "language"),
+    [
+        ("a.py", "", [], "PYTHON"),
+        ("-", "", [], "PYTHON"),
+        ("program", "", [], "PYTHON"),
+        ("a.cpp", "", [], "CPP"),
+        ("a.CC", "", [], "CPP"),
+        ("a.js", "", [], "JAVASCRIPT"),
+        ("a.mjs", "language: javascript\n", [], "JAVASCRIPT"),
+        ("a.txt", "language: cpp\n", [], "CPP"),
+        ("a.txt", "", ["--language", "javascript"], "JAVASCRIPT"),
+        ("a.py", "language: python\n", ["--language", "cpp"], "CPP"),
+    ],
+)
+def test_exec_knows_the_language(
+    server: FakeServer, tmp_path: Path, name: str, said: str, options: list[str], language: str
+) -> None:
+    problem = tmp_path / "problem.yaml"
+    problem.write_text(said + STDIO)
+    source = name if name == "-" else str(tmp_path / name)
+    if name != "-":
+        Path(source).write_text("int main() {}")
+    result = thresher("exec", source, "--tests", str(problem), *options, "--address", server.address, stdin="x")
+    assert result.exit_code == 0, result.output
+    assert problem_pb2.Language.Name(server.programs[0].language) == f"LANGUAGE_{language}"
+
+
+def test_exec_of_several_languages_at_a_time(server: FakeServer, tmp_path: Path) -> None:
+    sources = [str(tmp_path / name) for name in ("a.cpp", "b.py")]
+    for source in sources:
+        Path(source).write_text("x")
+    (tmp_path / "problem.yaml").write_text(STDIO)
+    result = thresher("exec", *sources, "--tests", str(tmp_path / "problem.yaml"), "--address", server.address)
+    assert result.exit_code == 0, result.output
+    assert {program.language for program in server.programs} == {problem_pb2.LANGUAGE_CPP, problem_pb2.LANGUAGE_PYTHON}
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "options", "words"),
+    [
+        ("a.cpp", "language: python\n", [], "the problem file says python, and {path} looks like cpp; give --language"),
+        ("a.rs", "", [], "{path}: the ending .rs names no language; give --language python|cpp|javascript"),
+        ("a.py", "", ["--language", "rust"], "language: 'rust' is none of python, cpp, javascript"),
+    ],
+)
+def test_exec_asks_where_the_language_is_not_clear(
+    tmp_path: Path, name: str, said: str, options: list[str], words: str
+) -> None:
+    path = tmp_path / name
+    path.write_text("x")
+    (tmp_path / "problem.yaml").write_text(said + STDIO)
+    result = thresher("exec", str(path), "--tests", str(tmp_path / "problem.yaml"), *options)
+    assert result.exit_code == 2
+    assert words.format(path=path) in result.stderr
+
+
+def test_a_call_that_takes_too_long_is_told_to_take_longer(server: FakeServer, problem: str) -> None:
+    server.hang = True
+    result = thresher("exec", "-", "--tests", problem, "--address", server.address, "--timeout", "0.3", stdin=PROGRAM)
+    assert result.exit_code == 3
+    assert "allow more time" in result.stderr
+    assert "samples" not in result.stderr, "nothing is sampled here"
+
+
+@pytest.mark.parametrize(
+    "command", [["solve", "{problem}"], ["exec", "{problem}", "--test", "f()", "--language=python"]]
+)
+def test_a_token_comes_from_its_file(
+    server: FakeServer, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    server.token = "secret"
+    words = [*(word.format(problem=problem) for word in command), "--address", server.address]
+    without = thresher(*words)
+    assert (without.exit_code, "--token-file" in without.stderr) == (3, True)
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    monkeypatch.setenv("THRESHER_TOKEN", "another, which the option overrides")
+    assert thresher(*words, "--token-file", str(token)).exit_code == 0
+    for bad in ("", "two words", "\u00e9"):
+        token.write_text(bad)
+        result = thresher(*words, "--token-file", str(token))
+        assert (result.exit_code, "--token-file: " in result.stderr) == (2, True)
+    assert "cannot read" in thresher(*words, "--token-file", str(tmp_path / "none")).stderr
 
 
 def test_exec_of_several_says_what_each_came_to(server: FakeServer, problem: str, tmp_path: Path) -> None:

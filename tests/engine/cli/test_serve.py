@@ -46,6 +46,11 @@ def test_the_printed_settings_are_those_in_force(run: Any, tmp_path: Path) -> No
     assert (found.log.level, found.log.format) == ("debug", "json")
 
 
+def test_the_help_says_the_defaults_in_force(run: Any) -> None:
+    text = " ".join(run("--help").output.replace("│", " ").split())
+    assert f"after SIGTERM. Default: {Settings().serving.drain_seconds:g}." in text
+
+
 def test_executors_are_named_on_the_command_line(run: Any) -> None:
     done = run("--executor", "local", "--executor", "h:1", "--executor-token-file", "/t", "--print-config", "--json")
     found = Settings.model_validate(json.loads(done.stdout)).executor

@@ -83,6 +83,9 @@ def test_token_is_sent(server: FakeServer, call: Callable[..., Any]) -> None:
         call(lambda client: client.load())
     assert caught.value.code is grpc.StatusCode.UNAUTHENTICATED
     assert call(lambda client: client.load(), token="secret").solves_running == 3
+    server.error = rich_error(code_pb2.UNAUTHENTICATED, "TOKEN_WRONG", "the bearer token is not this server's")
+    with pytest.raises(ThresherError, match="THRESHER_TOKEN"):
+        call(lambda client: client.load(), token="secret")
 
 
 def test_error_details_become_fields(server: FakeServer, call: Callable[..., Any]) -> None:

@@ -222,6 +222,14 @@ def test_program_takes_the_tests_of_a_problem_file() -> None:
         program("code", {**BASE, "tset": 1})
 
 
+def test_a_program_has_no_hidden_tests() -> None:
+    document = {"tests": ["a", {"snippet": "b", "hidden": True}]}
+    assert [(test.snippet.code, test.hidden) for test in program("code", document).tests] == [
+        ("a", False),
+        ("b", False),
+    ]
+
+
 def test_prompt_shows_visible_tests_only() -> None:
     spec = solve_spec(
         {
