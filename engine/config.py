@@ -165,7 +165,7 @@ class LimitSettings(Section):
 
 
 class ExecutorSettings(Section):
-    """The sandbox. Limits that a request asks for are clamped to the maxima here."""
+    """The sandbox. Limits that a request asks for are clamped to the maxima here, and the answer says which were."""
 
     mode: ExecutorMode = ExecutorMode.JAIL
     """How each program's sandbox is made: `jail` starts one afresh, `fork-server` forks one that is warm, for about a

@@ -63,11 +63,24 @@ class TestReport(msgspec.Struct, frozen=True, kw_only=True):
     """CallsTest only: each call that was made, in order."""
 
 
+class LoweredLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit that is more than a server allows: `applied` held instead. Seconds, bytes, or a number of processes.
+
+    `limit` is its name in the protocol; `test_index` None stands for the tests without limits of their own.
+    """
+
+    limit: str
+    asked: float
+    applied: float
+    test_index: int | None = None
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What happened to one program. Times are in seconds, memory in bytes.
 
     `verdict` is PASSED only if every test passed; otherwise it is that of the first test that did not.
-    `weaknesses` names each guarantee that this machine's sandbox did not give.
+    `weaknesses` names each guarantee that this machine's sandbox did not give. An executor keeps to the limits of the
+    program as they are; `lowered_limits` is for servers, which have maxima.
     """
 
     verdict: Verdict
@@ -80,6 +93,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     cpu_seconds: float = 0.0
     peak_memory_bytes: int | None = None
     weaknesses: tuple[str, ...] = ()
+    lowered_limits: tuple[LoweredLimit, ...] = ()
 
     @property
     def tests_passed(self) -> int:

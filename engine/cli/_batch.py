@@ -12,6 +12,7 @@ from thresher.client import Client, to_plain
 from thresher.v1 import execution_service_pb2, verdict_pb2
 
 from engine.cli._output import EXIT_FAILED, EXIT_GOOD, EXIT_NOT_SOLVED, EXIT_USAGE, print_json
+from engine.cli._report import lowered_line
 from engine.cli._view import first_line, verdict_word
 
 _CALLER_AT_FAULT = (code_pb2.INVALID_ARGUMENT, code_pb2.UNIMPLEMENTED)
@@ -57,4 +58,6 @@ def _report_line(report: verdict_pb2.ExecutionReport) -> Text:
     reason = report.detail or next(iter(telling), "")
     if not passed and reason:
         line.append(f": {first_line(reason)}", style="default")
+    if lowered := lowered_line(report.lowered_limits):
+        line.append(f" ({lowered})", style="yellow")
     return line

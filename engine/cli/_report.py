@@ -1,5 +1,7 @@
 """What a solve or a run came to, as text."""
 
+from collections.abc import Iterable
+
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
@@ -57,6 +59,12 @@ def cost_table(summary: solve_pb2.Summary) -> Table:
     table.add_row("tokens cut off", f"{cost.wasted_tokens}")
     table.add_row("seed", f"{summary.seed}")
     return table
+
+
+def lowered_line(lowered: Iterable[verdict_pb2.LoweredLimit]) -> str:
+    """Which limits the server lowered, in one line; empty where there are none."""
+    words = dict.fromkeys(f"{one.limit} {one.applied:g} instead of {one.asked:g}" for one in lowered)
+    return f"this server allows no more than: {', '.join(words)}" if words else ""
 
 
 def test_table(report: verdict_pb2.ExecutionReport) -> Table:

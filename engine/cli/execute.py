@@ -21,7 +21,7 @@ from engine.cli._output import (
     print_json,
     usage_error,
 )
-from engine.cli._report import test_table
+from engine.cli._report import lowered_line, test_table
 from engine.cli._view import verdict_word
 
 
@@ -97,5 +97,7 @@ def _print_report(report: verdict_pb2.ExecutionReport) -> None:
         if data and not passed:
             console.print(Text(f"{name}:", style="dim"))
             console.print(Text(data.decode("utf-8", errors="replace").rstrip("\n")))
+    if lowered := lowered_line(report.lowered_limits):
+        console.print(Text(lowered, style="yellow"), soft_wrap=True)
     if report.weaknesses:
         console.print(Text(f"this sandbox does not give: {', '.join(report.weaknesses)}", style="dim"))

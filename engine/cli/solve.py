@@ -24,7 +24,7 @@ from engine.cli._output import (
     print_json,
     usage_error,
 )
-from engine.cli._report import cost_table, outcome_word, print_program, winner
+from engine.cli._report import cost_table, lowered_line, outcome_word, print_program, winner
 
 _POLICIES = enum_words(solve_pb2.ReturnPolicy.DESCRIPTOR)
 _LOADING_SECONDS = 240.0
@@ -141,4 +141,6 @@ def _solve(
         notes = Console(stderr=True)
         notes.print("solved" if best is not None else f"not solved ({outcome_word(summary)})", style="bold")
         notes.print(cost_table(summary))
+        if lowered := lowered_line(summary.lowered_limits):
+            notes.print(lowered, style="yellow", soft_wrap=True)
     return EXIT_GOOD if best is not None else EXIT_NOT_SOLVED

@@ -15,8 +15,9 @@ from engine.metrics import Metrics
 from engine.serving.backend import SolverLike
 from engine.serving.calls import LiveCalls
 from engine.serving.fields import refuse_unknown
+from engine.serving.limits import lowered_in
 from engine.serving.problem_in import program_in
-from engine.serving.program_stream import ProgramStream
+from engine.serving.program_stream import CheckedProgram, ProgramStream, with_lowered
 from engine.serving.report_out import TestPlaces, report_out
 from engine.serving.synthesis import CHECK_IN_THREAD_BYTES, starting
 from executor.errors import ExecutorBusy
@@ -50,8 +51,8 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         """Run one program against its tests; cancelling the call kills its jail."""
         async with self._calls.one():
             self._require_started()
-            program = await self._read(request, request.program, "request")
-            report = await self._run(program, _group(), None)
+            program, lowered = await self._read(request, request.program, "request")
+            report = with_lowered(await self._run(program, _group(), None), lowered)
             places = TestPlaces.of([(index, test.weight) for index, test in enumerate(program.tests)])
             return execution_service_pb2.ExecuteResponse(report=report_out(report, places))
 
@@ -75,14 +76,15 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         if self._solver.status == "starting":
             raise starting()
 
-    async def _read(self, whole: Message, program: execution_service_pb2.Program, path: str) -> Program:
+    async def _read(self, whole: Message, program: execution_service_pb2.Program, path: str) -> CheckedProgram:
         if whole.ByteSize() > CHECK_IN_THREAD_BYTES:
             return await asyncio.to_thread(self._check, whole, program, path)
         return self._check(whole, program, path)
 
-    def _check(self, whole: Message, program: execution_service_pb2.Program, path: str) -> Program:
+    def _check(self, whole: Message, program: execution_service_pb2.Program, path: str) -> CheckedProgram:
         refuse_unknown(whole, path)
-        return program_in(program, "program", self._settings.limits, self._settings.executor)
+        found = program_in(program, "program", self._settings.limits, self._settings.executor)
+        return found, lowered_in(program.limits, program.tests, self._settings.executor)
 
     async def _run(self, program: Program, group: str, on_test: OnTest | None) -> Report:
         report = await self._solver.executor.run(program, group=group, on_test=on_test)

@@ -4,6 +4,7 @@ from thresher.v1 import execution_service_pb2, problem_pb2
 
 from engine.config import ExecutorSettings, LimitSettings
 from engine.serving import fields
+from engine.serving.limits import limits_in
 from engine.solving.errors import InvalidRequest, Unsupported
 from engine.solving.types import ChatMessage, ChatPrompt, CompletionPrompt, HeldTest, InfillPrompt, Prompt
 from executor.types import CallTest, Comparison, Limits, Program, SnippetTest, StdioTest, Test
@@ -92,39 +93,6 @@ def _chat_in(chat: problem_pb2.ChatPrompt, path: str, limits: LimitSettings) -> 
 def entry_point_in(value: str, path: str) -> str | None:
     """A function name, or None for an empty field."""
     return fields.identifier(value, path) if value else None
-
-
-def limits_in(message: problem_pb2.ExecutionLimits | None, path: str, base: Limits, maxima: ExecutorSettings) -> Limits:
-    """The limits of a message over those of `base`, clamped to the server's maxima as the protocol says."""
-    cpu, wall, memory = base.cpu_seconds, base.wall_seconds, base.memory_bytes
-    output, processes = base.output_bytes, base.processes
-    if message is not None:
-        if message.HasField("cpu_time"):
-            cpu = fields.seconds(message.cpu_time, f"{path}.cpu_time")
-        if message.HasField("wall_time"):
-            wall = fields.seconds(message.wall_time, f"{path}.wall_time")
-        if message.HasField("memory_bytes"):
-            memory = fields.count(message.memory_bytes, f"{path}.memory_bytes")
-        if message.HasField("output_bytes"):
-            output = fields.count(message.output_bytes, f"{path}.output_bytes")
-        if message.HasField("max_processes"):
-            processes = fields.count(message.max_processes, f"{path}.max_processes")
-    limits = Limits(
-        cpu_seconds=min(cpu, maxima.max_cpu_seconds),
-        wall_seconds=wall,
-        memory_bytes=min(memory, maxima.max_memory_bytes),
-        output_bytes=min(output, maxima.max_output_bytes),
-        processes=min(processes, maxima.max_processes),
-    )
-    if limits.effective_wall_seconds <= maxima.max_wall_seconds:
-        return limits
-    return Limits(
-        cpu_seconds=limits.cpu_seconds,
-        wall_seconds=maxima.max_wall_seconds,
-        memory_bytes=limits.memory_bytes,
-        output_bytes=limits.output_bytes,
-        processes=limits.processes,
-    )
 
 
 def tests_in(

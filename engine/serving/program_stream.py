@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+import msgspec
 from thresher.v1 import execution_service_pb2, verdict_pb2
 
 from engine.serving.calls import draining
@@ -19,13 +20,15 @@ from engine.serving.status import refusal_of
 from engine.solving.errors import EngineFailed, InvalidRequest, Unsupported
 from executor.sandbox import OnTest
 from executor.types import Program
-from executor.verdict import Report, TestReport
+from executor.verdict import LoweredLimit, Report, TestReport
 
 Request = execution_service_pb2.ExecuteManyRequest
 Response = execution_service_pb2.ExecuteManyResponse
 
 
-Read = Callable[[execution_service_pb2.RunProgram], Awaitable[Program]]
+CheckedProgram = tuple[Program, tuple[LoweredLimit, ...]]
+"""A program that may run, and what it asked for beyond the server's maxima."""
+Read = Callable[[execution_service_pb2.RunProgram], Awaitable[CheckedProgram]]
 """The program of a message, checked."""
 Run = Callable[[Program, OnTest | None], Awaitable[Report]]
 """Runs a program; cancelling the awaiting task kills its jail."""
@@ -111,14 +114,14 @@ class ProgramStream:
         task.add_done_callback(lambda task: self._ended(number, task))
 
     async def _judge(self, number: int, message: execution_service_pb2.RunProgram) -> verdict_pb2.ExecutionReport:
-        program = await self._read(message)
+        program, lowered = await self._read(message)
         places = TestPlaces.of([(index, test.weight) for index, test in enumerate(program.tests)])
 
         def on_test(report: TestReport) -> None:
             self._replies.put_nowait(Response(id=number, test=result_out(report, places)))
 
         report = await self._run(program, on_test if message.test_results else None)
-        return report_out(report, places)
+        return report_out(with_lowered(report, lowered), places)
 
     def _ended(self, number: int, task: asyncio.Task[verdict_pb2.ExecutionReport]) -> None:
         # Forgotten before the reply is written: its reader may use the number again at once.
@@ -136,6 +139,11 @@ class ProgramStream:
         else:
             self._fault = error
         self._replies.put_nowait(reply)
+
+
+def with_lowered(report: Report, lowered: tuple[LoweredLimit, ...]) -> Report:
+    """The report with what this server lowered before what another one lowered further."""
+    return msgspec.structs.replace(report, lowered_limits=(*lowered, *report.lowered_limits)) if lowered else report
 
 
 def _refused(error: Exception) -> execution_service_pb2.ProgramRefused:

@@ -7,7 +7,7 @@ from thresher.v1 import verdict_pb2
 
 from engine.serving.report_out import EVIDENCE, VERDICTS, telling_test
 from executor.types import Program
-from executor.verdict import Evidence, Report, TestReport, Verdict
+from executor.verdict import Evidence, LoweredLimit, Report, TestReport, Verdict
 
 _VERDICTS = {number: word for word, number in VERDICTS.items()}
 _EVIDENCE = {number: word for word, number in EVIDENCE.items()}
@@ -35,16 +35,16 @@ def report_in(message: verdict_pb2.ExecutionReport, program: Program) -> Report:
         cpu_seconds=_seconds(usage.cpu_time),
         peak_memory_bytes=usage.max_rss_bytes if usage.HasField("max_rss_bytes") else None,
         weaknesses=tuple(message.weaknesses),
+        lowered_limits=tuple(_lowered_in(lowered, program) for lowered in message.lowered_limits),
     )
 
 
 def test_report_in(message: verdict_pb2.TestResult, program: Program) -> TestReport:
     """One test of `program`. Raises ValueError as `report_in` does."""
-    if message.test_index >= len(program.tests):
-        raise ValueError(f"test_index: {message.test_index}, and the program has {len(program.tests)} tests")
+    index = _test_index_in(message.test_index, program)
     return TestReport(
-        index=message.test_index,
-        name=program.tests[message.test_index].name,
+        index=index,
+        name=program.tests[index].name,
         verdict=_verdict_in(message.verdict),
         message=message.message,
         wall_seconds=_seconds(message.duration),
@@ -53,6 +53,21 @@ def test_report_in(message: verdict_pb2.TestResult, program: Program) -> TestRep
         exit_code=message.exit_code if message.HasField("exit_code") else None,
         signal=message.term_signal if message.HasField("term_signal") else None,
     )
+
+
+def _lowered_in(message: verdict_pb2.LoweredLimit, program: Program) -> LoweredLimit:
+    return LoweredLimit(
+        limit=message.limit,
+        asked=message.asked,
+        applied=message.applied,
+        test_index=_test_index_in(message.test_index, program) if message.HasField("test_index") else None,
+    )
+
+
+def _test_index_in(index: int, program: Program) -> int:
+    if index >= len(program.tests):
+        raise ValueError(f"test_index: {index}, and the program has {len(program.tests)} tests")
+    return index
 
 
 def _verdict_in(number: verdict_pb2.Verdict.ValueType) -> Verdict:

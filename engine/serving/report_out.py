@@ -7,6 +7,7 @@ from typing import Self
 from google.protobuf.duration_pb2 import Duration
 from thresher.v1 import verdict_pb2
 
+from engine.serving.limits import lowered_out
 from executor.verdict import Evidence, Report, TestReport, Verdict
 
 VERDICTS = {
@@ -100,6 +101,7 @@ def report_out(report: Report, places: TestPlaces, *, hidden: bool = False) -> v
         ),
         evidence=EVIDENCE[report.evidence],
         weaknesses=report.weaknesses,
+        lowered_limits=lowered_out(report.lowered_limits, places.positions),
     )
     if telling is not None and not hidden:
         message.stdout = telling.stdout

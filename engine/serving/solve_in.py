@@ -6,7 +6,8 @@ from thresher.v1 import solve_pb2
 
 from engine.config import Settings
 from engine.serving import fields
-from engine.serving.problem_in import drawn_language_in, entry_point_in, limits_in, prompt_in, tests_in
+from engine.serving.limits import limits_in
+from engine.serving.problem_in import drawn_language_in, entry_point_in, prompt_in, tests_in
 from engine.solving.errors import InvalidRequest, Unsupported
 from engine.solving.types import Budget, EventOptions, Priority, ReturnPolicy, Sampling, SolveSpec
 from executor.types import Limits

@@ -2,6 +2,7 @@
 
 from thresher.v1 import info_service_pb2, solve_pb2
 
+from engine.serving.limits import lowered_out
 from engine.serving.report_out import TestPlaces, duration_out, report_out, result_out
 from engine.solving.types import (
     Accepted,
@@ -24,7 +25,7 @@ from engine.solving.types import (
     Summary,
     TestFinished,
 )
-from executor.verdict import Verdict
+from executor.verdict import LoweredLimit, Verdict
 
 _FINISH = {
     FinishReason.END_OF_TEXT: solve_pb2.FINISH_REASON_END_OF_TEXT,
@@ -58,12 +59,16 @@ def model_name(name: str) -> str:
 
 
 class EventWriter:
-    """Writes the events of one solve; from the spec follow the places and weights of tests and the echo of code."""
+    """Writes the events of one solve; from the spec follow the places and weights of tests and the echo of code.
 
-    def __init__(self, spec: SolveSpec) -> None:
+    `lowered` is what the request asked for beyond the server's maxima; the summary says it.
+    """
+
+    def __init__(self, spec: SolveSpec, lowered: tuple[LoweredLimit, ...] = ()) -> None:
         numbered = list(enumerate(spec.tests))
         self._visible = TestPlaces.of([(index, held.test.weight) for index, held in numbered if not held.hidden])
         self._hidden = TestPlaces.of([(index, held.test.weight) for index, held in numbered if held.hidden])
+        self._lowered = lowered_out(lowered, range(len(spec.tests)))
         self._all_code = spec.events.failing_code or spec.return_policy is not ReturnPolicy.FIRST_PASS
 
     def event(self, event: SolveEvent) -> solve_pb2.SolveEvent:
@@ -137,6 +142,7 @@ class EventWriter:
                 reason=summary.escalation.reason,
             ),
             seed=summary.seed,
+            lowered_limits=self._lowered,
         )
 
     def _candidate(self, candidate: Candidate) -> solve_pb2.Candidate:

@@ -12,6 +12,7 @@ from engine.config import Settings
 from engine.logs import bind_call, get_logger
 from engine.serving.backend import SolverLike
 from engine.serving.calls import LiveCalls
+from engine.serving.limits import lowered_in
 from engine.serving.solve_in import solve_in
 from engine.serving.solve_out import EventWriter
 from engine.solving.errors import EngineFailed, Unavailable, Unsupported
@@ -41,7 +42,7 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
         """Stream the events of one solve; the Summary is last, and present if and only if the status is OK."""
         async with self._calls.one():
             spec = await self._spec(request.spec)
-            writer = EventWriter(spec)
+            writer = self._writer(request.spec, spec)
             async with aclosing(self._events(spec, context)) as events:
                 async for event in events:
                     await context.write(synthesis_service_pb2.SolveResponse(event=writer.event(event)))
@@ -55,7 +56,7 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
                 raise Unsupported(f"spec.events.{name}", "SolveOnce sends no events; use Solve, or leave it out")
         async with self._calls.one():
             spec = await self._spec(request.spec)
-            writer = EventWriter(spec)
+            writer = self._writer(request.spec, spec)
             summary: solve_pb2.Summary | None = None
             async with aclosing(self._events(spec, context)) as events:
                 async for event in events:
@@ -72,6 +73,9 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
             spec = solve_in(message, "spec", self._settings)
         bind_call(request_id=spec.request_id, problem_id=spec.problem_id)
         return spec
+
+    def _writer(self, message: solve_pb2.SolveSpec, spec: SolveSpec) -> EventWriter:
+        return EventWriter(spec, lowered_in(message.problem.limits, message.problem.tests, self._settings.executor))
 
     async def _events(self, spec: SolveSpec, context: _Context) -> AsyncGenerator[SolveEvent]:
         """The solver's events up to its Summary. Raises EngineFailed if it ends without one."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,29 @@ JAVASCRIPT = {
 async def test_javascript(executor: Executor, name: str) -> None:
     report = await run(executor, "javascript", JAVASCRIPT[name])
     assert report.verdict is Verdict.PASSED, told(report)
+
+
+MODULES = {
+    "import": 'import fs from "fs";\nconsole.log(Number(fs.readFileSync("/dev/stdin", "utf8")) * 2)',
+    "a name": 'import { readFileSync } from "node:fs";\nconsole.log(Number(readFileSync("/dev/stdin", "utf8")) * 2)',
+    "await": 'let text = "";\nfor await (const part of process.stdin) text += part;\nconsole.log(Number(text) * 2)',
+    "export": 'export const double = (n) => 2 * n;\nprocess.stdin.on("data", (n) => console.log(double(n)))',
+}
+
+
+def node_version() -> tuple[int, ...]:
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in said.strip().removeprefix("v").split("."))
+
+
+@javascript
+@pytest.mark.parametrize("name", MODULES)
+async def test_node_knows_a_module_by_its_syntax(executor: Executor, name: str) -> None:
+    """From 20.19 and 22.7 on; before that a program is CommonJS, whatever it looks like."""
+    version = node_version()
+    known = version >= (22, 7) or (20, 19) <= version < (21,)
+    report = await run(executor, "javascript", MODULES[name])
+    assert report.verdict is (Verdict.PASSED if known else Verdict.COMPILE_ERROR), told(report)
 
 
 JAVASCRIPT_HOSTILE = {

@@ -440,7 +440,7 @@ Global___StdioTest: _TypeAlias = StdioTest  # noqa: Y015
 
 @_typing.final
 class ExecutionLimits(_message.Message):
-    """Sandbox limits; the server clamps them to its own maxima."""
+    """Sandbox limits; the server clamps them to its own maxima, and says so: lowered_limits of Summary and ExecutionReport."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -933,6 +933,7 @@ class Summary(_message.Message):
     ACCOUNTING_FIELD_NUMBER: _builtins.int
     ESCALATION_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    LOWERED_LIMITS_FIELD_NUMBER: _builtins.int
     outcome: Global___SolveOutcome.ValueType
     seed: _builtins.int
     @_builtins.property
@@ -943,6 +944,10 @@ class Summary(_message.Message):
     def accounting(self) -> Global___Accounting: ...
     @_builtins.property
     def escalation(self) -> Global___Escalation: ...
+    @_builtins.property
+    def lowered_limits(self) -> _containers.RepeatedCompositeFieldContainer[_verdict_pb2.LoweredLimit]:
+        """of the request; test_index is a position in Problem.tests"""
+
     def __init__(
         self,
         *,
@@ -951,10 +956,11 @@ class Summary(_message.Message):
         accounting: Global___Accounting | None = ...,
         escalation: Global___Escalation | None = ...,
         seed: _builtins.int = ...,
+        lowered_limits: _abc.Iterable[_verdict_pb2.LoweredLimit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accounting", b"accounting", "escalation", b"escalation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounting", b"accounting", "candidates", b"candidates", "escalation", b"escalation", "outcome", b"outcome", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounting", b"accounting", "candidates", b"candidates", "escalation", b"escalation", "lowered_limits", b"lowered_limits", "outcome", b"outcome", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -113,6 +113,7 @@ class TestResult(_message.Message):
     message: _builtins.str
     """short; empty for hidden tests"""
     evidence: Global___Evidence.ValueType
+    """unspecified where the program never ran: what does not parse is told without a run"""
     exit_code: _builtins.int
     term_signal: _builtins.int
     @_builtins.property
@@ -169,6 +170,7 @@ class ExecutionReport(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     WEAKNESSES_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    LOWERED_LIMITS_FIELD_NUMBER: _builtins.int
     verdict: Global___Verdict.ValueType
     tests_passed: _builtins.int
     tests_run: _builtins.int
@@ -181,7 +183,7 @@ class ExecutionReport(_message.Message):
     exit_code: _builtins.int
     term_signal: _builtins.int
     evidence: Global___Evidence.ValueType
-    """the weakest evidence among the tests that ran"""
+    """the weakest evidence among the tests that ran; unspecified where none did"""
     detail: _builtins.str
     """short: why no test ran, e.g. the syntax error; empty for hidden tests"""
     @_builtins.property
@@ -191,6 +193,10 @@ class ExecutionReport(_message.Message):
     @_builtins.property
     def weaknesses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """guarantees this machine's sandbox does not give"""
+
+    @_builtins.property
+    def lowered_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoweredLimit]:
+        """of Execute's request; of a candidate's run, where an executor lowered it"""
 
     def __init__(
         self,
@@ -209,10 +215,11 @@ class ExecutionReport(_message.Message):
         evidence: Global___Evidence.ValueType = ...,
         weaknesses: _abc.Iterable[_builtins.str] | None = ...,
         detail: _builtins.str = ...,
+        lowered_limits: _abc.Iterable[Global___LoweredLimit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_term_signal", b"_term_signal", "exit_code", b"exit_code", "term_signal", b"term_signal", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_term_signal", b"_term_signal", "detail", b"detail", "evidence", b"evidence", "exit_code", b"exit_code", "results", b"results", "score", b"score", "stderr", b"stderr", "stdout", b"stdout", "term_signal", b"term_signal", "tests_passed", b"tests_passed", "tests_run", b"tests_run", "tests_total", b"tests_total", "usage", b"usage", "verdict", b"verdict", "weaknesses", b"weaknesses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_term_signal", b"_term_signal", "detail", b"detail", "evidence", b"evidence", "exit_code", b"exit_code", "lowered_limits", b"lowered_limits", "results", b"results", "score", b"score", "stderr", b"stderr", "stdout", b"stdout", "term_signal", b"term_signal", "tests_passed", b"tests_passed", "tests_run", b"tests_run", "tests_total", b"tests_total", "usage", b"usage", "verdict", b"verdict", "weaknesses", b"weaknesses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
@@ -224,6 +231,40 @@ class ExecutionReport(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__term_signal) -> _WhichOneofReturnType__term_signal | None: ...
 
 Global___ExecutionReport: _TypeAlias = ExecutionReport  # noqa: Y015
+
+@_typing.final
+class LoweredLimit(_message.Message):
+    """A limit that is more than a server's maximum, which held instead. Seconds, bytes or a number."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    TEST_INDEX_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    APPLIED_FIELD_NUMBER: _builtins.int
+    limit: _builtins.str
+    """the field of ExecutionLimits"""
+    test_index: _builtins.int
+    """absent: of the tests without a limit of their own"""
+    asked: _builtins.float
+    applied: _builtins.float
+    def __init__(
+        self,
+        *,
+        limit: _builtins.str = ...,
+        test_index: _builtins.int | None = ...,
+        asked: _builtins.float = ...,
+        applied: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_test_index", b"_test_index", "test_index", b"test_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_test_index", b"_test_index", "applied", b"applied", "asked", b"asked", "limit", b"limit", "test_index", b"test_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__test_index: _TypeAlias = _typing.Literal["test_index"]  # noqa: Y015
+    _WhichOneofArgType__test_index: _TypeAlias = _typing.Literal["_test_index", b"_test_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__test_index) -> _WhichOneofReturnType__test_index | None: ...
+
+Global___LoweredLimit: _TypeAlias = LoweredLimit  # noqa: Y015
 
 @_typing.final
 class ResourceUsage(_message.Message):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from google.rpc import code_pb2
-from support.fake_server import PROGRAM, FakeServer, bad_request, rich_error, unsolved_events
+from support.fake_server import PROGRAM, FakeServer, bad_request, rich_error, solved_events, unsolved_events
 from thresher.v1 import problem_pb2, solve_pb2, verdict_pb2
 from typer.testing import CliRunner, Result
 
@@ -332,6 +332,20 @@ def test_a_token_comes_from_its_file(
         result = thresher(*words, "--token-file", str(token))
         assert (result.exit_code, "--token-file: " in result.stderr) == (2, True)
     assert "cannot read" in thresher(*words, "--token-file", str(tmp_path / "none")).stderr
+
+
+def test_limits_that_the_server_lowered_are_shown(server: FakeServer, problem: str) -> None:
+    lowered = [verdict_pb2.LoweredLimit(limit="cpu_time", asked=9999, applied=60, test_index=i) for i in range(3)]
+    server.report.lowered_limits.extend(lowered)
+    words = "this server allows no more than: cpu_time 60 instead of 9999"
+    arguments = ("-", "--tests", problem, "--address", server.address, "--language", "python")
+    one = thresher("exec", *arguments, stdin=PROGRAM)
+    assert one.stdout.count(words) == 1
+    assert thresher("exec", "-", *arguments, stdin=PROGRAM).stdout.count(words) == 2
+    events = solved_events()
+    events[-1].summary.lowered_limits.extend(lowered)
+    server.events = lambda: events
+    assert thresher("solve", problem, "--address", server.address).stderr.count(words) == 1
 
 
 def test_exec_of_several_says_what_each_came_to(server: FakeServer, problem: str, tmp_path: Path) -> None:

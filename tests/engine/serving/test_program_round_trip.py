@@ -15,7 +15,7 @@ from engine.serving.report_in import report_in
 from engine.serving.report_out import TestPlaces, report_out
 from executor import InvalidProgram
 from executor.types import CallTest, Comparison, Limits, Program, SnippetTest, StdioTest
-from executor.verdict import Evidence, Report, TestReport, Verdict
+from executor.verdict import Evidence, LoweredLimit, Report, TestReport, Verdict
 
 GENEROUS = ExecutorSettings(max_cpu_seconds=1e4, max_wall_seconds=1e5)
 
@@ -135,6 +135,9 @@ verdicts = st.sampled_from(Verdict)
 seconds = st.integers(0, 10**9).map(lambda number: number / 1e6)
 
 
+lowered = st.builds(LoweredLimit, limit=texts, asked=seconds, applied=seconds, test_index=st.none() | st.integers(0, 3))
+
+
 @st.composite
 def reports(draw: st.DrawFn) -> Report:
     count = draw(st.integers(0, 4))
@@ -165,6 +168,7 @@ def reports(draw: st.DrawFn) -> Report:
         cpu_seconds=draw(seconds),
         peak_memory_bytes=draw(st.none() | st.integers(0, 1 << 40)),
         weaknesses=tuple(draw(st.lists(texts, max_size=2))),
+        lowered_limits=tuple(draw(st.lists(lowered, max_size=2))),
     )
 
 
@@ -178,10 +182,12 @@ def test_a_report_is_told_on_as_it_was_told(report: Report) -> None:
     back = report_in(told, PROGRAM)
     assert report_out(back, PLACES) == told
     assert (back.verdict, back.weaknesses, back.evidence) == (report.verdict, report.weaknesses, report.evidence)
+    assert back.lowered_limits == report.lowered_limits
     assert [test.verdict for test in back.tests] == [test.verdict for test in report.tests]
 
 
 BEYOND = verdict_pb2.TestResult(test_index=4, verdict="VERDICT_PASSED")
+LOWERED = verdict_pb2.LoweredLimit(test_index=4, limit="cpu_time")
 UNKNOWN = verdict_pb2.TestResult(verdict="VERDICT_PASSED", evidence=99)
 
 
@@ -191,6 +197,7 @@ UNKNOWN = verdict_pb2.TestResult(verdict="VERDICT_PASSED", evidence=99)
         (verdict_pb2.ExecutionReport(verdict=77), "verdict"),
         (verdict_pb2.ExecutionReport(verdict="VERDICT_UNSPECIFIED"), "verdict"),
         (verdict_pb2.ExecutionReport(verdict="VERDICT_PASSED", results=[BEYOND]), "test_index"),
+        (verdict_pb2.ExecutionReport(verdict="VERDICT_PASSED", lowered_limits=[LOWERED]), "test_index"),
         (verdict_pb2.ExecutionReport(verdict="VERDICT_PASSED", results=[UNKNOWN]), "evidence"),
     ],
 )
