@@ -334,14 +334,15 @@ def test_a_token_comes_from_its_file(
     assert "cannot read" in thresher(*words, "--token-file", str(tmp_path / "none")).stderr
 
 
-def test_limits_that_the_server_lowered_are_shown(server: FakeServer, problem: str) -> None:
+def test_limits_that_the_server_lowered_are_shown(server: FakeServer, problem: str, tmp_path: Path) -> None:
+    source = tmp_path / "p.py"
+    source.write_text(PROGRAM)
     lowered = [verdict_pb2.LoweredLimit(limit="cpu_time", asked=9999, applied=60, test_index=i) for i in range(3)]
     server.report.lowered_limits.extend(lowered)
     words = "this server allows no more than: cpu_time 60 instead of 9999"
-    arguments = ("-", "--tests", problem, "--address", server.address, "--language", "python")
-    one = thresher("exec", *arguments, stdin=PROGRAM)
-    assert one.stdout.count(words) == 1
-    assert thresher("exec", "-", *arguments, stdin=PROGRAM).stdout.count(words) == 2
+    arguments = ("--tests", problem, "--address", server.address)
+    assert thresher("exec", str(source), *arguments).stdout.count(words) == 1
+    assert thresher("exec", str(source), str(source), *arguments).stdout.count(words) == 2
     events = solved_events()
     events[-1].summary.lowered_limits.extend(lowered)
     server.events = lambda: events
