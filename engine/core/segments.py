@@ -1,8 +1,10 @@
 """The tree of segments: token ids, pages and valid length. Roots and branches are made of them.
 
 A segment's last page may be partial. The first child to be computed takes the rest of it, the others start on fresh
-pages. Splitting a segment in the middle of a page leaves that page with both halves in the same way: the slots before
-the cut are the head's, the others the tail's, and each holds a reference.
+pages, where their position has its place: position p is slot p % page_size of its page, so that a kernel can take the
+keys of a path in groups that do not depend on where they lie. Splitting a segment in the middle of a page leaves that
+page with both halves in the same way: the slots before the cut are the head's, the others the tail's, and each holds a
+reference.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ class Segment:
 
     start: position of the first token in the path. A path through this segment takes ancestors' tokens up to `start`.
     computed: how many of the tokens have keys and values in the pages.
-    offset: slot of the first token within the first page.
+    offset: slot of the first token within the first page; `start` % page_size once there are pages.
     dists: distribution after token i, for every i that was computed with one; the last may be missing at a tip.
     low, high: the interval of the drawing number that leads from token i to token i + 1.
     live: number of running branches that end at or below this segment.
@@ -107,13 +109,14 @@ class Segment:
     def take_tail(self, pool: PagePool, page_size: int) -> None:
         """Before the first page is allocated: start in the parent's last page if the rest of it is free."""
         parent = self.parent
-        if self.pages or parent is None or parent.tail_taken or not parent.pages:
+        if self.pages:
             return
-        within = (parent.offset + len(parent.tokens)) % page_size
-        if within == 0 or parent.end != self.start or parent.computed < len(parent.tokens):
+        self.offset = self.start % page_size
+        if self.offset == 0 or parent is None or parent.tail_taken or not parent.pages:
+            return
+        if parent.end != self.start or parent.computed < len(parent.tokens):
             return
         self.pages.append(parent.pages[-1])
-        self.offset = within
         pool.retain(parent.pages[-1])
         self.takes_tail = parent.tail_taken = True
 

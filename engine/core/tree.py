@@ -360,6 +360,8 @@ class SampleTree:
                 raise AssertionError("more tokens computed than there are")
             if segment.computed and segment.pages_needed(segment.computed, self.page_size) > 0:
                 raise AssertionError("computed tokens without slots")
+            if segment.pages and segment.offset != segment.start % self.page_size:
+                raise AssertionError("a token's place in its page is not that of its position")
             below = sum(child.live for child in segment.offspring())
             own = 1 if segment.tip is not None and segment.tip.id in self.branches else 0
             if segment.live != below + own:

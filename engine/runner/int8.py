@@ -217,7 +217,7 @@ class Int8Runner:
             "positions": torch.empty(room, dtype=torch.int64),
             "writes": torch.empty(room, dtype=torch.int64),
             "slots": torch.empty(seen, dtype=torch.int32),
-            "blocks": torch.empty(room, 4, dtype=torch.int64),
+            "blocks": torch.empty(room, 5, dtype=torch.int64),
             "own": torch.empty(room, 2, dtype=torch.int64),
             "embedded": torch.empty(room, config.hidden, dtype=torch.bfloat16),
             "stream": torch.empty(room, config.hidden),

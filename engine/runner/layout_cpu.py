@@ -8,14 +8,18 @@ from torch import Tensor
 
 from engine.core.types import Chunk, Slots, Step
 
+GROUP = 64
+"""Keys that attention takes at a time; see kernels.cpu.attention."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepLayout:
     """The tokens of a step in their order, rows that share a prompt side by side, then runs of more than one token.
 
     order: the chunks in that order. tokens, positions, writes (slots): [T] int64. last: [chunks] int64, each chunk's
-    last token. slots: int32, parts of which `blocks` ([blocks, 4] int64: first token, tokens, offset and number of
-    the slots they share) and `own` ([T, 2] int64: offset and number of a token's own slots) name.
+    last token. slots: int32, parts of which `blocks` ([blocks, 5] int64: first token, tokens, offset and number of the
+    slots that its tokens share, how many more each further token sees) and `own` ([T, 2] int64: offset and number of a
+    token's own slots) name. Own slots begin at a position that is a multiple of 64, so the last of a prompt are own.
     """
 
     order: list[int]
@@ -66,15 +70,19 @@ def _row_blocks(
         last = first
         while last < len(rows) and rows[last].prefix is prefix:
             last += 1
-        parts.append(prefix)
+        shared = len(prefix) // GROUP * GROUP
+        parts.append(prefix[:shared])
         starts = np.arange(first, last, block)
         counts = np.minimum(block, last - starts)
-        blocks.append(np.stack([starts, counts, np.full_like(starts, offset), np.full_like(starts, len(prefix))], 1))
-        offset += len(prefix)
+        none = np.zeros_like(starts)
+        blocks.append(np.stack([starts, counts, none + offset, none + shared, none], 1))
+        offset += shared
+        rest = prefix[shared:]
         suffixes = [row.suffix for row in rows[first:last]]
-        lengths = np.array([len(suffix) for suffix in suffixes])
+        lengths = np.array([len(rest) + len(suffix) for suffix in suffixes])
         own.append(np.stack([offset + np.cumsum(lengths) - lengths, lengths], 1))
-        parts += suffixes
+        for suffix in suffixes:
+            parts += (rest, suffix)
         offset += int(lengths.sum())
         first = last
     return offset
@@ -89,14 +97,13 @@ def _run_blocks(
     blocks: list[np.ndarray],
     own: list[np.ndarray],
 ) -> int:
-    """Add a run of tokens: a block shares all that stands before it. Returns the slots so far."""
+    """Add a run of tokens: they share all they see. Returns the slots so far."""
     count = len(chunk.tokens)
     parts += [chunk.prefix, chunk.suffix]
     starts = np.arange(0, count, block)
-    before = chunk.start + starts
+    one = np.ones_like(starts)
     blocks.append(
-        np.stack([first + starts, np.minimum(block, count - starts), np.full_like(starts, offset), before], 1)
+        np.stack([first + starts, np.minimum(block, count - starts), one * offset, chunk.start + starts + 1, one], 1)
     )
-    within = np.arange(count) % block
-    own.append(np.stack([offset + chunk.start + np.arange(count) - within, within + 1], 1))
+    own.append(np.zeros((count, 2), np.int64))
     return offset + chunk.start + count

@@ -1,8 +1,11 @@
-"""Attention of a step's tokens over the pool of `rotation`, tile by tile.
+"""Attention of a step's tokens over the pool of `rotation`, 64 keys at a time.
 
 Tokens come in blocks of neighbours that share most of what they see: rows of one solve its prompt (Juravsky et al.,
 "Hydragen", 2024), tokens of one chunk all that stands before them. A block takes the shared keys in one product for all
 its tokens, then each token its own, with a running maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022).
+
+Keys are grouped by their positions, whatever slots hold them and whoever shares them, and every sum is made in the same
+order: a token's result is the same, bit for bit, in any batch and in any place of the pool.
 """
 
 from typing import Any
@@ -24,7 +27,7 @@ _NONE = np.float32(-1e30)
 
 def scratch_bytes(queries: int, head_dim: int) -> int:
     """Memory of one thread for blocks of so many queries."""
-    return queries * (2 * head_dim + 4 * _KEYS + 2 * _KEYS + 4 * head_dim + 8) + 4096
+    return queries * (2 * head_dim + 4 * _KEYS + 2 * _KEYS + 4 * head_dim + 8) + _KEYS * head_dim * 4 + 4096
 
 
 @jit
@@ -64,93 +67,124 @@ def _weigh(count: Any, p: Any, p_stride: int, values: Any, v_stride: Any, out: A
 
 
 @jit
+def _together(slots: Any, at: int, count: int) -> bool:
+    """Whether `count` (up to 16) slots lie in one tile, each at the place of its position."""
+    first = slots[at]
+    together = first & 15 == 0
+    for i in range(count):
+        together &= slots[at + i] == first + i
+    return together
+
+
+@jit
+def _gather(slots: Any, at: int, count: int, dim: int, pool: int, tile_bytes: int, values: int, tile: int) -> None:
+    """Copy the keys and values of `count` slots to a tile of their own at `tile`."""
+    pairs = dim // 2
+    own_keys, own_values = i32(tile, 16 * pairs), u16(tile + dim * 32, 16 * dim)
+    for i in range(count):
+        slot: Any = np.int64(slots[at + i])
+        address, within = pool + (slot >> 4) * tile_bytes, slot & 15
+        keys, kept = i32(address, 16 * pairs), u16(address + values, 16 * dim)
+        for pair in range(pairs):
+            own_keys[pair * 16 + i] = keys[pair * 16 + within]
+        to, source = (i >> 1) * dim * 2 + (i & 1), (within >> 1) * dim * 2 + (within & 1)
+        for d in range(dim):
+            own_values[to + 2 * d] = kept[source + 2 * d]
+    # The other places count for nothing, but what is left in memory may not be a number.
+    for i in range(count, 16):
+        to = (i >> 1) * dim * 2 + (i & 1)
+        for d in range(dim):
+            own_values[to + 2 * d] = 0
+
+
+@jit
 def _see(
     queries: int,
+    group: int,
     q: int,
     dim: int,
     slots: Any,
     seen: int,
+    more: int,
     pool: int,
     tile_bytes: int,
     value_offset: int,
     scores: int,
     weights: int,
     sums: int,
+    tiles: int,
     best: Any,
     total: Any,
 ) -> None:
-    """Let `queries` queries at `q` see the first `seen` of `slots`; `sums`, `best` and `total` are their state."""
-    runs = np.int64(_KEYS // 16)
-    at = np.int64(0)
-    while at < seen:
-        # Up to four tiles at a time; of each, a run of neighbouring slots.
-        first0 = first1 = first2 = first3 = np.int64(0)
-        last0 = last1 = last2 = last3 = np.int64(0)
-        tile0 = tile1 = tile2 = tile3 = np.int64(0)
-        count = np.int64(0)
-        while count < runs and at < seen:
-            slot = np.int64(slots[at])
-            length = np.int64(1)
-            while at + length < seen and slots[at + length] == slot + length and (slot + length) & 15 != 0:
-                length += 1
-            address = pool + (slot >> 4) * tile_bytes
-            if count == 0:
-                tile0, first0, last0 = address, slot & 15, (slot & 15) + length
-            elif count == 1:
-                tile1, first1, last1 = address, slot & 15, (slot & 15) + length
-            elif count == 2:
-                tile2, first2, last2 = address, slot & 15, (slot & 15) + length
+    """Let `queries` queries at `q`, `group` for each token, see the first `seen` of `slots`, each token `more` more
+    than the one before it. The first slot's position is a multiple of 64.
+
+    `sums`, `best` and `total` are their state.
+    """
+    most = seen + more * (queries // group - 1)
+    for at in range(0, most, 64):
+        count = (min(most - at, 64) + 15) // 16
+        keys0 = keys1 = keys2 = keys3 = np.int64(0)
+        values0 = values1 = values2 = values3 = np.int64(0)
+        for number in range(count):
+            first = at + 16 * number
+            length = min(most - first, 16)
+            if _together(slots, first, length):
+                keys = pool + np.int64(slots[first] >> 4) * tile_bytes
+                values = keys + value_offset
             else:
-                tile3, first3, last3 = address, slot & 15, (slot & 15) + length
-            at += length
-            count += 1
-        tiles = (queries + 7) // 8
+                keys = tiles + number * dim * 64
+                values = keys + dim * 32
+                _gather(slots, first, length, dim, pool, tile_bytes, value_offset, keys)
+            if number == 0:
+                keys0, values0 = keys, values
+            elif number == 1:
+                keys1, values1 = keys, values
+            elif number == 2:
+                keys2, values2 = keys, values
+            else:
+                keys3, values3 = keys, values
+        parts = (queries + 7) // 8
         row = 0
-        for number in range(tiles):
-            rows = (queries + number) // tiles
-            for run in range(count):
-                address = tile0 if run == 0 else tile1 if run == 1 else tile2 if run == 2 else tile3
-                _score(rows, dim // 2, q + row * dim * 2, dim * 2, address, scores + row * 256 + run * 64, 256)
+        for part in range(parts):
+            rows = (queries + part) // parts
+            for number in range(count):
+                keys = keys0 if number == 0 else keys1 if number == 1 else keys2 if number == 2 else keys3
+                _score(rows, dim // 2, q + row * dim * 2, dim * 2, keys, scores + row * 256 + number * 64, 256)
             row += rows
-        width = count * 16
         for query in range(queries):
             line = f32(scores + query * 256, 64)
             out = u16(weights + query * 128, 64)
-            for run in range(count):
-                first = first0 if run == 0 else first1 if run == 1 else first2 if run == 2 else first3
-                last = last0 if run == 0 else last1 if run == 1 else last2 if run == 2 else last3
-                if last - first < 16:
-                    for i in range(16):
-                        if i < first or i >= last:
-                            line[run * 16 + i] = _NONE
+            for i in range(max(0, seen + more * (query // group) - at), 64):
+                line[i] = _NONE
             largest = best[query]
-            for i in range(width):
+            for i in range(64):
                 largest = max(largest, line[i])
             if largest > best[query]:
                 shrink = exp(best[query] - largest)
                 total[query] *= shrink
-                values = f32(sums + query * dim * 4, dim)
+                state = f32(sums + query * dim * 4, dim)
                 for i in range(dim):
-                    values[i] *= shrink
+                    state[i] *= shrink
                 best[query] = largest
             added = np.float32(0.0)
-            for i in range(width):
+            for i in range(64):
                 weight = exp(line[i] - largest)
                 added += weight
                 out[i] = to_bf16(weight)
             total[query] += added
-        tiles = (queries + 5) // 6
+        parts = (queries + 5) // 6
         row = 0
-        for number in range(tiles):
-            rows = (queries + number) // tiles
-            for run in range(count):
-                address = tile0 if run == 0 else tile1 if run == 1 else tile2 if run == 2 else tile3
+        for part in range(parts):
+            rows = (queries + part) // parts
+            for number in range(count):
+                values = values0 if number == 0 else values1 if number == 1 else values2 if number == 2 else values3
                 for column in range(0, dim, 64):
                     _weigh(
                         rows,
-                        weights + row * 128 + run * 32,
+                        weights + row * 128 + number * 32,
                         128,
-                        address + value_offset + column * 4,
+                        values + column * 4,
                         dim * 4,
                         sums + (row * dim + column) * 4,
                         dim * 4,
@@ -162,7 +196,7 @@ def _attend(arguments: Any) -> None:
     a = i64_array(arguments)
     blocks, heads, kv_heads, dim, tokens = a[1], a[2], a[3], a[4], a[5]
     group = heads // kv_heads
-    table = i64(a[6], blocks * 4)  # first token, tokens, offset and number of the shared slots
+    table = i64(a[6], blocks * 5)  # first token, tokens, offset and number of the shared slots, more for each token
     own = i64(a[7], tokens * 2)  # offset and number of a token's own slots
     scratch = a[12] + take_thread(arguments) * a[13]
     while True:
@@ -170,7 +204,7 @@ def _attend(arguments: Any) -> None:
         if unit >= blocks * kv_heads:
             return
         block, head = unit // kv_heads, unit % kv_heads
-        first, count = table[block * 4], table[block * 4 + 1]
+        first, count = table[block * 5], table[block * 5 + 1]
         queries = count * group
         q = scratch
         scores = q + queries * dim * 2
@@ -192,25 +226,46 @@ def _attend(arguments: Any) -> None:
         tile_bytes = 2 * kv_heads * dim * 32
         pool = a[11] + head * dim * 32
         value_offset = kv_heads * dim * 32
-        shared, seen = table[block * 4 + 2], table[block * 4 + 3]
-        slots = i32(a[8] + shared * 4, seen)
-        _see(queries, q, dim, slots, seen, pool, tile_bytes, value_offset, scores, weights, sums, best, total)
+        tiles = (weights + queries * 136 + 63) // 64 * 64
+        seen, more = table[block * 5 + 3], table[block * 5 + 4]
+        slots = i32(a[8] + table[block * 5 + 2] * 4, seen + more * (count - 1))
+        _see(
+            queries,
+            group,
+            q,
+            dim,
+            slots,
+            seen,
+            more,
+            pool,
+            tile_bytes,
+            value_offset,
+            scores,
+            weights,
+            sums,
+            tiles,
+            best,
+            total,
+        )
         for token in range(count):
             seen = own[2 * (first + token) + 1]
             slots = i32(a[8] + own[2 * (first + token)] * 4, seen)
             skip = token * group
             _see(
                 group,
+                group,
                 q + skip * dim * 2,
                 dim,
                 slots,
                 seen,
+                0,
                 pool,
                 tile_bytes,
                 value_offset,
                 scores,
                 weights,
                 sums + skip * dim * 4,
+                tiles,
                 best[skip:],
                 total[skip:],
             )
@@ -223,8 +278,9 @@ def _attend(arguments: Any) -> None:
 
 
 attend_kernel = Kernel(_attend)
-"""blocks, heads, kv_heads, head_dim (a multiple of 64), tokens; table [blocks, 4] int64 (first token, tokens, offset
-and number of the shared slots), own [tokens, 2] int64 (offset and number of a token's own slots, at least one), slots
-int32, queries [tokens, heads, d] bfloat16 already scaled, out [tokens, heads, d] float32, the pool's layer, scratch,
-its bytes for each thread.
+"""blocks, heads, kv_heads, head_dim (a multiple of 64), tokens; table [blocks, 5] int64 (first token, tokens, offset
+and number of the shared slots that the first token sees, how many more each further token sees), own [tokens, 2] int64
+(offset and number of a token's own slots), slots int32, queries [tokens, heads, d] bfloat16 already scaled, out
+[tokens, heads, d] float32, the pool's layer, scratch, its bytes for each thread. Shared slots are those of positions 0
+and up, own ones those of a multiple of 64 and up; a token sees at least one.
 """

@@ -20,6 +20,7 @@ from numba import types
 SLOTS = 24
 _SIGNATURE = types.void(types.CPointer(types.int64))
 _FASTMATH = {"reassoc", "contract", "nsz", "arcp", "nnan"}
+_ERRORS = "numpy"  # a division by zero gives infinity; looking for it first forbids vectors
 
 _torch = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
 _parallel = _torch.GOMP_parallel
@@ -49,7 +50,7 @@ _CACHE = _can_cache()
 
 def jit[F: Callable[..., Any]](function: F) -> F:
     """A helper that is compiled into the kernels that call it."""
-    compiled: Any = numba.njit(fastmath=_FASTMATH, inline="never", cache=_CACHE)(function)
+    compiled: Any = numba.njit(fastmath=_FASTMATH, error_model=_ERRORS, inline="never", cache=_CACHE)(function)
     return compiled
 
 
@@ -72,7 +73,7 @@ class Kernel:
 
     def compile(self) -> None:
         """Compile now, or load from numba's cache; otherwise the first call does it."""
-        self._compiled = numba.cfunc(_SIGNATURE, cache=_CACHE, fastmath=_FASTMATH)(self._body)
+        self._compiled = numba.cfunc(_SIGNATURE, cache=_CACHE, error_model=_ERRORS, fastmath=_FASTMATH)(self._body)
         self._address = self._compiled.address
 
     def __call__(self, *arguments: int) -> None:

@@ -4,19 +4,24 @@ from typing import Any
 
 import numpy as np
 
+from kernels.cpu.lanes import largest, largest_product, products_to_bytes, squares, swiglu, to_bytes
 from kernels.cpu.launch import Kernel, jit
 from kernels.cpu.vector import bits_f32, exp, f32, i64_array, rounded_u8, take, u8
 
 
 @jit
-def _quantise(values: Any, count: int, factor: Any, largest: Any, out: Any) -> Any:
-    """values * factor as bytes; the scale. `largest` is the largest |value|."""
-    if largest == 0:
-        largest = np.float32(1.0)
-    inverse = np.float32(127.0) / largest
-    for i in range(count):
-        out[i] = rounded_u8(values[i] * inverse)
-    return largest * factor / np.float32(127.0)
+def _quantise(values: int, count: int, most: Any, out: int) -> Any:
+    """float32 values at an address as bytes; their scale. `most` is the largest |value|."""
+    if most == 0:
+        most = np.float32(1.0)
+    inverse = np.float32(127.0) / most
+    vectors = count // 16
+    if vectors:
+        to_bytes(values, vectors, inverse, out)
+    source, narrow = f32(values, count), u8(out, count)
+    for i in range(vectors * 16, count):
+        narrow[i] = rounded_u8(source[i] * inverse)
+    return most / np.float32(127.0)
 
 
 def _norm(arguments: Any) -> None:
@@ -33,18 +38,21 @@ def _norm(arguments: Any) -> None:
             added = f32(a[4] + row * a[9], width)
             for i in range(width):
                 stream[i] += added[i]
-        squares = np.float32(0.0)
-        largest = np.float32(0.0)
-        for i in range(width):
-            value = stream[i]
-            squares += value * value
-            largest = max(largest, abs(value * weight[i]))
-        factor = np.float32(1.0) / np.sqrt(squares / np.float32(width) + epsilon)
-        inverse = np.float32(127.0) / largest if largest > 0 else np.float32(0.0)
+        line, vectors = a[3] + row * width * 4, width // 16
+        total = most = np.float32(0.0)
+        if vectors:
+            total, most = squares(line, vectors), largest_product(line, a[5], vectors)
+        for i in range(vectors * 16, width):
+            total += stream[i] * stream[i]
+            most = max(most, abs(stream[i] * weight[i]))
+        factor = np.float32(1.0) / np.sqrt(total / np.float32(width) + epsilon)
+        inverse = np.float32(127.0) / most if most > 0 else np.float32(0.0)
+        if vectors:
+            products_to_bytes(line, a[5], vectors, inverse, a[6] + row * width)
         out = u8(a[6] + row * width, width)
-        for i in range(width):
+        for i in range(vectors * 16, width):
             out[i] = rounded_u8(stream[i] * weight[i] * inverse)
-        scales[row] = largest * factor / np.float32(127.0)
+        scales[row] = most * factor / np.float32(127.0)
 
 
 def _activate(arguments: Any) -> None:
@@ -55,14 +63,15 @@ def _activate(arguments: Any) -> None:
         row = take(arguments)
         if row >= rows:
             return
-        both = f32(a[3] + row * a[6], 2 * width)
-        largest = np.float32(0.0)
-        for i in range(width):
-            gate = both[i]
-            value = gate / (np.float32(1.0) + exp(-gate)) * both[width + i]
-            both[i] = value
-            largest = max(largest, abs(value))
-        scales[row] = _quantise(both, width, np.float32(1.0), largest, u8(a[4] + row * width, width))
+        gate, up = a[3] + row * a[6], a[3] + row * a[6] + width * 4
+        most = np.float32(0.0)
+        if width >= 16:
+            most = swiglu(gate, up, width // 16)
+        gates, ups = f32(gate, width), f32(up, width)
+        for i in range(width // 16 * 16, width):
+            gates[i] *= ups[i] / (np.float32(1.0) + exp(-gates[i]))
+            most = max(most, abs(gates[i]))
+        scales[row] = _quantise(gate, width, most, a[4] + row * width)
 
 
 def _bytes(arguments: Any) -> None:
@@ -73,11 +82,14 @@ def _bytes(arguments: Any) -> None:
         row = take(arguments)
         if row >= rows:
             return
-        values = f32(a[3] + row * width * 4, width)
-        largest = np.float32(0.0)
-        for i in range(width):
-            largest = max(largest, abs(values[i]))
-        scales[row] = _quantise(values, width, np.float32(1.0), largest, u8(a[4] + row * width, width))
+        line = a[3] + row * width * 4
+        most = np.float32(0.0)
+        if width >= 16:
+            most = largest(line, width // 16)
+        values = f32(line, width)
+        for i in range(width // 16 * 16, width):
+            most = max(most, abs(values[i]))
+        scales[row] = _quantise(line, width, most, a[4] + row * width)
 
 
 norm_kernel = Kernel(_norm)

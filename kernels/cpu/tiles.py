@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 
 from kernels.cpu.launch import has_bf16, intrinsic
-from kernels.cpu.vector import F32, I8, I16, I32, I64, declared
+from kernels.cpu.vector import F32, I8, I16, I32, I64, declared, loop
 
 ROWS = 6
 """Rows of the largest tile: 24 sums, 4 vectors of the right-hand side and one of the left fill 32 registers."""
@@ -37,28 +37,6 @@ def _splat(builder: Any, value: Any, kind: Any) -> Any:
     undefined = ir.Constant(kind, ir.Undefined)
     first = builder.insert_element(undefined, value, ir.Constant(I32, 0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, 16), [0] * 16))
-
-
-def _loop(builder: Any, count: Any, start: list[Any], body: Any) -> list[Any]:
-    """`count` (at least one) rounds of body(index, values) -> values; the last values."""
-    before = builder.block
-    loop = builder.append_basic_block("tile.loop")
-    after = builder.append_basic_block("tile.after")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    index = builder.phi(I64)
-    index.add_incoming(ir.Constant(I64, 0), before)
-    values = [builder.phi(value.type) for value in start]
-    for phi, value in zip(values, start, strict=True):
-        phi.add_incoming(value, before)
-    results = body(index, values)
-    following = builder.add(index, ir.Constant(I64, 1))
-    index.add_incoming(following, builder.block)
-    for phi, value in zip(values, results, strict=True):
-        phi.add_incoming(value, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
-    builder.position_at_end(after)
-    return results
 
 
 def _byte_tile(rows: int, prefetch: bool) -> Any:
@@ -109,7 +87,7 @@ def _byte_tile(rows: int, prefetch: bool) -> Any:
                     found += [builder.call(dot, [sums[row * _VECTORS + v], value, weights[v]]) for v in range(_VECTORS)]
                 return found
 
-            sums = _loop(builder, quads, starts * rows, body)
+            sums = loop(builder, quads, starts * rows, body)
             scales = [_load(builder, _at(builder, columns, 256 + 64 * v), _VF32, 64) for v in range(_VECTORS)]
             biases = [_load(builder, _at(builder, columns, 512 + 64 * v), _VF32, 64) for v in range(_VECTORS)]
             fma = declared(builder, "llvm.fma", _VF32, 3)
@@ -175,7 +153,7 @@ def _pair_tile(rows: int, vectors: int, accumulate: bool) -> Any:
                     found += [_dot(builder, sums[row * vectors + v], left, right[v]) for v in range(vectors)]
                 return found
 
-            sums = _loop(builder, pairs, starts, body)
+            sums = loop(builder, pairs, starts, body)
             for total, place in zip(sums, places, strict=True):
                 _store(builder, total, place, 4)
             return context.get_dummy_value()

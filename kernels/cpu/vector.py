@@ -11,11 +11,37 @@ F32 = ir.FloatType()
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
 
+LANES = 16
+"""float32 numbers of a vector register."""
+
+
 def declared(builder: Any, name: str, kind: Any, arity: int) -> Any:
     """LLVM's intrinsic `name` (llvm.fma ...) from `arity` float32 (or vectors of them) to one."""
     name += ".f32" if kind is F32 else f".v{kind.count}f32"
     found = builder.module.globals.get(name)
     return found or ir.Function(builder.module, ir.FunctionType(kind, [kind] * arity), name)
+
+
+def loop(builder: Any, count: Any, start: list[Any], body: Any) -> list[Any]:
+    """`count` (at least one) rounds of body(index, values) -> values; the last values."""
+    before = builder.block
+    block = builder.append_basic_block("lanes.loop")
+    after = builder.append_basic_block("lanes.after")
+    builder.branch(block)
+    builder.position_at_end(block)
+    index = builder.phi(I64)
+    index.add_incoming(ir.Constant(I64, 0), before)
+    values = [builder.phi(value.type) for value in start]
+    for phi, value in zip(values, start, strict=True):
+        phi.add_incoming(value, before)
+    results = body(index, values)
+    following = builder.add(index, ir.Constant(I64, 1))
+    index.add_incoming(following, builder.block)
+    for phi, value in zip(values, results, strict=True):
+        phi.add_incoming(value, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, count), block, after)
+    builder.position_at_end(after)
+    return results
 
 
 def _pointer_to(kind: Any) -> Any:

@@ -1,6 +1,7 @@
 """The compiled int8 runner: its attention against the reference, its steps against the plain decoder."""
 
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -118,18 +119,54 @@ def test_steps_are_those_of_the_plain_decoder(qk_norm: bool, head_dim: int) -> N
             np.testing.assert_allclose(found.logprobs[mine], expected.logprobs[theirs], atol=0.08)
 
 
-def test_a_row_does_not_depend_on_the_batch() -> None:
-    decoder = in_bytes(random_decoder(config()))
-    prompt = slots([3, 9, 1], 37)
-    tokens = list(range(37))
+def scattered(random: Random, free: list[int], start: int, count: int) -> Slots:
+    """Slots of positions `start` and up as forks leave them: now and then a fresh page in the middle of one."""
+    found: list[int] = []
+    page = free.pop()
+    for position in range(start, start + count):
+        if position % 16 == 0 or random.random() < 0.1:
+            page = free.pop()
+        found.append(page * 16 + position % 16)
+    return np.array(found, np.int32)
 
-    def rows(count: int) -> list[bytes]:
-        runner = Int8Runner(decoder, kv_bytes=1 << 22)
-        runner.run(Step([chunk(tokens, 0, NOTHING, prompt)]))
-        found = runner.run(Step([chunk([n], 37, prompt, slots([n + 10], 1)) for n in range(count)]))
-        return [one.high.tobytes() + one.logprobs.tobytes() for one in found if one is not None]
 
-    assert rows(20)[:3] == rows(3)
+def told(runner: Int8Runner, random: Random, tokens: list[int], prompt: int, mates: int) -> list[bytes]:
+    """What the rows after a prompt say, computed in pieces and places of chance, among `mates` others."""
+    free = list(range(runner.pages))
+    random.shuffle(free)
+    # Pages are used again: what an earlier owner left in them must not count.
+    runner.run(Step([chunk([n % 500 for n in range(250)], 0, NOTHING, scattered(random, free, 0, 250))]))
+    free = list(range(runner.pages))
+    random.shuffle(free)
+    path = scattered(random, free, 0, len(tokens))
+    at = 0
+    while at < prompt:
+        count = min(random.randint(1, 70), prompt - at)
+        runner.run(Step([chunk(tokens[at : at + count], at, NOTHING, path[: at + count])]))
+        at += count
+    others = [scattered(random, free, prompt, len(tokens) - prompt) for _ in range(mates)]
+    answers: list[bytes] = []
+    for at in range(prompt, len(tokens)):
+        shared = random.random() < 0.7
+        prefix = path[:prompt] if shared else NOTHING
+        row = chunk(tokens[at : at + 1], at, prefix, path[len(prefix) : at + 1])
+        rows = [chunk([n % 500], at, path[:prompt], other[: at + 1 - prompt]) for n, other in enumerate(others)]
+        place = random.randint(0, mates)
+        found = runner.run(Step([*rows[:place], row, *rows[place:]]))[place]
+        assert found is not None
+        answers.append(found.ids.tobytes() + found.high.tobytes() + found.logprobs.tobytes())
+    return answers
+
+
+@pytest.mark.parametrize("head_dim", [64, 128])
+def test_a_row_depends_on_its_path_alone(head_dim: int) -> None:
+    """Not on the batch, the pieces its prompt came in, the pages, the forks or on who shares them: bit for bit."""
+    runner = Int8Runner(in_bytes(random_decoder(config(head_dim=head_dim))), kv_bytes=1 << 25)
+    tokens = torch.randint(0, 500, (150,), generator=torch.Generator().manual_seed(5)).tolist()
+    for prompt in (20, 64, 101):
+        expected = told(runner, Random(0), tokens, prompt, 0)
+        for seed, mates in ((1, 0), (2, 1), (3, 8), (4, 19)):
+            assert told(runner, Random(seed), tokens, prompt, mates) == expected
 
 
 def test_smoothing_changes_nothing_in_float() -> None:
