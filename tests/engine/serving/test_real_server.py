@@ -154,8 +154,13 @@ async def test_budgets_end_with_a_summary(shared: Server, budget: str) -> None:
             limit.ClearField(field.name)
     spec = solve_pb2.SolveSpec(
         problem=problem("assert add(1, 2) == 4"),
+        # Hot, so that there is more than one program to execute.
         sampling=solve_pb2.SamplingParams(
-            k=16, seed=1, max_new_tokens=8 if budget == "executions" else 400, keep_after_program=True
+            k=16,
+            seed=1,
+            temperature=2.0,
+            max_new_tokens=16 if budget == "executions" else 400,
+            keep_after_program=True,
         ),
         budget=limit,
         events=EVENTS,
