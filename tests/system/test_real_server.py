@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -54,6 +55,24 @@ def test_the_same_seed_draws_the_same_programs(client: Client) -> None:
     assert [(c.code, list(c.samples)) for c in first.candidates] == [
         (c.code, list(c.samples)) for c in again.candidates
     ]
+
+
+def test_in_int8_other_solves_change_no_program(client: Client) -> None:
+    """Alone, or among solves that share steps, widths and pages with it: the same samples draw the same texts."""
+    if client.models()[0].dtype != "int8":
+        pytest.skip("this processor computes in another arithmetic, in which a row depends on its batch")
+    spec = solve_spec(steady.document(3, policy="all"))
+
+    def drawn() -> dict[str, list[int]]:
+        summary = client.solve_once(spec, timeout=240).summary
+        return {candidate.code: list(candidate.samples) for candidate in summary.candidates}
+
+    alone = drawn()
+    with ThreadPoolExecutor(3) as pool:
+        others = [solve_spec(steady.document(number, policy="all")) for number in (4, 5, 6)]
+        crowd = [pool.submit(client.solve_once, other, timeout=240) for other in others]
+        assert drawn() == alone
+        assert all(future.result().summary.candidates for future in crowd)
 
 
 def test_a_program_is_judged_without_a_model(client: Client) -> None:
