@@ -157,9 +157,10 @@ class Forest:
         self._name = f"{_PREFIX}{os.getpid()}.{next(_instances)}"
         self._locks: list[int] = []
 
-    def open(self) -> int:
-        """Remove what crashed executors left, then make the own folders. Returns the number of groups removed."""
-        removed = sum(_remove_stale(folder) for folder in self.layout.folders)
+    def open(self) -> None:
+        """Remove what crashed executors left, then make the own folders. Raises OSError."""
+        for folder in self.layout.folders:
+            _remove_stale(folder)
         for parent in self.layout.folders:
             folder = parent / self._name
             folder.mkdir()
@@ -168,7 +169,6 @@ class Forest:
             self._locks.append(lock)
             if any(job in ("memory", "pids") and h == Hierarchy(2, parent) for job, h in self.layout.jobs.items()):
                 _enable_controllers(folder)
-        return removed
 
     def group(self, name: str) -> Group:
         """A new, empty group. Raises OSError if it cannot be made."""
@@ -198,8 +198,7 @@ class Forest:
         self._locks.clear()
 
 
-def _remove_stale(parent: Path) -> int:
-    removed = 0
+def _remove_stale(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -210,12 +209,11 @@ def _remove_stale(parent: Path) -> int:
             for group in [*folder.iterdir(), folder]:
                 if group.is_dir():
                     _kill_all(group)
-            removed += _remove_tree(folder)
+            _remove_tree(folder)
         except BlockingIOError:
             continue  # its executor lives
         finally:
             os.close(lock)
-    return removed
 
 
 def _kill_all(folder: Path, seconds: float = 5.0) -> None:
@@ -230,11 +228,8 @@ def _kill_all(folder: Path, seconds: float = 5.0) -> None:
         time.sleep(0.005)
 
 
-def _remove_tree(folder: Path) -> int:
-    removed = 0
+def _remove_tree(folder: Path) -> None:
     for child in folder.iterdir():
         if child.is_dir():
             child.rmdir()
-            removed += 1
     folder.rmdir()
-    return removed

@@ -28,7 +28,7 @@ def stdout_matches(got: bytes, expected: bytes, comparison: Comparison, toleranc
         case Comparison.APPS:
             return apps.stdout_matches(_text(got), _text(expected))
         case Comparison.JUDGE:
-            raise ValueError("comparison: judge is decided in a jail, by executor.referees")
+            raise ValueError("comparison: judge is decided in a jail, by executor.special_judge")
 
 
 def _text(data: bytes) -> str:

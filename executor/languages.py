@@ -149,7 +149,7 @@ def language_runtime(language: Language, site_packages: str) -> Runtime:
     for target in sorted(wanted):
         if not any(_holds(bind.target, target) for bind in binds):
             binds.append(Bind(wanted[target], target))
-    return Runtime(language.name, tuple(binds), base.hidden, base.command, base.environment)
+    return Runtime(tuple(binds), base.hidden, base.command, base.environment)
 
 
 def _holds(folder: str, path: str) -> bool:

@@ -76,7 +76,7 @@ class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
 
 
 class Stats(msgspec.Struct, frozen=True, tag="stats"):
-    """Sent every `stats_seconds`, and after each change of the queue."""
+    """Sent every `stats_seconds`, and after each run."""
 
     stats: ExecutorStats
 

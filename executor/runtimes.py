@@ -51,7 +51,6 @@ module.main()()
 class Runtime:
     """A kind of jail: its mounts, its first process, and variables of the environment beside the usual ones."""
 
-    name: str
     binds: tuple[Bind, ...]
     hidden: tuple[str, ...]
     command: tuple[str, ...]
@@ -84,7 +83,7 @@ def python_runtime(site_packages: str = "") -> Runtime:
     if site_packages:
         binds += (Bind(os.path.realpath(site_packages), SITE_PACKAGES),)
         environment = (f"PYTHONPATH={SITE_PACKAGES}", *(f"{name}=1" for name in _THREADS))
-    return Runtime("python", binds, tuple(dict.fromkeys(hidden)), command, environment)
+    return Runtime(binds, tuple(dict.fromkeys(hidden)), command, environment)
 
 
 def _installed(scheme: dict[str, str]) -> dict[str, str]:

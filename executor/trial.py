@@ -230,7 +230,7 @@ class Trial:
         if reason is not None:
             self._end(Ending.OUTPUT, reason)
 
-    def _exited(self, number: int, status: int, cpu_seconds: float, _peak: int) -> None:
+    def _exited(self, number: int, status: int, cpu_seconds: float) -> None:
         if number != self._jail.tests or self._ended:
             return
         self._status = status

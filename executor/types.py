@@ -151,7 +151,8 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
 
     `setup_code` runs in the program's own namespace after it and before the tests (MBPP test_setup_code, which may use
     the program's classes); its import statements also run before the program (MBPP test_imports, which the program may
-    rely on). `run_all` asks for all tests; otherwise the first failing test ends the run.
+    rely on). `entry_point` is the function that a test's `check(candidate)` is called with. `run_all` asks for all
+    tests; otherwise the first failing test ends the run.
     """
 
     code: str

@@ -104,7 +104,7 @@ class Runner:
         ready = dict(poll.poll())
         if pidfd in ready:
             _pid, status, usage = os.wait4(child, 0)
-            self.control.send(("exit", number, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024))
+            self.control.send(("exit", number, status, usage.ru_utime + usage.ru_stime))
         os.close(pidfd)
 
     def clean_up(self) -> None:
