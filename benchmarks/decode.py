@@ -26,8 +26,9 @@ from engine.models import load
 from engine.models.catalogue import fetch
 from engine.models.decoder import Decoder, Linear
 from engine.runner import attention_cpu, cpu, int8
-from engine.runner.arithmetic import Arithmetic, Int8Linear, load_decoder
+from engine.runner.arithmetic import Arithmetic, load_decoder
 from engine.runner.choice import runner_for
+from engine.runner.int8_layer import Int8Linear
 from engine.text.model_text import read_model_text
 from engine.text.stops import ProgramEnd, StopRules
 from engine.text.tokenizer import Tokenizer

@@ -121,7 +121,7 @@ def check(
 def remove(
     names: Annotated[list[str], typer.Argument(help="Names of models that were fetched.")], as_json: AsJson = False
 ) -> None:
-    """Delete fetched models, and what interrupted downloads of them have left."""
+    """Delete fetched models, what was packed of them, and what interrupted downloads of them have left."""
     freed: dict[str, int] = {}
     for entry in _entries(names, as_json=as_json):
         with _errors(as_json=as_json):

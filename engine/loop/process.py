@@ -25,7 +25,9 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
 
     from engine.core.scheduler import Limits, Scheduler
     from engine.loop.engine import Engine
+    from engine.models.catalogue import cache_folder
     from engine.models.errors import ModelError
+    from engine.models.store import packed_path
     from engine.runner.arithmetic import best_arithmetic, load_decoder
     from engine.runner.choice import runner_for
     from engine.text.model_text import read_model_text
@@ -37,7 +39,9 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
         if arithmetic not in ("int8", "bfloat16", "float32"):
             raise ValueError(f"arithmetic: {arithmetic!r} is not int8, bfloat16, float32 or auto")
         text = read_model_text(path)
-        decoder = load_decoder(path, arithmetic=arithmetic, tokenizer=text.tokenizer)
+        decoder = load_decoder(
+            path, arithmetic=arithmetic, tokenizer=text.tokenizer, packed=packed_path(path, cache_folder())
+        )
         runner = runner_for(decoder, kv_bytes=config.kv_bytes, page_size=config.page_tokens)
     except (ModelError, ValueError, OSError) as error:
         connection.sendall(frame(Failed(f"model {config.name}: {error}")))

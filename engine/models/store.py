@@ -86,17 +86,23 @@ def _corrupt(entry: ModelEntry, path: Path, problem: str) -> ModelCorrupt:
 
 
 def remove(entry: ModelEntry, folder: Path) -> int:
-    """Delete the model's file and what unfinished downloads have left; returns the bytes that this freed."""
+    """Delete the model's file, what is packed of it and what unfinished downloads left; returns the bytes freed."""
     if not folder.is_dir():
         return 0
     freed = 0
     with _locked(_lock_path(entry, folder)):
         path = path_of(entry, folder)
-        for found in (path, _stamp_path(path), *_unfinished(entry, folder)):
+        for found in (path, _stamp_path(path), packed_path(path, folder), *_unfinished(entry, folder)):
             if found.exists():
                 freed += found.stat().st_size
                 found.unlink()
     return freed
+
+
+def packed_path(model: Path, folder: Path) -> Path:
+    """Where a runner keeps the weights it has made of the model at `model`; `folder` is the one of fetched models."""
+    digest = hashlib.sha256(str(model.resolve()).encode()).hexdigest()[:16]
+    return folder.with_name("packed") / f"{model.stem}-{digest}.safetensors"
 
 
 def _unfinished(entry: ModelEntry, folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from engine.core.distribution import Distribution
 from engine.core.types import Step
 from engine.models.decoder import Decoder, Linear
-from engine.runner.arithmetic import Int8Linear
+from engine.runner.int8_layer import Int8Linear
 from engine.runner.layout_cpu import StepLayout, lay_out
 from engine.runner.sampler import distributions
 from kernels.cpu import attention, int8_linear, rotation, rows, sampling

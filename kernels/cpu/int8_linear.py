@@ -44,8 +44,8 @@ def pack(weight: Tensor, bias: Tensor | None) -> Int8Weight:
     if inner % 4:
         raise ValueError(f"a weight with {inner} columns cannot be packed; they must be a multiple of 4")
     count = -(-rows // COLUMNS)
-    panels = _aligned((count, inner // 4, COLUMNS, 4), torch.int8)
-    columns = _aligned((count, 3, COLUMNS), torch.int32)
+    panels = empty((count, inner // 4, COLUMNS, 4), torch.int8)
+    columns = empty((count, 3, COLUMNS), torch.int32)
     biases = torch.zeros(count * COLUMNS)
     if bias is not None:
         biases[:rows] = bias
@@ -55,7 +55,7 @@ def pack(weight: Tensor, bias: Tensor | None) -> Int8Weight:
     return Int8Weight(panels, columns, rows, inner)
 
 
-def _aligned(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """An uninitialised tensor that starts at a cache line."""
     found = torch.empty(shape, dtype=dtype)
     if found.data_ptr() % 64:

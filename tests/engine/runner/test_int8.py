@@ -9,11 +9,12 @@ import torch
 
 from engine.core.types import Chunk, Filters, Slots, Step
 from engine.models.decoder import Decoder, DecoderConfig, Layer, Weights
-from engine.runner.arithmetic import Int8Linear
 from engine.runner.choice import runner_for
 from engine.runner.cpu import CpuRunner
 from engine.runner.int8 import Int8Runner
+from engine.runner.int8_layer import Int8Linear
 from engine.runner.smoothing import Open, opened, smooth
+from kernels.cpu.int8_linear import pack
 from kernels.cpu.launch import has_vnni
 
 pytestmark = pytest.mark.skipif(not has_vnni(), reason="this processor has no AVX512_VNNI")
@@ -71,7 +72,7 @@ def random_decoder(shape: DecoderConfig) -> Decoder:
 
 def in_bytes(decoder: Decoder) -> Decoder:
     def packed(linear: object) -> Int8Linear:
-        return Int8Linear(opened(linear).weight, opened(linear).bias)
+        return Int8Linear(pack(opened(linear).weight, opened(linear).bias))
 
     weights = decoder.weights
     layers = tuple(
