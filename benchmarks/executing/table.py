@@ -47,12 +47,12 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *(f"Measured on {machine}." for machine in sorted(machines)), yardstick])
 
 
-def put(page: str, text: str) -> str:
+def put(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
     """The page with `text` between its marks. Raises ValueError if it has none."""
-    if page.count(BEGIN) != 1 or page.count(END) != 1:
-        raise ValueError(f"the page needs the marks {BEGIN} and {END}, once each")
-    head, _, rest = page.partition(BEGIN)
-    return f"{head}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}"
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise ValueError(f"the page needs the marks {begin} and {end}, once each")
+    head, _, rest = page.partition(begin)
+    return f"{head}{begin}\n{text}\n{end}{rest.partition(end)[2]}"
 
 
 def _modes(part: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
