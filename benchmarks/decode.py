@@ -7,7 +7,6 @@ each is a row of its own from there on: nothing is saved by the sampling tree. N
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,6 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 import numpy as np
-import torch
 
 from benchmarks.stopwatch import Stopwatch
 from engine.core.distribution import Distribution, from_probabilities
@@ -24,11 +22,10 @@ from engine.core.types import CoreRequest, Filters, FinishReason, Runner, SolveE
 from engine.loop.engine import TextStopper
 from engine.models import load
 from engine.models.catalogue import fetch
-from engine.models.decoder import Decoder, Linear
+from engine.models.decoder import Decoder
 from engine.runner import attention_cpu, cpu, int8
 from engine.runner.arithmetic import Arithmetic, load_decoder
 from engine.runner.choice import runner_for
-from engine.runner.int8_layer import Int8Linear
 from engine.text.model_text import read_model_text
 from engine.text.stops import ProgramEnd, StopRules
 from engine.text.tokenizer import Tokenizer
@@ -186,45 +183,6 @@ def decode(served: Served, k: int, new_tokens: int, seed: int, watch: Stopwatch 
             part: round(1000 * seconds / len(steps), 3) for part, seconds in sorted(watch.seconds.items())
         }
     return result
-
-
-def ceiling(served: Served, rows: int, rounds: int = 5) -> float:
-    """Milliseconds of all matrix products of one step of `rows` rows, the LM head included: the median of `rounds`.
-
-    In int8 the products alone, of bytes that are there; otherwise the linear layers.
-    """
-    config, weights = served.decoder.config, served.decoder.weights
-    inner = config.heads * config.head_dim
-    inputs = {width: torch.randn(rows, width) for width in (config.hidden, config.intermediate, inner)}
-    one = {width: _product(served, values) for width, values in inputs.items()}
-    times: list[float] = []
-    with torch.inference_mode():
-        for _ in range(rounds + 1):
-            began = time.perf_counter()
-            for layer in weights.layers:
-                one[config.hidden](layer.qkv)
-                one[inner](layer.attention_out)
-                one[config.hidden](layer.gate_up)
-                one[config.intermediate](layer.down)
-            one[config.hidden](weights.head)
-            times.append(time.perf_counter() - began)
-    return 1000 * float(np.median(times[1:]))
-
-
-def _product(served: Served, values: torch.Tensor) -> Callable[[Linear], None]:
-    count = len(values)
-    if served.arithmetic != "int8":
-        typed = values.to(served.decoder.dtype)
-        return lambda linear: (linear(typed), None)[1]
-    taken, scales = torch.zeros(values.shape, dtype=torch.uint8), torch.ones(count)
-    config = served.decoder.config
-    out = torch.empty(count, max(config.vocab, 2 * config.intermediate) + 64)
-
-    def product(linear: Linear) -> None:
-        assert isinstance(linear, Int8Linear)
-        int8_linear.multiply(count, taken.data_ptr(), scales.data_ptr(), linear.weight, out.data_ptr())
-
-    return product
 
 
 def _split(runner: Runner, watch: Stopwatch | None) -> None:

@@ -3,6 +3,7 @@
 Numba intrinsics of addresses and of how many times 16 numbers to go through.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,15 @@ def _splat(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(first, undefined, ir.Constant(_VI32, [0] * LANES))
 
 
+def _reduced(builder: Any, operation: str, vector: Any) -> Any:
+    """One number of a vector: "fmax" or "fadd" of its lanes."""
+    name = f"llvm.vector.reduce.{operation}.v16f32"
+    start = [ir.Constant(F32, 0.0)] if operation == "fadd" else []
+    kind = ir.FunctionType(F32, [*([F32] * len(start)), _VF32])
+    reduce = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    return builder.call(reduce, [*start, vector])
+
+
 def _largest(builder: Any, count: Any, value_of: Callable[[Any], Any]) -> Any:
     """The largest |value| of `count` vectors (0 of none)."""
 
@@ -42,9 +52,7 @@ def _largest(builder: Any, count: Any, value_of: Callable[[Any], Any]) -> Any:
         return [builder.call(declared(builder, "llvm.maxnum", _VF32, 2), [values[0], value])]
 
     (found,) = loop(builder, count, [ir.Constant(_VF32, [0.0] * LANES)], body)
-    name = "llvm.vector.reduce.fmax.v16f32"
-    reduce = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(F32, [_VF32]), name)
-    return builder.call(reduce, [found])
+    return _reduced(builder, "fmax", found)
 
 
 @intrinsic
@@ -74,6 +82,41 @@ def largest_product(typing: Any, values: Any, weights: Any, vectors: Any) -> Any
 
 
 @intrinsic
+def highest(typing: Any, values: Any, vectors: Any) -> Any:
+    """The largest of float32 values; `vectors` is at least one."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values, vectors = arguments
+
+        def body(index: Any, found: list[Any]) -> list[Any]:
+            value = _loaded(builder, values, index)
+            return [builder.call(declared(builder, "llvm.maxnum", _VF32, 2), [found[0], value])]
+
+        (found,) = loop(builder, vectors, [ir.Constant(_VF32, [-math.inf] * LANES)], body)
+        return _reduced(builder, "fmax", found)
+
+    return types.float32(types.int64, types.int64), generate
+
+
+@intrinsic
+def sum_of_exp(typing: Any, values: Any, vectors: Any, shift: Any, factor: Any) -> Any:
+    """The sum of exp((value - shift) * factor) over float32 values; `vectors` is at least one."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values, vectors = arguments[:2]
+        shift, factor = _splat(builder, arguments[2]), _splat(builder, arguments[3])
+
+        def body(index: Any, sums: list[Any]) -> list[Any]:
+            value = builder.fmul(builder.fsub(_loaded(builder, values, index), shift), factor)
+            return [builder.fadd(sums[0], exp_of(builder, value, _VF32, _VI32))]
+
+        (found,) = loop(builder, vectors, [ir.Constant(_VF32, [0.0] * LANES)], body)
+        return _reduced(builder, "fadd", found)
+
+    return types.float32(types.int64, types.int64, types.float32, types.float32), generate
+
+
+@intrinsic
 def squares(typing: Any, values: Any, vectors: Any) -> Any:
     """The sum of the squares of float32 values; `vectors` is at least one."""
 
@@ -85,10 +128,7 @@ def squares(typing: Any, values: Any, vectors: Any) -> Any:
             return [builder.call(declared(builder, "llvm.fma", _VF32, 3), [value, value, sums[0]])]
 
         (found,) = loop(builder, vectors, [ir.Constant(_VF32, [0.0] * LANES)], body)
-        name = "llvm.vector.reduce.fadd.v16f32"
-        kind = ir.FunctionType(F32, [F32, _VF32])
-        reduce = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        return builder.call(reduce, [ir.Constant(F32, 0.0), found])
+        return _reduced(builder, "fadd", found)
 
     return types.float32(types.int64, types.int64), generate
 

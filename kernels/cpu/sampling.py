@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.cpu.lanes import highest, sum_of_exp
 from kernels.cpu.launch import Kernel, jit
 from kernels.cpu.vector import exp, f32, f64, i32, i64, i64_array, take, take_thread, u8
 
@@ -164,7 +165,18 @@ def _listed(
 
 
 @jit
+def _mass(line: int, x: Any, start: int, stop: int, best: Any, factor: Any) -> Any:
+    """The sum of exp((x[i] - best) * factor) over a piece of `x`, which lies at `line`."""
+    vectors = (stop - start) // 16
+    added = sum_of_exp(line + start * 4, vectors, best, factor) if vectors else np.float32(0.0)
+    for i in range(start + vectors * 16, stop):
+        added += exp((x[i] - best) * factor)
+    return added
+
+
+@jit
 def _open(
+    line: int,
     x: Any,
     vocab: int,
     maxima: Any,
@@ -189,9 +201,7 @@ def _open(
     pieces = len(maxima)
     for piece in range(pieces):
         start, stop = piece * 256, min((piece + 1) * 256, vocab)
-        added = np.float32(0.0)
-        for i in range(start, stop):
-            added += exp((x[i] - best) * inverse)
+        added = _mass(line, x, start, stop, best, inverse)
         above = below + added
         last = 1.0 if piece == pieces - 1 else above / total
         if maxima[piece] >= edge or start <= greedy < stop or _wanted(numbers, below / total, last):
@@ -235,7 +245,8 @@ def _sample(arguments: Any) -> None:
         row = take(arguments)
         if row >= rows:
             return
-        x = f32(a[6] + row * stride, vocab)
+        line = a[6] + row * stride
+        x = f32(line, vocab)
         temperature, top_k, top_p, min_p = temperatures[row], top_ks[row], top_ps[row], min_ps[row]
         numbers = f64(a[11] + offsets[row] * 8, offsets[row + 1] - offsets[row])
         ids = i32(a[15] + row * capacity * 4, capacity)
@@ -244,8 +255,10 @@ def _sample(arguments: Any) -> None:
         logprobs = f32(a[18] + row * capacity * 4, capacity)
         best = x[0]
         for piece in range(pieces):
-            largest = x[piece * 256]
-            for i in range(piece * 256, min((piece + 1) * 256, vocab)):
+            start, stop = piece * 256, min((piece + 1) * 256, vocab)
+            vectors = (stop - start) // 16
+            largest = highest(line + start * 4, vectors) if vectors else x[start]
+            for i in range(start + vectors * 16, stop):
                 largest = max(largest, x[i])
             maxima[piece] = largest
             best = max(best, largest)
@@ -261,14 +274,10 @@ def _sample(arguments: Any) -> None:
         scaled = 0.0
         for piece in range(pieces):
             start, stop = piece * 256, min((piece + 1) * 256, vocab)
-            added = np.float32(0.0)
-            for i in range(start, stop):
-                added += exp(x[i] - best)
+            added = _mass(line, x, start, stop, best, np.float32(1.0))
             plain += added
             if inverse != np.float32(1.0):
-                added = np.float32(0.0)
-                for i in range(start, stop):
-                    added += exp((x[i] - best) * inverse)
+                added = _mass(line, x, start, stop, best, inverse)
             scaled += added
         lse = float(best) + math.log(plain)
         if temperature == 0:
@@ -277,7 +286,22 @@ def _sample(arguments: Any) -> None:
             continue
         if top_k == 0 and top_p >= 1 and min_p == 0:
             counts[row], bests[row] = _open(
-                x, vocab, maxima, greedy, best, inverse, scaled, lse, numbers, least, ids, low, high, logprobs, capacity
+                line,
+                x,
+                vocab,
+                maxima,
+                greedy,
+                best,
+                inverse,
+                scaled,
+                lse,
+                numbers,
+                least,
+                ids,
+                low,
+                high,
+                logprobs,
+                capacity,
             )
             continue
         edge = best - np.float32(12.0) / inverse
