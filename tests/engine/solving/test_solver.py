@@ -35,7 +35,7 @@ from tests.support.scripted_engine import FakeExecutor, Script, scripted_solver
 
 TESTS = (HeldTest(SnippetTest(code="visible")),)
 HELD_OUT = (*TESTS, HeldTest(SnippetTest(code="HELD"), hidden=True))
-LONG = "z" * 300
+LONG = "z" * 900
 
 PROGRAMS = {
     "easy": {"x = 'PASS a'\n": 1.0, "x = 'FAIL b'\n": 1.0, "x = 'FAIL c'\n": 1.0},
