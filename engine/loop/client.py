@@ -19,6 +19,8 @@ from engine.loop.messages import (
     End,
     EngineConfig,
     Failed,
+    FromEngine,
+    Loading,
     Ready,
     Refused,
     StepReport,
@@ -293,8 +295,10 @@ class EngineClient:
             self._writer = None
             writer.close()
 
-    def _take(self, message: Ready | Failed | Admitted | Refused | StepReport) -> None:
+    def _take(self, message: FromEngine) -> None:
         match message:
+            case Loading():
+                _log.info("engine_loading", part=message.part)
             case Ready():
                 self.facts = message
                 if self._first is not None and not self._first.done():

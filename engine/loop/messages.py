@@ -76,8 +76,14 @@ class End(msgspec.Struct, frozen=True, tag="end"):
     reason: EndReason
 
 
+class Loading(msgspec.Struct, frozen=True, tag="loading"):
+    """What an engine process does before it is ready: each part may take long on a first start."""
+
+    part: str
+
+
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
-    """The model is loaded. The first message of an engine process."""
+    """The model is loaded. After `Loading`, the first message of an engine process."""
 
     name: str
     context_length: int
@@ -132,7 +138,7 @@ class StepReport(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
 
 
 ToEngine = Submit | End
-FromEngine = Ready | Failed | Admitted | Refused | StepReport
+FromEngine = Loading | Ready | Failed | Admitted | Refused | StepReport
 
 encoder = msgspec.msgpack.Encoder()
 to_engine = msgspec.msgpack.Decoder(ToEngine)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.loop.messages import EngineConfig, Failed, Ready, frame
+from engine.loop.messages import EngineConfig, Failed, Loading, Ready, frame
 
 
 def serve(connection: socket.socket, config: EngineConfig) -> None:
@@ -38,10 +38,12 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
         arithmetic = best_arithmetic() if config.arithmetic == "auto" else config.arithmetic
         if arithmetic not in ("int8", "bfloat16", "float32"):
             raise ValueError(f"arithmetic: {arithmetic!r} is not int8, bfloat16, float32 or auto")
+        connection.sendall(frame(Loading("the model's weights")))
         text = read_model_text(path)
         decoder = load_decoder(
             path, arithmetic=arithmetic, tokenizer=text.tokenizer, packed=packed_path(path, cache_folder())
         )
+        connection.sendall(frame(Loading("kernels, compiled for this processor at the first start")))
         runner = runner_for(decoder, kv_bytes=config.kv_bytes, page_size=config.page_tokens)
     except (ModelError, ValueError, OSError) as error:
         connection.sendall(frame(Failed(f"model {config.name}: {error}")))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from support.tiny_models import FAMILIES, write_folder
 from support.tiny_tokenizers import INFILL, byte_level_folder, sentence_piece, write_files
 
@@ -85,7 +86,10 @@ async def test_an_engine_over_a_folder(tmp_path: Path, make: Callable[[Path], Pa
         on_report=lambda _: None,
         on_change=lambda: None,
     )
-    facts = await client.start()
+    with capture_logs() as logs:
+        facts = await client.start()
+    told = [str(log["part"]) for log in logs if log["event"] == "engine_loading"]
+    assert [part.split(",")[0] for part in told] == ["the model's weights", "kernels"]
     try:
         assert (facts.context_length, facts.dtype) == (512, "float32")
         assert (facts.chat, facts.infill) == ((True, False) if make is qwen else (False, True))
