@@ -10,6 +10,7 @@ reason. See race.py for what makes it fair and lanes.py for the settings.
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,16 +24,15 @@ from benchmarks.record import provenance, write
 from engine.models.catalogue import CATALOGUE, fetch
 
 
-def race_model(
-    home: Home, model: str, peers: list[str], arithmetics: list[str], counts: list[int], new_tokens: int, rounds: int
-) -> dict[str, Any]:
-    """One model through all lanes that can be had."""
-    ours = our_lanes(home, model, arithmetics)
+def race_model(home: Home, model: str, peers: list[str], options: argparse.Namespace) -> dict[str, Any]:
+    """One model through all lanes that can be had and are not to be skipped."""
+    ours = our_lanes(home, model, options.arithmetic)
     lanes: list[Lane] = [lane for lane, _ in ours]
     unmade: dict[str, str] = {}
     for peer in peers:
         try:
-            lanes += peer_lanes(home, peer, fetch(model), max(counts))
+            found = peer_lanes(home, peer, fetch(model), max(options.k))
+            lanes += [lane for lane in found if lane.name not in options.skip]
         except SetupFailed as error:
             unmade[peer] = f"{model}: {error}"
             say(f"{peer}: {error}")
@@ -41,8 +41,8 @@ def race_model(
         race.start()
         prompt: list[int] = ours[0][1].greeting["prompt"]
         race.compare(prompt)
-        for k in counts:
-            race.run(prompt, k, new_tokens, rounds)
+        for k in options.k:
+            race.run(prompt, k, options.new_tokens, options.rounds)
     finally:
         race.stop()
     result = race.result()
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--setup", action="store_true", help="make the peers' environments and do nothing else")
     parser.add_argument("--folder", type=Path, default=default_folder(), help="where the peers live (%(default)s)")
     parser.add_argument("--peers", type=_names, default=list(PEERS), help=f"of {','.join(PEERS)}, by commas")
+    parser.add_argument("--skip", type=_names, default=[], help="lanes to leave out, such as 'llama-server Q4_0'")
     parser.add_argument("--models", type=_names, default=list(CATALOGUE), help="names or GGUF files, by commas")
     parser.add_argument("--arithmetic", type=_names, default=["auto"], help="ours, by commas (auto)")
     parser.add_argument("--k", type=_counts, default=[1, 16, 64], help="samples at once, by commas (1,16,64)")
@@ -71,6 +72,8 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := [peer for peer in options.peers if peer not in PEERS]:
         parser.error(f"--peers: {', '.join(unknown)}: there are {', '.join(PEERS)}")
+    # Processes that are stopped would outlive this one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # A script in another environment is started from elsewhere.
     home = Home(options.folder.resolve())
     if options.setup:
@@ -87,15 +90,14 @@ def main() -> None:
         "provenance": provenance(["python", "-m", "benchmarks.peers", *sys.argv[1:]]),
         "peers": {peer: home.made(peer) for peer in present},
         "missing": missing,
+        "skipped": options.skip,
         "new_tokens": options.new_tokens,
         "rounds": options.rounds,
         "models": {},
     }
     for model in options.models:
         say(f"{model}:")
-        result["models"][model] = race_model(
-            home, model, present, options.arithmetic, options.k, options.new_tokens, options.rounds
-        )
+        result["models"][model] = race_model(home, model, present, options)
         if options.out is not None:
             write(options.out, result)
     print(json.dumps(result, indent=2))

@@ -103,7 +103,7 @@ def _vllm(home: Home, model: Path, widest: int) -> list[Lane]:
             "environment": environment | {"LD_PRELOAD": " ".join(path.name for path in preloads)},
         }
         for sampler, top_p in ((SAME, TOP_P), ("without top-p", 1.0)):
-            name = f"vllm {form}" + ("" if sampler == SAME else f", {sampler}")
+            name = f"vllm {form}" + ("" if sampler == SAME else f" {sampler}")
             extra = {"temperature": TEMPERATURE, "top_p": top_p}
             lanes.append(
                 ScriptedLane(name=name, peer=VLLM, sampler=sampler, settings=settings, engine=engine, extra=extra)

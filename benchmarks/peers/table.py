@@ -45,6 +45,8 @@ def tables(result: dict[str, Any]) -> str:
     parts = [part for name, model in result["models"].items() for part in (f"### {name}", *_model(model, result))]
     if result["missing"]:
         parts.append("\n".join(f"- {peer} is missing: {why}" for peer, why in result["missing"].items()))
+    if result["skipped"]:
+        parts.append(f"Left out of this run: {', '.join(result['skipped'])}.")
     machine = result["provenance"]["machine"]
     versions = ", ".join(made["package"] for made in result["peers"].values())
     day, commit = result["provenance"]["date"][:10], result["provenance"]["commit"][:10]

