@@ -89,7 +89,9 @@ class Home:
         if not out.exists():
             out.parent.mkdir(parents=True, exist_ok=True)
             part = out.with_suffix(".part")
-            quantize = [str(self.program("llama-quantize")), "--allow-requantize", str(model), str(part), kind]
+            # Pure: otherwise it keeps the head in more bits, which costs a fifth of the speed at one row.
+            options = ["--allow-requantize", "--pure"]
+            quantize = [str(self.program("llama-quantize")), *options, str(model), str(part), kind]
             run([*quantize, str(cores())], self.log(out.name))
             part.rename(out)
         return out
