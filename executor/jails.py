@@ -18,7 +18,7 @@ from executor.homes import Homes, Identities
 from executor.languages import LANGUAGES, PYTHON, language_runtime
 from executor.parsing import Parser
 from executor.policy import CONFIG_FD, Bind, JailPolicy, render
-from executor.pool import Counters, Pool
+from executor.pool import Counters, Pool, most_aside
 from executor.runtimes import Runtime, guest_bundle, python_runtime
 from executor.spawning import Maker, NsjailMaker, Spawner, SpawnOrder
 
@@ -46,7 +46,8 @@ class Jails:
         if self._mode is Mode.FORK_SERVER:
             _require_forkable(self._identities)
         self._forest = Forest(self._layout)
-        self._homes = Homes(self._forest, 2 * config.effective_slots + config.effective_warm + _SPARE_HOMES)
+        running = config.effective_slots + most_aside(config.effective_slots)
+        self._homes = Homes(self._forest, 2 * running + config.effective_warm + _SPARE_HOMES)
         self._pools: dict[str, Pool] = {}
         self.parser: Parser | None = None
         """Once open."""

@@ -17,6 +17,9 @@ from executor.types import Limits
 _log = logging.getLogger(__name__)
 
 _WAITING = Limits()
+LONG_SECONDS = 0.3
+"""After which a run is long: several times what a program takes that does what it should."""
+_MOST_ASIDE = 16
 _MOST_STARTS = max(2, os.cpu_count() or 1)
 
 
@@ -41,18 +44,60 @@ class Counters:
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
+def most_aside(slots: int) -> int:
+    """Long runs that may go on without a slot."""
+    return min(slots, _MOST_ASIDE)
+
+
+class Turn:
+    """A run's slot, from `Turns.take` to `Turns.give`."""
+
+    __slots__ = ("aside", "timer")
+
+    def __init__(self) -> None:
+        self.aside = False
+        self.timer: asyncio.TimerHandle | None = None
+
+
 class Turns:
-    """Lets `slots` runs go on at once; the groups that wait take turns, whatever each has queued."""
+    """Lets `slots` runs go on at once; the groups that wait take turns, whatever each has queued.
+
+    A run that is long steps aside, so that a few endless programs do not keep all others waiting for their CPU limits:
+    it goes on and holds no slot any more. At most `most_aside(slots)` runs are aside; the longest come first.
+    """
 
     def __init__(self, slots: int, queue_limit: int) -> None:
         self.slots = slots
         self.busy = 0
+        """Slots that are taken."""
+        self.aside = 0
+        """Runs that go on without one."""
         self.depth = 0
         self._queue_limit = queue_limit
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._long: deque[Turn] = deque()
+        """Runs that would step aside if there were room."""
 
-    async def take(self, group: str) -> None:
+    async def take(self, group: str) -> Turn:
         """Wait for a slot. Raises ExecutorBusy at once if the queue is full."""
+        await self._wait(group)
+        turn = Turn()
+        turn.timer = asyncio.get_running_loop().call_later(LONG_SECONDS, self._is_long, turn)
+        return turn
+
+    def _is_long(self, turn: Turn) -> None:
+        self._long.append(turn)
+        self._make_way()
+
+    def _make_way(self) -> None:
+        """Let the longest runs step aside, and others have their slots."""
+        while self._long and self.aside < most_aside(self.slots):
+            self._long.popleft().aside = True
+            self.aside += 1
+            self.busy -= 1
+        self._next()
+
+    async def _wait(self, group: str) -> None:
         if self.busy < self.slots and not self.depth:
             self.busy += 1
             return
@@ -65,7 +110,8 @@ class Turns:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.give()
+                self.busy -= 1
+                self._next()
             else:
                 self._forget(group, turn)
             raise
@@ -79,9 +125,19 @@ class Turns:
         if not queue:
             del self._queues[group]
 
-    def give(self) -> None:
-        """Give the slot to the next group in turn."""
-        self.busy -= 1
+    def give(self, turn: Turn) -> None:
+        """The run is over: its slot goes to the next group in turn."""
+        assert turn.timer is not None
+        turn.timer.cancel()
+        if turn.aside:
+            self.aside -= 1
+        else:
+            self.busy -= 1
+            if turn in self._long:
+                self._long.remove(turn)
+        self._make_way()
+
+    def _next(self) -> None:
         while self._queues and self.busy < self.slots:
             group, queue = next(iter(self._queues.items()))
             turn = queue.popleft()

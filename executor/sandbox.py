@@ -158,7 +158,7 @@ class Executor:
             return self._unparsed(planned, refused, on_test, run_all=program.run_all)
         pool = self._jails.pool()
         queued = time.monotonic()
-        await self._turns.take(group)
+        turn = await self._turns.take(group)
         waited = time.monotonic() - queued
         if self._turns.depth:
             pool.fill()
@@ -175,7 +175,7 @@ class Executor:
             raise
         finally:
             execution.dispose()
-            self._turns.give()
+            self._turns.give(turn)
             pool.fill()
         return msgspec.structs.replace(report, queue_seconds=waited, weaknesses=self.info.weaknesses)
 
@@ -205,7 +205,8 @@ class Executor:
 
     async def settled(self) -> None:
         """Wait until no program runs or waits and no jail is being started or ended (the warm ones stay)."""
-        while self._runs or self._turns.busy or (self._jails is not None and self._jails.unsettled):  # noqa: ASYNC110
+        turns = self._turns
+        while self._runs or turns.busy or turns.aside or (self._jails and self._jails.unsettled):  # noqa: ASYNC110
             await asyncio.sleep(0.001)  # it waits for three kinds of things, and only tests do
 
     def stats(self) -> ExecutorStats:
@@ -214,7 +215,7 @@ class Executor:
         counters = Counters() if self._jails is None else self._jails.counters()
         return ExecutorStats(
             slots=turns.slots,
-            busy=turns.busy,
+            busy=turns.busy + turns.aside,
             idle=counters.idle,
             starting=counters.starting,
             queue_depth=turns.depth,
