@@ -35,7 +35,10 @@ def tables(decodes: list[dict[str, Any]], sharing: dict[str, Any]) -> str:
         f"Beside {rate:g} programs a second the sampler keeps {sharing['rows_kept']:.0%} of its rows; "
         f"a verdict takes {ratio:g} times as long as without the sampler."
     )
-    return f"{head}{rows}\n{shared}\n{kept}\n\nMeasured on {_machine(sharing['provenance'])}."
+    commits = sorted({decode["provenance"]["commit"][:10] for decode in decodes})
+    first, second = ", ".join(commits), sharing["provenance"]["commit"][:10]
+    told = f"Measured on {_machine(sharing['provenance'])}; the first table at commit {first}, the second at {second}."
+    return f"{head}{rows}\n{shared}\n{kept}\n\n{told}"
 
 
 def _rows(decode: dict[str, Any]) -> Iterator[str]:
@@ -62,8 +65,7 @@ def _phase(name: str, phase: dict[str, Any]) -> str:
 
 def _machine(provenance: dict[str, Any]) -> str:
     machine = provenance["machine"]
-    day, commit = provenance["date"][:10], provenance["commit"][:10]
-    return f"{machine['cores']} cores of {machine['cpu']}, kernel {machine['kernel']}, {day}, commit {commit}"
+    return f"{machine['cores']} cores of {machine['cpu']}, kernel {machine['kernel']}, {provenance['date'][:10]}"
 
 
 def main() -> None:
