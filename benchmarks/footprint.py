@@ -9,6 +9,7 @@ set, and proportional set, in which pages that processes share count once.
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -28,9 +29,15 @@ def memory(server: Server) -> dict[str, int]:
     """Bytes of the server's own processes, jails left out."""
     front = psutil.Process(server.pid)
     mine = front.uids().real
-    family = [front, *(child for child in front.children(recursive=True) if child.uids().real == mine)]
-    found = [process.memory_full_info() for process in family]
-    return {"resident_bytes": sum(one.rss for one in found), "proportional_bytes": sum(one.pss for one in found)}
+    total = {"resident_bytes": 0, "proportional_bytes": 0}
+    for process in (front, *front.children(recursive=True)):
+        # Jails and what starts them come and go.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.uids().real == mine:
+                found = process.memory_full_info()
+                total["resident_bytes"] += found.rss
+                total["proportional_bytes"] += found.pss
+    return total
 
 
 async def alive(server: Server, samples: int) -> dict[str, Any]:
