@@ -82,7 +82,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     measured = measure(arguments.model, arguments.samples, arguments.starts)
-    result = {"experiment": "footprint", "provenance": provenance(sys.argv), "model": arguments.model, **measured}
+    command = ["python", "-m", "benchmarks.footprint", *sys.argv[1:]]
+    result = {"experiment": "footprint", "provenance": provenance(command), "model": arguments.model, **measured}
     if arguments.out is not None:
         write(arguments.out, result)
     print(result)

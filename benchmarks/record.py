@@ -21,7 +21,8 @@ def provenance(command: list[str]) -> dict[str, Any]:
         except PackageNotFoundError:
             versions[package] = ""
     return {
-        "command": " ".join(command),
+        # Of a path on this machine the name is enough.
+        "command": " ".join(Path(part).name if part.startswith("/") else part for part in command),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),

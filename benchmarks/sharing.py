@@ -119,7 +119,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with own_server("--model", arguments.model) as server:
         measured = asyncio.run(measure(server.address, arguments.seconds, arguments.rate))
-    result = {"experiment": "sharing", "provenance": provenance(sys.argv), "model": arguments.model, **measured}
+    command = ["python", "-m", "benchmarks.sharing", *sys.argv[1:]]
+    result = {"experiment": "sharing", "provenance": provenance(command), "model": arguments.model, **measured}
     if arguments.out is not None:
         write(arguments.out, result)
     print(result)

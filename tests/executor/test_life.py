@@ -13,8 +13,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.ordinary_user import run_as_ordinary_user
 
 from executor import (
@@ -35,7 +33,6 @@ from executor import (
     Verdict,
 )
 from executor.cgroup import detect
-from executor.pool import Turn, Turns
 
 pytestmark = pytest.mark.sandbox
 
@@ -120,68 +117,6 @@ async def test_a_full_queue_refuses_at_once_and_says_so() -> None:
         await executor.cancel_group("g")
         await asyncio.gather(*tasks, return_exceptions=True)
         assert (await executor.run(GOOD)).verdict is Verdict.PASSED
-
-
-async def test_groups_take_turns_whatever_each_has_queued() -> None:
-    turns = Turns(slots=1, queue_limit=100)
-    order: list[str] = []
-
-    async def one(group: str) -> None:
-        turn = await turns.take(group)
-        order.append(group)
-        await asyncio.sleep(0)
-        turns.give(turn)
-
-    first = await turns.take("first")
-    tasks = [asyncio.create_task(one(group)) for group in "aaaaaabbc"]
-    await asyncio.sleep(0)
-    assert turns.depth == 9
-    tasks[1].cancel()
-    await asyncio.sleep(0)
-    turns.give(first)
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert "".join(order) == "abcabaaa"
-    assert (turns.busy, turns.aside, turns.depth) == (0, 0, 0)
-
-
-@settings(max_examples=30)
-@given(st.data())
-async def test_long_runs_step_aside_for_the_others(data: st.DataObject) -> None:
-    """Whatever begins, gets long or ends: nobody waits while there is room, and never more run than may."""
-    slots = data.draw(st.integers(1, 3))
-    turns = Turns(slots=slots, queue_limit=100)
-    waiting: list[asyncio.Task[Turn]] = []
-    running: list[Turn] = []
-    for _ in range(data.draw(st.integers(1, 40))):
-        match data.draw(st.sampled_from(["begin", "long", "end", "give up"])):
-            case "begin":
-                waiting.append(asyncio.create_task(turns.take(data.draw(st.sampled_from("ab")))))
-            case "long":
-                if short := [turn for turn in running if turn.timer is not None and not turn.timer.cancelled()]:
-                    turn = data.draw(st.sampled_from(short))
-                    assert turn.timer is not None
-                    turn.timer.cancel()
-                    turns._is_long(turn)  # pyright: ignore[reportPrivateUsage]  # as the clock would
-            case "end" if running:
-                turns.give(running.pop(data.draw(st.integers(0, len(running) - 1))))
-            case "give up" if waiting:
-                waiting.pop(data.draw(st.integers(0, len(waiting) - 1))).cancel()
-            case _:
-                pass
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        running += [task.result() for task in waiting if task.done()]
-        waiting = [task for task in waiting if not task.done()]
-        assert turns.aside == sum(turn.aside for turn in running) <= slots
-        assert turns.busy == len(running) - turns.aside <= slots
-        assert turns.depth == len(waiting)
-        assert not waiting or turns.busy == slots
-    for task in waiting:
-        task.cancel()
-    for turn in running:
-        turns.give(turn)
-    await asyncio.sleep(0)
-    assert (turns.busy, turns.aside, turns.depth) == (0, 0, 0)
 
 
 async def test_endless_programs_do_not_hold_up_the_others() -> None:
