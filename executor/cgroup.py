@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import itertools
+import logging
 import os
 import signal
 import time
@@ -26,7 +27,9 @@ WEAKNESS_OF_JOB = {
 }
 _PREFIX = "thresher."
 _V1_CONTROLLER = {"memory": "memory", "pids": "pids", "cpu": "cpuacct", "kill": "freezer"}
+_ATTEMPTS = 1000
 _instances = itertools.count()
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +166,7 @@ class Forest:
             _remove_stale(folder)
         for parent in self.layout.folders:
             folder = parent / self._name
-            folder.mkdir()
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._locks.append(lock)
+            self._locks.append(_make_locked(folder))
             if any(job in ("memory", "pids") and h == Hierarchy(2, parent) for job, h in self.layout.jobs.items()):
                 _enable_controllers(folder)
 
@@ -198,7 +198,33 @@ class Forest:
         self._locks.clear()
 
 
+def _make_locked(folder: Path) -> int:
+    """Make `folder` and lock it; returns the descriptor that holds the lock. Raises OSError.
+
+    An executor that starts at the same time may find the folder before it is locked, take it for one left behind and
+    remove it: then it is made again.
+    """
+    for _ in range(_ATTEMPTS):
+        folder.mkdir(exist_ok=True)
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.stat(folder).st_ino == os.fstat(lock).st_ino:
+                return lock
+        except (BlockingIOError, FileNotFoundError):
+            time.sleep(0.002)  # somebody looks whether it lives, or has just removed it
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+    raise BlockingIOError(errno.EAGAIN, f"other executors keep taking {folder}")
+
+
 def _remove_stale(parent: Path) -> None:
+    """Remove the folders below `parent` that no executor holds; what resists is left to the next one that starts."""
     for folder in parent.glob(f"{_PREFIX}*"):
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -212,6 +238,10 @@ def _remove_stale(parent: Path) -> None:
             _remove_tree(folder)
         except BlockingIOError:
             continue  # its executor lives
+        except FileNotFoundError:
+            continue  # another one that starts removed it first
+        except OSError as error:
+            _log.warning("%s, left by an executor that died, cannot be removed: %s", folder, error)
         finally:
             os.close(lock)
 

@@ -96,6 +96,11 @@ class Execution:
             peak_memory_bytes=self._peak,
         )
 
+    def give_way(self) -> None:
+        """Let others go first on the cores from now on."""
+        for jail in self._leased:
+            jail.group.give_way()
+
     async def _one(self, index: int, test: Planned) -> TestReport:
         settled = await self._try(test)
         if settled.outcome.verdict is Verdict.SANDBOX_FAILURE and settled.retry:

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 from executor.config import ExecutorConfig
@@ -44,18 +45,26 @@ class Counters:
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
+def _nothing() -> None:
+    """For a run that need not know that it is long."""
+
+
 def most_aside(slots: int) -> int:
     """Long runs that may go on without a slot."""
     return min(slots, _MOST_ASIDE)
 
 
 class Turn:
-    """A run's slot, from `Turns.take` to `Turns.give`."""
+    """A run's slot, from `Turns.take` to `Turns.give`.
 
-    __slots__ = ("aside", "timer")
+    `on_long` is called as soon as the run is long, and from then on as often: its later tests are new processes.
+    """
+
+    __slots__ = ("aside", "on_long", "timer")
 
     def __init__(self) -> None:
         self.aside = False
+        self.on_long: Callable[[], None] = _nothing
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -88,6 +97,11 @@ class Turns:
     def _is_long(self, turn: Turn) -> None:
         self._long.append(turn)
         self._make_way()
+        self._tell(turn)
+
+    def _tell(self, turn: Turn) -> None:
+        turn.on_long()
+        turn.timer = asyncio.get_running_loop().call_later(LONG_SECONDS, self._tell, turn)
 
     def _make_way(self) -> None:
         """Let the longest runs step aside, and others have their slots."""

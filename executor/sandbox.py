@@ -163,6 +163,7 @@ class Executor:
         if self._turns.depth:
             pool.fill()
         execution = Execution(program, setup, self._jails.pool, self._config)
+        turn.on_long = execution.give_way
         try:
             report = await execution.run(planned, self._order_of(program), on_test)
             self._note_kill(program, report)
@@ -171,7 +172,7 @@ class Executor:
             report = Report(verdict=Verdict.SANDBOX_FAILURE, tests_total=len(planned), detail=detail)
         except BaseException:
             execution.abandon()
-            await asyncio.shield(asyncio.gather(*execution.dispose()))
+            await _gone(execution.dispose())
             raise
         finally:
             execution.dispose()
@@ -228,3 +229,10 @@ class Executor:
             kill_alarms=counters.kill_alarms,
             leaked_cgroups=counters.leaked_cgroups,
         )
+
+
+async def _gone(ends: list[asyncio.Task[None]]) -> None:
+    """Wait for the ends of jails, also where the wait itself is cancelled: a slot is free when its jail is gone."""
+    while not all(end.done() for end in ends):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait(ends)

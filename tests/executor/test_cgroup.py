@@ -1,5 +1,7 @@
 """Choosing hierarchies and driving groups, on simulated trees (pure v2, v1, hybrid, read-only, delegated)."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,39 @@ def test_a_locked_folder_is_left_alone_and_an_orphan_is_removed(tmp_path: Path) 
         forest.close()
         assert forest.leaked == 0
     assert not list(tmp_path.glob("thresher.*"))
+
+
+def test_executors_that_start_at_the_same_time_do_not_take_each_others_folders(tmp_path: Path) -> None:
+    layout = Layout({"kill": Hierarchy(2, tmp_path)})
+    together = threading.Barrier(4)
+
+    def live(number: int) -> int:
+        leaked = 0
+        for life in range(150):
+            if number == 0:  # what a crashed one left, for all of them to find
+                (tmp_path / "made" / "j0").mkdir(parents=True)
+                (tmp_path / "made").rename(tmp_path / f"thresher.999999.{life}")
+            together.wait(10)
+            forest = Forest(layout)
+            forest.open()
+            forest.group("j0")
+            forest.close()
+            leaked += forest.leaked
+        return leaked
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(live, range(4))) == 0
+    Forest(layout).open()
+    assert len(list(tmp_path.glob("thresher.*"))) == 1
+
+
+def test_a_stale_folder_that_resists_does_not_keep_an_executor_from_starting(tmp_path: Path) -> None:
+    tree(tmp_path / "thresher.999999.0" / "j0", "stuck/file")
+    forest = Forest(Layout({"kill": Hierarchy(2, tmp_path)}))
+    forest.open()
+    forest.close()
+    assert forest.leaked == 0
+    assert [path.name for path in tmp_path.glob("thresher.*")] == ["thresher.999999.0"]
 
 
 def test_a_folder_that_cannot_be_removed_is_counted(tmp_path: Path) -> None:

@@ -34,7 +34,9 @@ TASKS: dict[str, tuple[tuple[Test, ...], str | None]] = {
     ),
     "method": ((SnippetTest(code="assert Solution().f(3) == 6"),), None),
 }
-DESCRIPTORS_MOST = 110
+DESCRIPTORS_MORE = 60
+"""That a run may find open beyond what the first one of its executor left."""
+_descriptors: dict[int, int] = {}
 GOOD = {
     "echo": "print(int(input()) * 2)",
     "double": "def f(x):\n    return 2 * x\n",
@@ -113,7 +115,9 @@ async def test_hostile(executor: Executor, case: Case) -> None:
     assert stats.jails_live == stats.idle
     assert stats.kill_alarms == stats.leaked_cgroups == stats.start_failures == 0
     # A few for each warm jail and for each group, whose files stay open; one leaked by each run would soon exceed it.
-    assert len(os.listdir("/proc/self/fd")) <= DESCRIPTORS_MOST
+    # What other test modules have left open does not count.
+    found = len(os.listdir("/proc/self/fd"))
+    assert found <= _descriptors.setdefault(id(executor), found) + DESCRIPTORS_MORE
     # Two that run no program: the parser's jail, and the fork server's.
     others = 1 + executor.info.backend.endswith("fork-server")
     assert len(users_of_jails()) == stats.idle + others

@@ -33,6 +33,10 @@ from executor import (
     Verdict,
 )
 from executor.cgroup import detect
+from executor.execution import Execution
+from executor.group import LONG_NICE
+from executor.jail import Jail
+from executor.languages import PYTHON
 
 pytestmark = pytest.mark.sandbox
 
@@ -72,6 +76,42 @@ async def test_cancelling_the_task_kills_the_jail_before_it_returns(program: Pro
         assert time.monotonic() - started < 2.5, "the bound is 250 ms; ten times that on a loaded machine"
         assert executor.stats().jails_live == 0
         assert executor.stats().cancelled == 1
+
+
+@pytest.mark.parametrize("again", ["task", "group"])
+async def test_cancelling_twice_still_waits_for_the_jail(again: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    leased, killed, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    lease, kill = Execution.lease, Jail.kill
+
+    async def told_lease(execution: Execution, room: str = PYTHON) -> Jail:
+        jail = await lease(execution, room)
+        leased.set()
+        return jail
+
+    async def held_kill(jail: Jail) -> bool:
+        killed.set()
+        await go_on.wait()
+        return await kill(jail)
+
+    monkeypatch.setattr(Execution, "lease", told_lease)
+    async with Executor(ExecutorConfig(slots=2, warm=0)) as executor:
+        task = asyncio.create_task(executor.run(SLEEP, group="g"))
+        await asyncio.wait_for(leased.wait(), 20)
+        monkeypatch.setattr(Jail, "kill", held_kill)
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait_for(killed.wait(), 20)
+        ending = asyncio.create_task(executor.cancel_group("g")) if again == "group" else task
+        if again == "task":
+            task.cancel()
+        await asyncio.wait([ending, task], timeout=0.05)
+        left, busy = ending.done() or task.done(), executor.stats().busy
+        go_on.set()
+        await asyncio.wait([ending, task])
+        assert not left and busy == 1, "its jail was not waited for, or its slot was free too early"
+        assert executor.stats().jails_live == 0
+        with pytest.raises((asyncio.CancelledError, ExecutionCancelled)):
+            await task
 
 
 async def test_cancelling_a_group_ends_running_and_queued_runs_and_no_others() -> None:
@@ -129,6 +169,29 @@ async def test_endless_programs_do_not_hold_up_the_others() -> None:
         await asyncio.gather(endless, return_exceptions=True)
         await executor.settled()
         assert executor.stats().busy == 0
+
+
+async def test_programs_that_run_for_long_leave_the_cores_to_others() -> None:
+    if "cpu" not in (jobs := detect().jobs) or jobs["cpu"].version != 2:
+        pytest.skip("no version 2 control group measures how long a program waits for a core here")
+
+    def busiest() -> psutil.Process:
+        return max(psutil.Process().children(recursive=True), key=lambda one: one.cpu_times().user)
+
+    def nice_of_session(pid: int) -> int:
+        path = Path(f"/proc/{pid}/autogroup")
+        return int(path.read_text().split()[-1]) if path.exists() else LONG_NICE
+
+    async with Executor(ExecutorConfig(slots=1, warm=1)) as executor:
+        endless = asyncio.create_task(executor.run(SPIN, group="endless"))
+        await until(lambda: executor.stats().busy == 1)
+        await until(lambda: busiest().cpu_times().user > 0.2 and busiest().nice() == LONG_NICE)
+        assert nice_of_session(busiest().pid) == LONG_NICE
+        assert psutil.Process().nice() == 0
+        await executor.cancel_group("endless")
+        await asyncio.gather(endless, return_exceptions=True)
+        # The next program is as quick as ever.
+        assert (await executor.run(GOOD)).verdict is Verdict.PASSED
 
 
 @pytest.mark.slow

@@ -38,16 +38,21 @@ async def test_long_runs_step_aside_for_the_others(data: st.DataObject) -> None:
     turns = Turns(slots=slots, queue_limit=100)
     waiting: list[asyncio.Task[Turn]] = []
     running: list[Turn] = []
+    long: set[Turn] = set()
+    told: list[Turn] = []
     for _ in range(data.draw(st.integers(1, 40))):
         match data.draw(st.sampled_from(["begin", "long", "end", "give up"])):
             case "begin":
                 waiting.append(asyncio.create_task(turns.take(data.draw(st.sampled_from("ab")))))
             case "long":
-                if short := [turn for turn in running if turn.timer is not None and not turn.timer.cancelled()]:
+                if short := [turn for turn in running if turn not in long]:
                     turn = data.draw(st.sampled_from(short))
                     assert turn.timer is not None
                     turn.timer.cancel()
+                    turn.on_long = lambda turn=turn: told.append(turn)
                     turns._is_long(turn)  # pyright: ignore[reportPrivateUsage]  # as the clock would
+                    long.add(turn)
+                    assert told[-1] is turn
             case "end" if running:
                 turns.give(running.pop(data.draw(st.integers(0, len(running) - 1))))
             case "give up" if waiting:

@@ -71,9 +71,16 @@ async def start(address: str, folder: Path, *options: str, executor_only: bool =
 
 
 async def ready(server: ExecutorServer, seconds: float = START_SECONDS) -> None:
-    """Wait until it serves."""
+    """Wait until it serves. Raises AssertionError with its log if it ends instead."""
     async with AsyncClient(server.address) as client:
-        await client.wait_ready(seconds)
+        serves = asyncio.create_task(client.wait_ready(seconds))
+        ended = asyncio.create_task(server.child.wait())
+        await asyncio.wait((serves, ended), return_when=asyncio.FIRST_COMPLETED)
+        for task in (serves, ended):
+            if not task.done():
+                task.cancel()
+        assert server.child.returncode is None, server.log.read_text()
+        await serves
 
 
 @asynccontextmanager
