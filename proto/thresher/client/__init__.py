@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thresher.client.aio import AsyncClient, AsyncSolveStream
+    from thresher.client.document import Problem
     from thresher.client.errors import ThresherError
     from thresher.client.execute_aio import AsyncExecuteStream
     from thresher.client.execute_sync import ExecuteStream
@@ -27,6 +28,7 @@ __all__ = [
     "AsyncSolveStream",
     "Client",
     "ExecuteStream",
+    "Problem",
     "ProblemError",
     "SolveStream",
     "ThresherError",
@@ -43,6 +45,7 @@ _HOME = {
     "AsyncSolveStream": "aio",
     "Client": "sync",
     "ExecuteStream": "execute_sync",
+    "Problem": "document",
     "ProblemError": "problems",
     "SolveStream": "sync",
     "ThresherError": "errors",

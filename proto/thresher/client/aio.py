@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, Self
 
 import grpc
@@ -74,12 +75,15 @@ class AsyncSolveStream(AsyncIterator[solve_pb2.SolveEvent]):
 class AsyncClient:
     """A connection to a server, for one event loop. Close it, or use it in an `async with` statement.
 
-    `address` and `token` are found as `thresher.client.channel.find_server` says. Every method takes `timeout`, the
-    call's deadline in seconds, and raises ThresherError.
+    `address` and `token` are found as `thresher.client.channel.find_server` says. `name` is whom the server divides its
+    time by (docs/scheduling.md), by default this process: one that asks for several users has a client for each. Every
+    method takes `timeout`, the call's deadline in seconds, and raises ThresherError.
     """
 
-    def __init__(self, address: str | Endpoint | None = None, *, token: str | None = None) -> None:
-        self.endpoint = address if isinstance(address, Endpoint) else find_server(address, token)
+    def __init__(
+        self, address: str | Endpoint | None = None, *, token: str | None = None, name: str | None = None
+    ) -> None:
+        self.endpoint = address if isinstance(address, Endpoint) else replace(find_server(address, token), name=name)
         self._channel = grpc.aio.insecure_channel(self.endpoint.target, options=self.endpoint.options)
         # The stubs' types are those of the sync channel.
         channel: Any = self._channel

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,16 +35,24 @@ class Endpoint:
     """A server to call. `target` is what gRPC understands; `token` is sent with each call where there is one.
 
     `pinned` is for a lasting stream: all calls go to one server, and its silence is noticed within 20 s (else 40 s).
+    `name` is the client that the server divides its time by; None stands for this process.
     """
 
     target: str
     token: str | None = None
     pinned: bool = False
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a name that gRPC cannot send."""
+        if self.name is not None and not (self.name and self.name.isascii() and self.name.isprintable()):
+            raise ValueError(f"name: {self.name!r} is not plain ASCII text; give the client another one")
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Metadata of every call."""
-        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+        name = ("thresher-client", self.name or f"{socket.gethostname()}/{os.getpid()}")
+        return (name, ("authorization", f"Bearer {self.token}")) if self.token else (name,)
 
     @property
     def options(self) -> list[tuple[str, str | int]]:

@@ -1,12 +1,14 @@
 """Problem files: a documented, checked schema (docs/problem-files.md) and the messages that it stands for."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from thresher.client.document import Problem
+from thresher.client.drawing import read_sampling
 from thresher.client.problem_tests import read_limits, read_tests
 from thresher.client.prompts import chat_prompt
 from thresher.client.reader import ProblemError, Reader
@@ -14,19 +16,7 @@ from thresher.v1 import execution_service_pb2, problem_pb2, solve_pb2
 
 __all__ = ["ProblemError", "load_document", "parse_document", "program", "solve_spec"]
 
-_SAMPLING = {
-    "k": int,
-    "temperature": float,
-    "top_p": float,
-    "top_k": int,
-    "min_p": float,
-    "max_new_tokens": int,
-    "seed": int,
-    "greedy_first": bool,
-    "repetition_penalty": float,
-    "width": int,
-    "keep_after_program": bool,
-}
+_PROMPTS = ("prompt", "chat", "completion", "infill")
 _BUDGET = {"generated_tokens": int, "executions": int, "rows": int}
 _EVENTS = {
     "token_deltas": bool,
@@ -37,8 +27,9 @@ _EVENTS = {
 }
 
 
-def load_document(path: Path) -> dict[str, Any]:
+def load_document(path: str | Path) -> dict[str, Any]:
     """Reads a .json, .yaml or .yml file. Raises ProblemError where it holds no mapping, OSError where it is absent."""
+    path = Path(path)
     return parse_document(path.read_text(encoding="utf-8"), json_only=path.suffix == ".json")
 
 
@@ -56,7 +47,7 @@ def parse_document(text: str, *, json_only: bool = False) -> dict[str, Any]:
     return found
 
 
-def solve_spec(document: Mapping[str, Any]) -> solve_pb2.SolveSpec:
+def solve_spec(document: Problem | Mapping[str, Any]) -> solve_pb2.SolveSpec:
     """Turns a problem document into a request. Raises ProblemError, which names the key."""
     reader = Reader(document)
     spec = solve_pb2.SolveSpec(
@@ -64,7 +55,8 @@ def solve_spec(document: Mapping[str, Any]) -> solve_pb2.SolveSpec:
         model=model_name(reader.take("model", str, "")),
         problem=_problem(reader, prompt_needed=True),
     )
-    _sampling(reader, spec.sampling)
+    if sampling := reader.section("sampling"):
+        read_sampling(sampling, spec.sampling)
     spec.return_policy = reader.take_word("policy", solve_pb2.ReturnPolicy.DESCRIPTOR)
     spec.priority = reader.take_word("priority", solve_pb2.Priority.DESCRIPTOR)
     reader.fill(spec, {"stop_after_passes": int})
@@ -79,7 +71,9 @@ def solve_spec(document: Mapping[str, Any]) -> solve_pb2.SolveSpec:
     return spec
 
 
-def program(code: str, document: Mapping[str, Any], *, run_all: bool = False) -> execution_service_pb2.Program:
+def program(
+    code: str, document: Problem | Mapping[str, Any], *, run_all: bool = False
+) -> execution_service_pb2.Program:
     """Joins a program with the tests, set-up code, entry point and limits of a problem document.
 
     The document may have all keys of a problem file, so that one file serves both; those about drawing are not read.
@@ -119,29 +113,42 @@ def _problem(reader: Reader, *, prompt_needed: bool) -> problem_pb2.Problem:
     )
     if limits := reader.section("limits"):
         read_limits(limits, problem.limits)
-    given = [key for key in ("prompt", "chat", "completion", "infill") if reader.has(key)]
+    if prompt_needed or any(reader.has(key) for key in _PROMPTS):
+        _prompt(reader, problem, problem)
+    variants: list[object] = reader.take("variants", list, [])
+    for index, item in enumerate(variants):
+        variant = Reader({"prompt": item} if isinstance(item, str) else item, f"variants[{index}]")
+        _prompt(variant, problem.variants.add(), problem)
+        variant.done()
+    return problem
+
+
+def _prompt(reader: Reader, target: problem_pb2.Problem | problem_pb2.PromptVariant, of: problem_pb2.Problem) -> None:
+    """Reads one of the ways to say what is wanted; `of` has the tests that are quoted."""
+    given = [key for key in _PROMPTS if reader.has(key)]
     if len(given) > 1:
         raise ProblemError(
-            given[1], f"only one of prompt, chat, completion and infill can be given; {given[0]} is there"
+            reader.path(given[1]), f"only one of prompt, chat, completion and infill can be given; {given[0]} is there"
         )
-    if not given and prompt_needed:
+    if not given:
         raise ProblemError(
-            "prompt", "missing: give prompt (a task in words), chat (messages), completion (raw text) or infill"
+            reader.path("prompt"),
+            "missing: give prompt (a task in words), chat (messages), completion (raw text) or infill",
         )
-    if reader.has("prompt"):
+    if given == ["prompt"]:
         task = reader.take("prompt", str, "")
-        problem.chat.messages.add(role="user", content=chat_prompt(task, problem.tests, problem.entry_point))
-    elif reader.has("chat"):
+        target.chat.messages.add(role="user", content=chat_prompt(task, of.tests, of.entry_point))
+    elif given == ["chat"]:
+        path = reader.path("chat")
         for index, item in enumerate(reader.take("chat", list, [])):
-            message = Reader(item, f"chat[{index}]")
-            problem.chat.messages.add(role=message.take("role", str), content=message.take("content", str))
+            message = Reader(item, f"{path}[{index}]")
+            target.chat.messages.add(role=message.take("role", str), content=message.take("content", str))
             message.done()
-    elif reader.has("completion"):
-        _completion(reader, problem.completion)
+    elif given == ["completion"]:
+        _completion(reader, target.completion)
     elif section := reader.section("infill"):
-        section.fill(problem.infill, {"prefix": str, "suffix": str, "path": str})
+        section.fill(target.infill, {"prefix": str, "suffix": str, "path": str})
         section.done()
-    return problem
 
 
 def _completion(reader: Reader, target: problem_pb2.CompletionPrompt) -> None:
@@ -152,19 +159,6 @@ def _completion(reader: Reader, target: problem_pb2.CompletionPrompt) -> None:
         target.text = section.take("text", str)
         target.part_of_program = section.take("part_of_program", bool, False)
         section.done()
-
-
-def _sampling(reader: Reader, target: solve_pb2.SamplingParams) -> None:
-    section = reader.section("sampling")
-    if section is None:
-        return
-    section.fill(target, _SAMPLING)
-    target.mode = section.take_word("mode", solve_pb2.SamplingMode.DESCRIPTOR)
-    stop: Sequence[object] = section.take("stop", list, [])
-    if not all(isinstance(text, str) for text in stop):
-        raise ProblemError("sampling.stop", "expected a list of texts")
-    target.stop.extend(str(text) for text in stop)
-    section.done()
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

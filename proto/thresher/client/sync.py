@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Self
 
 import grpc
@@ -66,12 +67,13 @@ class SolveStream(Iterator[solve_pb2.SolveEvent]):
 class Client:
     """A connection to a server; safe to share between threads. Close it, or use it in a `with` statement.
 
-    `address` and `token` are found as `thresher.client.channel.find_server` says. Every method takes `timeout`, the
-    call's deadline in seconds, and raises ThresherError.
+    `address` and `token` are found as `thresher.client.channel.find_server` says. `name` is whom the server divides its
+    time by (docs/scheduling.md), by default this process: one that asks for several users has a client for each. Every
+    method takes `timeout`, the call's deadline in seconds, and raises ThresherError.
     """
 
-    def __init__(self, address: str | None = None, *, token: str | None = None) -> None:
-        self.endpoint: Endpoint = find_server(address, token)
+    def __init__(self, address: str | None = None, *, token: str | None = None, name: str | None = None) -> None:
+        self.endpoint: Endpoint = replace(find_server(address, token), name=name)
         self._channel = grpc.insecure_channel(self.endpoint.target, options=self.endpoint.options)
         self._synthesis = synthesis_service_pb2_grpc.SynthesisServiceStub(self._channel)
         self._execution = execution_service_pb2_grpc.ExecutionServiceStub(self._channel)

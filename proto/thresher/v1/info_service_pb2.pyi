@@ -178,6 +178,7 @@ class Model(_message.Message):
     INFILL_FIELD_NUMBER: _builtins.int
     DTYPE_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"models/{model}" """
     context_length: _builtins.int
@@ -186,6 +187,8 @@ class Model(_message.Message):
     dtype: _builtins.str
     """arithmetic in use"""
     device: _builtins.str
+    deterministic: _builtins.bool
+    """the same seed draws the same texts to the bit, whatever else the server draws"""
     def __init__(
         self,
         *,
@@ -195,10 +198,11 @@ class Model(_message.Message):
         infill: _builtins.bool = ...,
         dtype: _builtins.str = ...,
         device: _builtins.str = ...,
+        deterministic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "context_length", b"context_length", "device", b"device", "dtype", b"dtype", "infill", b"infill", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "context_length", b"context_length", "deterministic", b"deterministic", "device", b"device", "dtype", b"dtype", "infill", b"infill", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,35 +25,37 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19thresher/v1/problem.proto\x12\x0bthresher.v1\x1a\x1egoogle/protobuf/duration.proto\"\xd4\x02\n\x07Problem\x12\x12\n\nproblem_id\x18\x01 \x01(\t\x12\'\n\x08language\x18\x02 \x01(\x0e\x32\x15.thresher.v1.Language\x12\x33\n\ncompletion\x18\x03 \x01(\x0b\x32\x1d.thresher.v1.CompletionPromptH\x00\x12\'\n\x04\x63hat\x18\x04 \x01(\x0b\x32\x17.thresher.v1.ChatPromptH\x00\x12+\n\x06infill\x18\x05 \x01(\x0b\x32\x19.thresher.v1.InfillPromptH\x00\x12\x13\n\x0b\x65ntry_point\x18\x06 \x01(\t\x12 \n\x05tests\x18\x07 \x03(\x0b\x32\x11.thresher.v1.Test\x12,\n\x06limits\x18\x08 \x01(\x0b\x32\x1c.thresher.v1.ExecutionLimits\x12\x12\n\nsetup_code\x18\t \x01(\tB\x08\n\x06prompt\"9\n\x10\x43ompletionPrompt\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x17\n\x0fpart_of_program\x18\x02 \x01(\x08\"8\n\nChatPrompt\x12*\n\x08messages\x18\x01 \x03(\x0b\x32\x18.thresher.v1.ChatMessage\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"<\n\x0cInfillPrompt\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x0e\n\x06suffix\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\"\xf7\x01\n\x04Test\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x07snippet\x18\x02 \x01(\x0b\x32\x18.thresher.v1.SnippetTestH\x00\x12%\n\x04\x63\x61ll\x18\x03 \x01(\x0b\x32\x15.thresher.v1.CallTestH\x00\x12\'\n\x05stdio\x18\x04 \x01(\x0b\x32\x16.thresher.v1.StdioTestH\x00\x12\x13\n\x06weight\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06hidden\x18\x06 \x01(\x08\x12,\n\x06limits\x18\x07 \x01(\x0b\x32\x1c.thresher.v1.ExecutionLimitsB\x06\n\x04kindB\t\n\x07_weight\"\x1b\n\x0bSnippetTest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\"\xf8\x01\n\x08\x43\x61llTest\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x11\n\targs_json\x18\x02 \x01(\t\x12\x13\n\x0bkwargs_json\x18\x03 \x01(\t\x12\x17\n\rexpected_json\x18\x04 \x01(\tH\x00\x12\x1c\n\x12\x65xpected_exception\x18\x05 \x01(\tH\x00\x12+\n\ncomparison\x18\x06 \x01(\x0e\x32\x17.thresher.v1.Comparison\x12\x14\n\x07rel_tol\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x07\x61\x62s_tol\x18\x08 \x01(\x01H\x02\x88\x01\x01\x42\n\n\x08\x65xpectedB\n\n\x08_rel_tolB\n\n\x08_abs_tol\"\xc1\x01\n\tStdioTest\x12\r\n\x05stdin\x18\x01 \x01(\x0c\x12\x17\n\x0f\x65xpected_stdout\x18\x02 \x01(\x0c\x12+\n\ncomparison\x18\x03 \x01(\x0e\x32\x17.thresher.v1.Comparison\x12\x0c\n\x04\x61rgv\x18\x04 \x03(\t\x12\x14\n\x07rel_tol\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07\x61\x62s_tol\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\r\n\x05judge\x18\x07 \x01(\tB\n\n\x08_rel_tolB\n\n\x08_abs_tol\"\xf2\x01\n\x0f\x45xecutionLimits\x12,\n\twall_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x63pu_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0cmemory_bytes\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x19\n\x0coutput_bytes\x18\x04 \x01(\x04H\x01\x88\x01\x01\x12\x1a\n\rmax_processes\x18\x05 \x01(\rH\x02\x88\x01\x01\x42\x0f\n\r_memory_bytesB\x0f\n\r_output_bytesB\x10\n\x0e_max_processes*d\n\x08Language\x12\x18\n\x14LANGUAGE_UNSPECIFIED\x10\x00\x12\x13\n\x0fLANGUAGE_PYTHON\x10\x01\x12\x10\n\x0cLANGUAGE_CPP\x10\x02\x12\x17\n\x13LANGUAGE_JAVASCRIPT\x10\x03*\xc7\x01\n\nComparison\x12\x1a\n\x16\x43OMPARISON_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPARISON_EXACT\x10\x01\x12\x15\n\x11\x43OMPARISON_APPROX\x10\x02\x12\x18\n\x14\x43OMPARISON_UNORDERED\x10\x03\x12\x15\n\x11\x43OMPARISON_TOKENS\x10\x04\x12\x14\n\x10\x43OMPARISON_LINES\x10\x05\x12\x13\n\x0f\x43OMPARISON_APPS\x10\x06\x12\x14\n\x10\x43OMPARISON_JUDGE\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19thresher/v1/problem.proto\x12\x0bthresher.v1\x1a\x1egoogle/protobuf/duration.proto\"\x82\x03\n\x07Problem\x12\x12\n\nproblem_id\x18\x01 \x01(\t\x12\'\n\x08language\x18\x02 \x01(\x0e\x32\x15.thresher.v1.Language\x12\x33\n\ncompletion\x18\x03 \x01(\x0b\x32\x1d.thresher.v1.CompletionPromptH\x00\x12\'\n\x04\x63hat\x18\x04 \x01(\x0b\x32\x17.thresher.v1.ChatPromptH\x00\x12+\n\x06infill\x18\x05 \x01(\x0b\x32\x19.thresher.v1.InfillPromptH\x00\x12\x13\n\x0b\x65ntry_point\x18\x06 \x01(\t\x12 \n\x05tests\x18\x07 \x03(\x0b\x32\x11.thresher.v1.Test\x12,\n\x06limits\x18\x08 \x01(\x0b\x32\x1c.thresher.v1.ExecutionLimits\x12\x12\n\nsetup_code\x18\t \x01(\t\x12,\n\x08variants\x18\n \x03(\x0b\x32\x1a.thresher.v1.PromptVariantB\x08\n\x06prompt\"\xa4\x01\n\rPromptVariant\x12\x33\n\ncompletion\x18\x01 \x01(\x0b\x32\x1d.thresher.v1.CompletionPromptH\x00\x12\'\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x17.thresher.v1.ChatPromptH\x00\x12+\n\x06infill\x18\x03 \x01(\x0b\x32\x19.thresher.v1.InfillPromptH\x00\x42\x08\n\x06prompt\"9\n\x10\x43ompletionPrompt\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x17\n\x0fpart_of_program\x18\x02 \x01(\x08\"8\n\nChatPrompt\x12*\n\x08messages\x18\x01 \x03(\x0b\x32\x18.thresher.v1.ChatMessage\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"<\n\x0cInfillPrompt\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x0e\n\x06suffix\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\"\xf7\x01\n\x04Test\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x07snippet\x18\x02 \x01(\x0b\x32\x18.thresher.v1.SnippetTestH\x00\x12%\n\x04\x63\x61ll\x18\x03 \x01(\x0b\x32\x15.thresher.v1.CallTestH\x00\x12\'\n\x05stdio\x18\x04 \x01(\x0b\x32\x16.thresher.v1.StdioTestH\x00\x12\x13\n\x06weight\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x06hidden\x18\x06 \x01(\x08\x12,\n\x06limits\x18\x07 \x01(\x0b\x32\x1c.thresher.v1.ExecutionLimitsB\x06\n\x04kindB\t\n\x07_weight\"\x1b\n\x0bSnippetTest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\"\xf8\x01\n\x08\x43\x61llTest\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x11\n\targs_json\x18\x02 \x01(\t\x12\x13\n\x0bkwargs_json\x18\x03 \x01(\t\x12\x17\n\rexpected_json\x18\x04 \x01(\tH\x00\x12\x1c\n\x12\x65xpected_exception\x18\x05 \x01(\tH\x00\x12+\n\ncomparison\x18\x06 \x01(\x0e\x32\x17.thresher.v1.Comparison\x12\x14\n\x07rel_tol\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x07\x61\x62s_tol\x18\x08 \x01(\x01H\x02\x88\x01\x01\x42\n\n\x08\x65xpectedB\n\n\x08_rel_tolB\n\n\x08_abs_tol\"\xc1\x01\n\tStdioTest\x12\r\n\x05stdin\x18\x01 \x01(\x0c\x12\x17\n\x0f\x65xpected_stdout\x18\x02 \x01(\x0c\x12+\n\ncomparison\x18\x03 \x01(\x0e\x32\x17.thresher.v1.Comparison\x12\x0c\n\x04\x61rgv\x18\x04 \x03(\t\x12\x14\n\x07rel_tol\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07\x61\x62s_tol\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\r\n\x05judge\x18\x07 \x01(\tB\n\n\x08_rel_tolB\n\n\x08_abs_tol\"\xf2\x01\n\x0f\x45xecutionLimits\x12,\n\twall_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x63pu_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0cmemory_bytes\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x19\n\x0coutput_bytes\x18\x04 \x01(\x04H\x01\x88\x01\x01\x12\x1a\n\rmax_processes\x18\x05 \x01(\rH\x02\x88\x01\x01\x42\x0f\n\r_memory_bytesB\x0f\n\r_output_bytesB\x10\n\x0e_max_processes*d\n\x08Language\x12\x18\n\x14LANGUAGE_UNSPECIFIED\x10\x00\x12\x13\n\x0fLANGUAGE_PYTHON\x10\x01\x12\x10\n\x0cLANGUAGE_CPP\x10\x02\x12\x17\n\x13LANGUAGE_JAVASCRIPT\x10\x03*\xc7\x01\n\nComparison\x12\x1a\n\x16\x43OMPARISON_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPARISON_EXACT\x10\x01\x12\x15\n\x11\x43OMPARISON_APPROX\x10\x02\x12\x18\n\x14\x43OMPARISON_UNORDERED\x10\x03\x12\x15\n\x11\x43OMPARISON_TOKENS\x10\x04\x12\x14\n\x10\x43OMPARISON_LINES\x10\x05\x12\x13\n\x0f\x43OMPARISON_APPS\x10\x06\x12\x14\n\x10\x43OMPARISON_JUDGE\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'thresher.v1.problem_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LANGUAGE']._serialized_start=1613
-  _globals['_LANGUAGE']._serialized_end=1713
-  _globals['_COMPARISON']._serialized_start=1716
-  _globals['_COMPARISON']._serialized_end=1915
+  _globals['_LANGUAGE']._serialized_start=1826
+  _globals['_LANGUAGE']._serialized_end=1926
+  _globals['_COMPARISON']._serialized_start=1929
+  _globals['_COMPARISON']._serialized_end=2128
   _globals['_PROBLEM']._serialized_start=75
-  _globals['_PROBLEM']._serialized_end=415
-  _globals['_COMPLETIONPROMPT']._serialized_start=417
-  _globals['_COMPLETIONPROMPT']._serialized_end=474
-  _globals['_CHATPROMPT']._serialized_start=476
-  _globals['_CHATPROMPT']._serialized_end=532
-  _globals['_CHATMESSAGE']._serialized_start=534
-  _globals['_CHATMESSAGE']._serialized_end=578
-  _globals['_INFILLPROMPT']._serialized_start=580
-  _globals['_INFILLPROMPT']._serialized_end=640
-  _globals['_TEST']._serialized_start=643
-  _globals['_TEST']._serialized_end=890
-  _globals['_SNIPPETTEST']._serialized_start=892
-  _globals['_SNIPPETTEST']._serialized_end=919
-  _globals['_CALLTEST']._serialized_start=922
-  _globals['_CALLTEST']._serialized_end=1170
-  _globals['_STDIOTEST']._serialized_start=1173
-  _globals['_STDIOTEST']._serialized_end=1366
-  _globals['_EXECUTIONLIMITS']._serialized_start=1369
-  _globals['_EXECUTIONLIMITS']._serialized_end=1611
+  _globals['_PROBLEM']._serialized_end=461
+  _globals['_PROMPTVARIANT']._serialized_start=464
+  _globals['_PROMPTVARIANT']._serialized_end=628
+  _globals['_COMPLETIONPROMPT']._serialized_start=630
+  _globals['_COMPLETIONPROMPT']._serialized_end=687
+  _globals['_CHATPROMPT']._serialized_start=689
+  _globals['_CHATPROMPT']._serialized_end=745
+  _globals['_CHATMESSAGE']._serialized_start=747
+  _globals['_CHATMESSAGE']._serialized_end=791
+  _globals['_INFILLPROMPT']._serialized_start=793
+  _globals['_INFILLPROMPT']._serialized_end=853
+  _globals['_TEST']._serialized_start=856
+  _globals['_TEST']._serialized_end=1103
+  _globals['_SNIPPETTEST']._serialized_start=1105
+  _globals['_SNIPPETTEST']._serialized_end=1132
+  _globals['_CALLTEST']._serialized_start=1135
+  _globals['_CALLTEST']._serialized_end=1383
+  _globals['_STDIOTEST']._serialized_start=1386
+  _globals['_STDIOTEST']._serialized_end=1579
+  _globals['_EXECUTIONLIMITS']._serialized_start=1582
+  _globals['_EXECUTIONLIMITS']._serialized_end=1824
 # @@protoc_insertion_point(module_scope)

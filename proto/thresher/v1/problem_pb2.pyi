@@ -105,6 +105,7 @@ class Problem(_message.Message):
     TESTS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     SETUP_CODE_FIELD_NUMBER: _builtins.int
+    VARIANTS_FIELD_NUMBER: _builtins.int
     problem_id: _builtins.str
     """the caller's own name; logs and traces only"""
     language: Global___Language.ValueType
@@ -128,6 +129,10 @@ class Problem(_message.Message):
     def tests(self) -> _containers.RepeatedCompositeFieldContainer[Global___Test]: ...
     @_builtins.property
     def limits(self) -> Global___ExecutionLimits: ...
+    @_builtins.property
+    def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptVariant]:
+        """other ways to say it: sample i continues prompt i mod (1 + variants)"""
+
     def __init__(
         self,
         *,
@@ -140,16 +145,49 @@ class Problem(_message.Message):
         tests: _abc.Iterable[Global___Test] | None = ...,
         limits: Global___ExecutionLimits | None = ...,
         setup_code: _builtins.str = ...,
+        variants: _abc.Iterable[Global___PromptVariant] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "completion", b"completion", "infill", b"infill", "limits", b"limits", "prompt", b"prompt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "completion", b"completion", "entry_point", b"entry_point", "infill", b"infill", "language", b"language", "limits", b"limits", "problem_id", b"problem_id", "prompt", b"prompt", "setup_code", b"setup_code", "tests", b"tests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "completion", b"completion", "entry_point", b"entry_point", "infill", b"infill", "language", b"language", "limits", b"limits", "problem_id", b"problem_id", "prompt", b"prompt", "setup_code", b"setup_code", "tests", b"tests", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["completion", "chat", "infill"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_prompt) -> _WhichOneofReturnType_prompt | None: ...
 
 Global___Problem: _TypeAlias = Problem  # noqa: Y015
+
+@_typing.final
+class PromptVariant(_message.Message):
+    """One more prompt of the same problem, of any kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETION_FIELD_NUMBER: _builtins.int
+    CHAT_FIELD_NUMBER: _builtins.int
+    INFILL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def completion(self) -> Global___CompletionPrompt: ...
+    @_builtins.property
+    def chat(self) -> Global___ChatPrompt: ...
+    @_builtins.property
+    def infill(self) -> Global___InfillPrompt: ...
+    def __init__(
+        self,
+        *,
+        completion: Global___CompletionPrompt | None = ...,
+        chat: Global___ChatPrompt | None = ...,
+        infill: Global___InfillPrompt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "completion", b"completion", "infill", b"infill", "prompt", b"prompt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "completion", b"completion", "infill", b"infill", "prompt", b"prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["completion", "chat", "infill"]  # noqa: Y015
+    _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_prompt) -> _WhichOneofReturnType_prompt | None: ...
+
+Global___PromptVariant: _TypeAlias = PromptVariant  # noqa: Y015
 
 @_typing.final
 class CompletionPrompt(_message.Message):

@@ -81,8 +81,9 @@ class _SamplingModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sampling
     SAMPLING_MODE_INDEPENDENT: _SamplingMode.ValueType  # 1
     """k independent draws"""
     SAMPLING_MODE_DISTINCT: _SamplingMode.ValueType  # 2
-    """without replacement"""
+    """k draws without replacement, told in the order in which they are drawn"""
     SAMPLING_MODE_BEAM: _SamplingMode.ValueType  # 3
+    """the k texts of the highest score that a beam of k finds; draws nothing"""
 
 class SamplingMode(_SamplingMode, metaclass=_SamplingModeEnumTypeWrapper):
     """How samples are drawn."""
@@ -92,9 +93,32 @@ SAMPLING_MODE_UNSPECIFIED: SamplingMode.ValueType  # 0
 SAMPLING_MODE_INDEPENDENT: SamplingMode.ValueType  # 1
 """k independent draws"""
 SAMPLING_MODE_DISTINCT: SamplingMode.ValueType  # 2
-"""without replacement"""
+"""k draws without replacement, told in the order in which they are drawn"""
 SAMPLING_MODE_BEAM: SamplingMode.ValueType  # 3
+"""the k texts of the highest score that a beam of k finds; draws nothing"""
 Global___SamplingMode: _TypeAlias = SamplingMode  # noqa: Y015
+
+class _Prune:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PruneEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Prune.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRUNE_UNSPECIFIED: _Prune.ValueType  # 0
+    """NONE"""
+    PRUNE_NONE: _Prune.ValueType  # 1
+    PRUNE_SYNTAX: _Prune.ValueType  # 2
+    """once its program can no longer become valid, whatever follows"""
+
+class Prune(_Prune, metaclass=_PruneEnumTypeWrapper):
+    """When a sample is given up before its text ends."""
+
+PRUNE_UNSPECIFIED: Prune.ValueType  # 0
+"""NONE"""
+PRUNE_NONE: Prune.ValueType  # 1
+PRUNE_SYNTAX: Prune.ValueType  # 2
+"""once its program can no longer become valid, whatever follows"""
+Global___Prune: _TypeAlias = Prune  # noqa: Y015
 
 class _CandidateSource:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -154,13 +178,15 @@ class _BranchOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BranchO
     BRANCH_OUTCOME_DUPLICATE: _BranchOutcome.ValueType  # 2
     """it made a program that was already there"""
     BRANCH_OUTCOME_CUT_OFF: _BranchOutcome.ValueType  # 3
-    """a sibling passed"""
+    """a sibling passed, or enough programs are there"""
     BRANCH_OUTCOME_CANCELLED: _BranchOutcome.ValueType  # 4
     BRANCH_OUTCOME_DEADLINE: _BranchOutcome.ValueType  # 5
     BRANCH_OUTCOME_BUDGET: _BranchOutcome.ValueType  # 6
     BRANCH_OUTCOME_DROPPED: _BranchOutcome.ValueType  # 7
     """it never fitted into memory"""
     BRANCH_OUTCOME_ERROR: _BranchOutcome.ValueType  # 8
+    BRANCH_OUTCOME_PRUNED: _BranchOutcome.ValueType  # 9
+    """given up while the solve goes on: it cannot become valid, or others have taken its place"""
 
 class BranchOutcome(_BranchOutcome, metaclass=_BranchOutcomeEnumTypeWrapper):
     """How a branch ended. Each branch ends exactly once."""
@@ -171,13 +197,15 @@ BRANCH_OUTCOME_FINISHED: BranchOutcome.ValueType  # 1
 BRANCH_OUTCOME_DUPLICATE: BranchOutcome.ValueType  # 2
 """it made a program that was already there"""
 BRANCH_OUTCOME_CUT_OFF: BranchOutcome.ValueType  # 3
-"""a sibling passed"""
+"""a sibling passed, or enough programs are there"""
 BRANCH_OUTCOME_CANCELLED: BranchOutcome.ValueType  # 4
 BRANCH_OUTCOME_DEADLINE: BranchOutcome.ValueType  # 5
 BRANCH_OUTCOME_BUDGET: BranchOutcome.ValueType  # 6
 BRANCH_OUTCOME_DROPPED: BranchOutcome.ValueType  # 7
 """it never fitted into memory"""
 BRANCH_OUTCOME_ERROR: BranchOutcome.ValueType  # 8
+BRANCH_OUTCOME_PRUNED: BranchOutcome.ValueType  # 9
+"""given up while the solve goes on: it cannot become valid, or others have taken its place"""
 Global___BranchOutcome: _TypeAlias = BranchOutcome  # noqa: Y015
 
 class _SolveOutcome:
@@ -288,8 +316,14 @@ class SamplingParams(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     KEEP_AFTER_PROGRAM_FIELD_NUMBER: _builtins.int
+    TEMPERATURES_FIELD_NUMBER: _builtins.int
+    LENGTH_PENALTY_FIELD_NUMBER: _builtins.int
+    PRUNE_FIELD_NUMBER: _builtins.int
+    DISTINCT_PROGRAMS_FIELD_NUMBER: _builtins.int
     k: _builtins.int
-    """samples to draw at most"""
+    """Samples to draw at most; in BEAM the width of the beam (needed there, 64 at most). Absent: 16; where a budget is
+    given, as many as it pays for, up to the server's max_k.
+    """
     temperature: _builtins.float
     """0 is greedy"""
     top_p: _builtins.float
@@ -301,19 +335,30 @@ class SamplingParams(_message.Message):
     seed: _builtins.int
     """sample i draws its number at position p from (seed, i, p)"""
     greedy_first: _builtins.bool
-    """sample 0 at temperature 0"""
+    """sample 0 at temperature 0; INDEPENDENT only"""
     regex: _builtins.str
     ebnf: _builtins.str
+    """a context-free grammar"""
     json_schema: _builtins.str
+    """as JSON"""
     repetition_penalty: _builtins.float
     mode: Global___SamplingMode.ValueType
     width: _builtins.int
     """rows of this solve in one step at most; absent: the server decides"""
     keep_after_program: _builtins.bool
     """do not stop a sample at the end of its program"""
+    length_penalty: _builtins.float
+    """BEAM: a text is worth log-probability / tokens ^ length_penalty; default 1, 0 prefers short texts."""
+    prune: Global___Prune.ValueType
+    distinct_programs: _builtins.bool
+    """DISTINCT: a text whose program is there already does not count towards k"""
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """a sample ends where one of these begins"""
+
+    @_builtins.property
+    def temperatures(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Instead of temperature: sample i is drawn at number (i / prompts) mod count. INDEPENDENT only."""
 
     def __init__(
         self,
@@ -334,13 +379,19 @@ class SamplingParams(_message.Message):
         mode: Global___SamplingMode.ValueType = ...,
         width: _builtins.int | None = ...,
         keep_after_program: _builtins.bool = ...,
+        temperatures: _abc.Iterable[_builtins.float] | None = ...,
+        length_penalty: _builtins.float | None = ...,
+        prune: Global___Prune.ValueType = ...,
+        distinct_programs: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "_max_new_tokens", b"_max_new_tokens", "_min_p", b"_min_p", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "_width", b"_width", "constraint", b"constraint", "ebnf", b"ebnf", "json_schema", b"json_schema", "k", b"k", "max_new_tokens", b"max_new_tokens", "min_p", b"min_p", "regex", b"regex", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "_length_penalty", b"_length_penalty", "_max_new_tokens", b"_max_new_tokens", "_min_p", b"_min_p", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "_width", b"_width", "constraint", b"constraint", "ebnf", b"ebnf", "json_schema", b"json_schema", "k", b"k", "length_penalty", b"length_penalty", "max_new_tokens", b"max_new_tokens", "min_p", b"min_p", "regex", b"regex", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "_max_new_tokens", b"_max_new_tokens", "_min_p", b"_min_p", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "_width", b"_width", "constraint", b"constraint", "ebnf", b"ebnf", "greedy_first", b"greedy_first", "json_schema", b"json_schema", "k", b"k", "keep_after_program", b"keep_after_program", "max_new_tokens", b"max_new_tokens", "min_p", b"min_p", "mode", b"mode", "regex", b"regex", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "_length_penalty", b"_length_penalty", "_max_new_tokens", b"_max_new_tokens", "_min_p", b"_min_p", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "_width", b"_width", "constraint", b"constraint", "distinct_programs", b"distinct_programs", "ebnf", b"ebnf", "greedy_first", b"greedy_first", "json_schema", b"json_schema", "k", b"k", "keep_after_program", b"keep_after_program", "length_penalty", b"length_penalty", "max_new_tokens", b"max_new_tokens", "min_p", b"min_p", "mode", b"mode", "prune", b"prune", "regex", b"regex", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "temperatures", b"temperatures", "top_k", b"top_k", "top_p", b"top_p", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__k: _TypeAlias = _typing.Literal["k"]  # noqa: Y015
     _WhichOneofArgType__k: _TypeAlias = _typing.Literal["_k", b"_k"]  # noqa: Y015
+    _WhichOneofReturnType__length_penalty: _TypeAlias = _typing.Literal["length_penalty"]  # noqa: Y015
+    _WhichOneofArgType__length_penalty: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty"]  # noqa: Y015
     _WhichOneofReturnType__max_new_tokens: _TypeAlias = _typing.Literal["max_new_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_new_tokens: _TypeAlias = _typing.Literal["_max_new_tokens", b"_max_new_tokens"]  # noqa: Y015
     _WhichOneofReturnType__min_p: _TypeAlias = _typing.Literal["min_p"]  # noqa: Y015
@@ -361,6 +412,8 @@ class SamplingParams(_message.Message):
     _WhichOneofArgType_constraint: _TypeAlias = _typing.Literal["constraint", b"constraint"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__k) -> _WhichOneofReturnType__k | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__length_penalty) -> _WhichOneofReturnType__length_penalty | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_new_tokens) -> _WhichOneofReturnType__max_new_tokens | None: ...
     @_typing.overload
@@ -554,6 +607,7 @@ class Candidate(_message.Message):
     TIER_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
     HELD_OUT_FIELD_NUMBER: _builtins.int
+    SAMPLE_LOGPROBS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     source: Global___CandidateSource.ValueType
     code: _builtins.str
@@ -578,6 +632,10 @@ class Candidate(_message.Message):
     def held_out(self) -> _verdict_pb2.ExecutionReport:
         """hidden tests; only when all visible ones passed"""
 
+    @_builtins.property
+    def sample_logprobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """of each of `samples`: natural logarithm, summed over its tokens"""
+
     def __init__(
         self,
         *,
@@ -592,10 +650,11 @@ class Candidate(_message.Message):
         tier: _builtins.int = ...,
         samples: _abc.Iterable[_builtins.int] | None = ...,
         held_out: _verdict_pb2.ExecutionReport | None = ...,
+        sample_logprobs: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_held_out", b"_held_out", "_mean_logprob", b"_mean_logprob", "held_out", b"held_out", "mean_logprob", b"mean_logprob", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_held_out", b"_held_out", "_mean_logprob", b"_mean_logprob", "code", b"code", "finish_reason", b"finish_reason", "generated_tokens", b"generated_tokens", "held_out", b"held_out", "index", b"index", "mean_logprob", b"mean_logprob", "model", b"model", "report", b"report", "samples", b"samples", "source", b"source", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_held_out", b"_held_out", "_mean_logprob", b"_mean_logprob", "code", b"code", "finish_reason", b"finish_reason", "generated_tokens", b"generated_tokens", "held_out", b"held_out", "index", b"index", "mean_logprob", b"mean_logprob", "model", b"model", "report", b"report", "sample_logprobs", b"sample_logprobs", "samples", b"samples", "source", b"source", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__held_out: _TypeAlias = _typing.Literal["held_out"]  # noqa: Y015
     _WhichOneofArgType__held_out: _TypeAlias = _typing.Literal["_held_out", b"_held_out"]  # noqa: Y015
@@ -904,19 +963,25 @@ class SamplesJoined(_message.Message):
 
     INDEX_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
+    SAMPLE_LOGPROBS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """the candidate"""
     @_builtins.property
     def samples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def sample_logprobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """as in Candidate"""
+
     def __init__(
         self,
         *,
         index: _builtins.int = ...,
         samples: _abc.Iterable[_builtins.int] | None = ...,
+        sample_logprobs: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "samples", b"samples"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "sample_logprobs", b"sample_logprobs", "samples", b"samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -992,9 +1057,13 @@ class Accounting(_message.Message):
     GENERATION_TIME_FIELD_NUMBER: _builtins.int
     EXECUTION_QUEUE_TIME_FIELD_NUMBER: _builtins.int
     EXECUTION_TIME_FIELD_NUMBER: _builtins.int
+    SAMPLES_PRUNED_FIELD_NUMBER: _builtins.int
+    DRAFTED_TOKENS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_DRAFT_TOKENS_FIELD_NUMBER: _builtins.int
     samples_requested: _builtins.int
-    """k"""
+    """k; without k and with a budget, the most that would have been drawn"""
     samples_started: _builtins.int
+    """Each is finished, pruned or cut off in the end. DISTINCT and BEAM may start more than k, to find the k."""
     samples_finished: _builtins.int
     """ended as a complete text"""
     samples_cut_off: _builtins.int
@@ -1015,7 +1084,13 @@ class Accounting(_message.Message):
     rows_saved: _builtins.int
     """rows that separate draws would have computed on top (n - 1 for a draw of n tokens)"""
     wasted_tokens: _builtins.int
-    """drawn by samples that were cut off"""
+    """drawn by samples that were cut off or pruned"""
+    samples_pruned: _builtins.int
+    """given up while the solve went on"""
+    drafted_tokens: _builtins.int
+    """guessed ahead of the model; each is one of rows_computed"""
+    accepted_draft_tokens: _builtins.int
+    """of these, what the samples drew"""
     @_builtins.property
     def time_to_first_pass(self) -> _duration_pb2.Duration: ...
     @_builtins.property
@@ -1053,10 +1128,13 @@ class Accounting(_message.Message):
         generation_time: _duration_pb2.Duration | None = ...,
         execution_queue_time: _duration_pb2.Duration | None = ...,
         execution_time: _duration_pb2.Duration | None = ...,
+        samples_pruned: _builtins.int = ...,
+        drafted_tokens: _builtins.int = ...,
+        accepted_draft_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["execution_queue_time", b"execution_queue_time", "execution_time", b"execution_time", "generation_time", b"generation_time", "queue_time", b"queue_time", "time_to_first_pass", b"time_to_first_pass"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["branches_started", b"branches_started", "cached_prompt_tokens", b"cached_prompt_tokens", "candidates_executed", b"candidates_executed", "candidates_finished", b"candidates_finished", "candidates_passed", b"candidates_passed", "execution_queue_time", b"execution_queue_time", "execution_time", b"execution_time", "generated_tokens", b"generated_tokens", "generation_time", b"generation_time", "prompt_tokens", b"prompt_tokens", "queue_time", b"queue_time", "rows_computed", b"rows_computed", "rows_saved", b"rows_saved", "samples_cut_off", b"samples_cut_off", "samples_finished", b"samples_finished", "samples_passed", b"samples_passed", "samples_requested", b"samples_requested", "samples_started", b"samples_started", "time_to_first_pass", b"time_to_first_pass", "wasted_tokens", b"wasted_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_draft_tokens", b"accepted_draft_tokens", "branches_started", b"branches_started", "cached_prompt_tokens", b"cached_prompt_tokens", "candidates_executed", b"candidates_executed", "candidates_finished", b"candidates_finished", "candidates_passed", b"candidates_passed", "drafted_tokens", b"drafted_tokens", "execution_queue_time", b"execution_queue_time", "execution_time", b"execution_time", "generated_tokens", b"generated_tokens", "generation_time", b"generation_time", "prompt_tokens", b"prompt_tokens", "queue_time", b"queue_time", "rows_computed", b"rows_computed", "rows_saved", b"rows_saved", "samples_cut_off", b"samples_cut_off", "samples_finished", b"samples_finished", "samples_passed", b"samples_passed", "samples_pruned", b"samples_pruned", "samples_requested", b"samples_requested", "samples_started", b"samples_started", "time_to_first_pass", b"time_to_first_pass", "wasted_tokens", b"wasted_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

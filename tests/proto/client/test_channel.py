@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from thresher.client import ThresherError
+from thresher.client import Client, ThresherError
 from thresher.client.channel import Endpoint, find_server, parse_address
 from thresher.client.runtime import RuntimeInfo, ensure_runtime_dir, runtime_file, write_runtime_file
 
@@ -35,7 +35,20 @@ def test_token_file_is_used_for_the_local_server_only(tmp_path: Path) -> None:
     assert find_server(environ={}).token == "abc"
     assert find_server(environ={"THRESHER_TOKEN": "other"}).token == "other"
     assert find_server("elsewhere:50051", environ={}).token is None
-    assert find_server("elsewhere:50051", "t").metadata == (("authorization", "Bearer t"),)
+    assert dict(find_server("elsewhere:50051", "t").metadata)["authorization"] == "Bearer t"
+
+
+def test_a_client_is_named_by_its_process_or_as_it_is_told() -> None:
+    with Client("localhost:1") as one, Client("localhost:1") as other, Client("localhost:1", name="ada") as ada:
+        assert dict(one.endpoint.metadata) == dict(other.endpoint.metadata)
+        assert str(os.getpid()) in dict(one.endpoint.metadata)["thresher-client"]
+        assert dict(ada.endpoint.metadata)["thresher-client"] == "ada"
+
+
+@pytest.mark.parametrize("name", ["", "Zo\u00eb", "two\nlines"])
+def test_a_name_that_cannot_be_sent_is_refused_at_once(name: str) -> None:
+    with pytest.raises(ValueError, match=r"name: .* is not plain ASCII text"):
+        Client("localhost:1", name=name)
 
 
 def test_no_server_says_how_to_get_one() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from thresher.client import ProblemError, load_document, parse_document, program, solve_spec
+from thresher.client import ProblemError, document, load_document, parse_document, program, solve_spec
 from thresher.client.prompts import chat_prompt
 from thresher.v1 import problem_pb2, solve_pb2
 
@@ -50,7 +50,13 @@ def test_everything_arrives_in_its_field() -> None:
             "mode": "distinct",
             "width": 2,
             "keep_after_program": True,
+            "temperatures": [0, 0.5],
+            "length_penalty": 0.5,
+            "distinct_programs": True,
+            "prune": "syntax",
+            "regex": "a+",
         },
+        "variants": ["Add.", {"chat": [{"role": "user", "content": "add"}]}, {"infill": {"prefix": "a"}}],
         "policy": "best",
         "stop_after_passes": 2,
         "budget": {"wall_seconds": 1.5, "generated_tokens": 10, "executions": 3, "rows": 4},
@@ -68,6 +74,10 @@ def test_everything_arrives_in_its_field() -> None:
     problem = spec.problem
     assert (problem.problem_id, problem.entry_point, problem.setup_code) == ("p", "add", "import math")
     assert problem.language == problem_pb2.LANGUAGE_PYTHON
+    words, chat, hole = problem.variants
+    assert "Add." in words.chat.messages[0].content and "assert add(1, 2) == 3" in words.chat.messages[0].content
+    assert chat.chat == problem_pb2.ChatPrompt(messages=[{"role": "user", "content": "add"}])
+    assert hole.infill == problem_pb2.InfillPrompt(prefix="a")
     assert problem.completion == problem_pb2.CompletionPrompt(text="def add(", part_of_program=True)
     kinds = [test.WhichOneof("kind") for test in problem.tests]
     assert kinds == ["snippet", "snippet", "call", "call", "call", "stdio", "stdio", "stdio"]
@@ -97,6 +107,7 @@ def test_everything_arrives_in_its_field() -> None:
     assert sampling.HasField("temperature")
     assert sampling.HasField("top_k")
     assert (sampling.k, sampling.seed, sampling.mode) == (4, 2**64 - 1, solve_pb2.SAMPLING_MODE_DISTINCT)
+    assert (list(sampling.temperatures), sampling.prune) == ([0, 0.5], solve_pb2.PRUNE_SYNTAX)
     assert all(field.name in document["sampling"] for field, _ in sampling.ListFields())
     assert len(sampling.ListFields()) == len(document["sampling"])
     assert spec.model == "models/m"
@@ -106,6 +117,12 @@ def test_everything_arrives_in_its_field() -> None:
     assert spec.priority == solve_pb2.PRIORITY_BATCH
     assert len(spec.events.ListFields()) == 5
     assert spec.request_id == "r"
+
+
+@pytest.mark.parametrize("schema", [{"type": "integer"}, '{"type": "integer"}'])
+def test_a_schema_is_a_mapping_or_its_text(schema: object) -> None:
+    sampling = solve_spec({**BASE, "sampling": {"json_schema": schema}}).sampling
+    assert json.loads(sampling.json_schema) == {"type": "integer"}
 
 
 def test_absent_values_are_absent() -> None:
@@ -131,6 +148,17 @@ def test_absent_values_are_absent() -> None:
         ({"sampling": {"stop": "x"}}, "sampling.stop", "a list"),
         ({"sampling": {"stop": [1]}}, "sampling.stop", "list of texts"),
         ({"sampling": []}, "sampling", "a mapping"),
+        ({"sampling": {"temperatures": 0.5}}, "sampling.temperatures", "a list"),
+        ({"sampling": {"temperatures": [True]}}, "sampling.temperatures", "list of numbers"),
+        ({"sampling": {"prune": "all"}}, "sampling.prune", "none, syntax"),
+        ({"sampling": {"regex": "a", "ebnf": "b"}}, "sampling.ebnf", "only one of regex, ebnf, json_schema"),
+        ({"sampling": {"json_schema": [1]}}, "sampling.json_schema", "a mapping"),
+        ({"sampling": {"json_schema": {"a": {1}}}}, "sampling.json_schema", "not a JSON value"),
+        ({"variants": "x"}, "variants", "a list"),
+        ({"variants": [{}]}, "variants[0].prompt", "missing"),
+        ({"variants": ["x", {"chat": [], "infill": {}}]}, "variants[1].infill", "only one of"),
+        ({"variants": [{"prompt": "x", "tests": []}]}, "variants[0].tests", "unknown key"),
+        ({"variants": [{"chat": [{"role": "user"}]}]}, "variants[0].chat[0].content", "missing"),
         ({"policy": "some"}, "policy", "first_pass, all, best"),
         ({"policy": "unspecified"}, "policy", "none of"),
         ({"chat": []}, "chat", "only one of"),
@@ -181,7 +209,9 @@ _KEYS = _WORDS.split()
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=4),
         max_leaves=12,
     ),
-    st.sampled_from(["tests", "sampling", "limits", "budget", "events", "chat", "completion", "policy", "setup_code"]),
+    st.sampled_from(
+        ["tests", "sampling", "limits", "budget", "events", "chat", "completion", "policy", "setup_code", "variants"]
+    ),
 )
 def test_any_document_is_read_or_refused_with_a_problem_error(value: Any, key: str) -> None:
     document = {"tests": ["a"], key: value}
@@ -272,7 +302,7 @@ def test_prompt_quotes_as_many_tests_as_fit() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "examples").glob("*.yaml")), ids=lambda path: path.stem)
 def test_examples_are_valid(path: Path) -> None:
-    spec = solve_spec(load_document(path))
+    spec = solve_spec(load_document(str(path)))
     assert spec.problem.problem_id == f"examples/{path.stem}"
     assert spec.sampling.k >= 16
 
@@ -290,3 +320,28 @@ def test_the_page_names_every_key() -> None:
         known |= set(caught.value.description.partition("known here: ")[2].split(", "))
     assert len(known) > 35
     assert [key for key in sorted(known) if not re.search(rf"`[^`]*\b{key}\b[^`]*`", page)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("", document.Problem),
+        ("sampling", document.Sampling),
+        ("budget", document.Budget),
+        ("events", document.Events),
+        ("limits", document.Limits),
+        ("completion", document.Completion),
+        ("infill", document.Infill),
+        ("variants[0]", document.Variant),
+    ],
+)
+def test_the_types_have_the_keys_that_are_read(path: str, kind: Any) -> None:
+    bad: dict[str, Any] = {"zzzzzzzz": 1}
+    asked: dict[str, Any] = {**BASE, path: bad} if path else {**BASE, **bad}
+    if path == "variants[0]":
+        asked = {**BASE, "variants": [{"prompt": "x", **bad}]}
+    elif path in {"completion", "infill"}:
+        asked = {"tests": ["a"], path: {"text": "x", **bad} if path == "completion" else bad}
+    with pytest.raises(ProblemError, match="known here") as caught:
+        solve_spec(asked)
+    assert set(caught.value.description.partition("known here: ")[2].split(", ")) == set(kind.__annotations__)
