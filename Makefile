@@ -7,7 +7,14 @@
 BIN := .venv/bin
 export PYTHON TORCH_INDEX UPGRADE
 
-.PHONY: help setup demo test check lint types walls proto-check unit format lock proto clean
+# On a machine with a GPU, which needs Python with torch, triton and numpy and no set-up; each writes one JSON file:
+#   make gpu-check RESULTS=<folder>     is every kernel right there?
+#   make gpu-bench RESULTS=<folder>     times of kernels and of whole steps
+#   make gpu-peers RESULTS=<folder>     the same attention by others
+# GPU_PYTHON=<python3> names another Python, COMMIT=<hash> the commit of the sources where git cannot tell.
+GPU_PYTHON ?= python3
+
+.PHONY: help setup demo test check lint types walls proto-check unit format lock proto clean gpu-check gpu-bench gpu-peers
 
 help:
 	@echo "make demo    solve a real problem from here to the passing program"
@@ -17,6 +24,7 @@ help:
 	@echo "make format  let ruff and buf format the sources"
 	@echo "make lock    lock the requirements again"
 	@echo "make proto   generate the gRPC code again"
+	@echo "make gpu-check, gpu-bench, gpu-peers RESULTS=<folder>   on a machine with a GPU"
 	@echo "make clean   remove .venv and what tools left behind"
 
 setup:
@@ -58,6 +66,10 @@ lock: setup
 
 proto: setup
 	$(BIN)/python scripts/proto.py
+
+gpu-check gpu-bench gpu-peers:
+	@test -n "$(RESULTS)" || { echo "$@: say RESULTS=<folder> for its JSON file" >&2; exit 2; }
+	$(GPU_PYTHON) -m benchmarks.$(subst -,.,$@) --results "$(RESULTS)" $(if $(COMMIT),--commit $(COMMIT))
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,162 @@
+"""Decode attention against float64 on the device: mixes, types, page sizes, poison, far pages, replays."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.gpu.errors import relative, require
+from benchmarks.gpu.problems import DRY_MIX, HALF, SEVEN, TINY, Mix, Model, Problem, decode_attention, problem
+from benchmarks.gpu.session import Session
+from kernels.gpu.items import Run
+from kernels.reference import decode_attention as reference
+
+_MIXES = [
+    Mix(1, 1, 300, 1),
+    Mix(2, 8, 512, 0),
+    Mix(3, 5, 129, 63),
+    Mix(1, 64, 700, 40),
+    Mix(1, 200, 90, 17),
+    Mix(2, 12, 333, 30, 3, 70),
+    Mix(1, 2, 5000, 300),
+]
+_SMALL = Model("g 8", 1, 8, 1, 64, 64, 64, 64)
+
+
+def run(session: Session) -> None:
+    """Each mix for each shape; then what only needs one."""
+    for model in [TINY] if session.dry else [SEVEN, HALF, _SMALL]:
+        for mix in [DRY_MIX] if session.dry else _MIXES:
+            for page_size in [64] if session.dry else [16, 64]:
+                for strict in (False, True):
+                    about: dict[str, Any] = {"model": model.name, **mix.about(), "page_size": page_size}
+                    check = partial(_mix, session, model, mix, page_size, strict)
+                    session.case("attention", about | {"strict": strict}, check)
+    session.case("attention", {"what": "the same in any step"}, partial(_any_step, session))
+    if not session.dry:
+        session.case("attention", {"what": "pages beyond 2**31"}, partial(_far, session))
+        session.case("attention", {"what": "2,000 replays"}, partial(_replays, session))
+
+
+def _poisoned(laid_out: Problem) -> None:
+    """What no run names is NaN from here on."""
+    k_pages, _ = laid_out.pools[0]
+    owned = torch.zeros(k_pages.shape[0], k_pages.shape[2], dtype=torch.bool)
+    for run in laid_out.runs:
+        for page, begin, end in run.tiles.tolist():
+            owned[page, begin:end] = True
+    nobodys = ~owned.to(k_pages.device)
+    for pool in laid_out.pools[0]:
+        pool.transpose(1, 2)[nobodys] = torch.nan
+
+
+def _plain(laid_out: Problem, rows: list[int]) -> Tensor:
+    """The rows' attention as torch computes it in the type at hand, one head at a time."""
+    k_pages, v_pages = laid_out.pools[0]
+    outputs: list[Tensor] = []
+    for row in rows:
+        tiles = [t for run in laid_out.runs if run.first <= row < run.first + run.rows for t in run.tiles.tolist()]
+        k, v = (
+            torch.cat([pool[page, :, begin:end] for page, begin, end in tiles], 1).repeat_interleave(
+                laid_out.shape.group, 0
+            )
+            for pool in (k_pages, v_pages)
+        )
+        scores = (k @ laid_out.q[row][..., None])[..., 0] * laid_out.scale
+        outputs.append((torch.softmax(scores, -1)[:, None] @ v)[:, 0])
+    return torch.stack(outputs)
+
+
+def _mix(session: Session, model: Model, mix: Mix, page_size: int, strict: bool) -> dict[str, Any]:
+    laid_out = problem(session, model, mix, 1, page_size)
+    _poisoned(laid_out)
+    k_pages, v_pages = laid_out.pools[0]
+    out = torch.full_like(laid_out.q, torch.nan)
+    lse = torch.full(laid_out.q.shape[:2], torch.nan, device=session.device)
+    attention = decode_attention(session, laid_out, strict=strict)
+    attention.run(laid_out.q, k_pages, v_pages, out, laid_out.scale, lse)
+    # A few rows of each solve: the reference takes them one at a time.
+    rows = sorted({group * mix.k + row for group in range(mix.groups) for row in (0, mix.k // 2, mix.k - 1)})
+    moved = [
+        Run(at, 1, run.tiles)
+        for at, row in enumerate(rows)
+        for run in laid_out.runs
+        if run.first <= row < run.first + run.rows
+    ]
+    expected, expected_lse = reference(laid_out.q[rows], k_pages, v_pages, moved, laid_out.scale)
+    found = out[rows]
+    theirs = float((_plain(laid_out, rows).double() - expected).abs().max())
+    ours = float((found.double() - expected).abs().max())
+    rounding = torch.finfo(found.dtype).eps * float(expected.abs().max())
+    off = float((lse[rows].double() - expected_lse).abs().max())
+    far = relative(found, expected)
+    require(bool(torch.isfinite(out).all()), "an output is no number")
+    require(ours <= 2 * theirs + rounding, f"off by {ours:.3g} where torch is off by {theirs:.3g}")
+    require(far <= 5e-3, f"relative error {far:.3g}")
+    require(off <= 1e-3, f"the log-sum-exp is off by {off:.3g}")
+    return {"error": ours, "torch_error": theirs, "relative_error": far, "lse_error": off}
+
+
+def _any_step(session: Session) -> dict[str, Any]:
+    """In strict mode a row's bits depend on no other row."""
+    model, mix = (TINY, Mix(1, 3, 70, 5)) if session.dry else (SEVEN, Mix(1, 80, 700, 100))
+    laid_out = problem(session, model, mix, 1)
+    k_pages, v_pages = laid_out.pools[0]
+    out = torch.empty_like(laid_out.q)
+    decode_attention(session, laid_out, strict=True).run(laid_out.q, k_pages, v_pages, out, laid_out.scale)
+    for row in range(0, mix.rows, max(1, mix.rows // 8)):
+        mine = [run for run in laid_out.runs if run.first <= row < run.first + run.rows]
+        alone = Problem(
+            laid_out.shape,
+            Mix(1, 1, mix.prompt, mix.own),
+            [Run(0, 1, run.tiles) for run in mine],
+            laid_out.pools,
+            laid_out.q[row : row + 1].contiguous(),
+            laid_out.prompts,
+            laid_out.tails[row : row + 1],
+        )
+        one = torch.empty_like(alone.q)
+        decode_attention(session, alone, strict=True).run(alone.q, k_pages, v_pages, one, alone.scale)
+        require(torch.equal(one[0], out[row]), f"row {row} alone is not the row among {mix.rows}")
+    return {"rows": mix.rows}
+
+
+def _far(session: Session) -> dict[str, Any]:
+    """Pages whose elements lie beyond 2**31 hold what near ones hold."""
+    near = problem(session, HALF, Mix(1, 3, 100, 20), 1)
+    out, far_out = torch.empty_like(near.q), torch.empty_like(near.q)
+    decode_attention(session, near).run(near.q, *near.pools[0], out, near.scale)
+    pages, *page = near.pools[0][0].shape
+    beyond = 2**31 // int(np.prod(page)) + 1
+    pools = [torch.empty(beyond + pages, *page, dtype=session.dtype, device=session.device) for _ in range(2)]
+    for pool, source in zip(pools, near.pools[0], strict=True):
+        pool[beyond:] = source
+    shift = np.array([beyond, 0, 0], np.int32)
+    runs = [Run(run.first, run.rows, run.tiles + shift) for run in near.runs]
+    far = Problem(near.shape, near.mix, runs, [(pools[0], pools[1])], near.q, [], [])
+    decode_attention(session, far).run(far.q, *far.pools[0], far_out, far.scale)
+    require(torch.equal(out, far_out), "far pages give other results")
+    return {"first_page": beyond}
+
+
+def _replays(session: Session) -> dict[str, Any]:
+    """A graph gives the same bits each time."""
+    laid_out = problem(session, SEVEN, Mix(4, 16, 1024, 100), 1)
+    attention = decode_attention(session, laid_out)
+    out = torch.empty_like(laid_out.q)
+    call = partial(attention.run, laid_out.q, *laid_out.pools[0], out, laid_out.scale)
+    call()
+    first = out.clone()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    differing = torch.zeros((), dtype=torch.int64, device=session.device)
+    for _ in range(2000):
+        out.fill_(torch.nan)
+        graph.replay()
+        differing += ~(out == first).all()
+    count = int(differing)
+    require(count == 0, f"{count} of 2,000 replays gave other bits")
+    return {"replays": 2000}

@@ -1,0 +1,59 @@
+"""What is generated for the attention kernels on a Hopper GPU. NOTES.md holds the table."""
+
+import pytest
+import torch
+
+from kernels.gpu.attention import Tiling, partials_constants, tiling
+from kernels.gpu.items import AttentionShape
+from tests.support.codegen import Build, generate
+
+ARGUMENTS = {
+    **dict.fromkeys(("q", "k_pages", "v_pages"), "*bf16"),
+    **dict.fromkeys(("header", "items", "tiles"), "*i32"),
+    **dict.fromkeys(("partials", "lses"), "*fp32"),
+    "scale": "fp32",
+}
+MERGED = {
+    **dict.fromkeys(("partials", "lses"), "*fp32"),
+    **dict.fromkeys(("starts", "places"), "*i32"),
+    "out": "*bf16",
+    "lse": "*fp32",
+}
+
+
+def build(shape: AttentionShape, tiles: Tiling) -> Build:
+    return Build(
+        "kernels.gpu.attention:partials_kernel",
+        ARGUMENTS,
+        {**partials_constants(shape, tiles)},
+        warps=tiles.warps,
+        registers=tiles.registers,
+    )
+
+
+@pytest.mark.slow
+def test_partials_keep_to_registers_and_use_warp_group_products() -> None:
+    cases = [
+        (
+            shape := AttentionShape(heads, kv, head_dim, page_size, torch.bfloat16),
+            tiling(shape, rows, strict=strict),
+        )
+        for heads, kv in ((28, 4), (16, 8))
+        for head_dim in (64, 128)
+        for page_size in (16, 64)
+        for rows, strict in ((8, False), (256, False), (256, True))
+    ]
+    for (shape, tiles), code in zip(cases, generate([build(*case) for case in cases]), strict=True):
+        case = f"{shape}, {tiles}: {code}"
+        assert code.stack == 0, f"spills: {case}"
+        assert "wgmma.mma_async" in code and not code.serialised, case
+        assert ("mma.sync" in code) == (tiles.own > 0), case
+        assert "cp.async" in code, case
+        assert code.programs_per_multiprocessor(tiles.warps) >= tiles.resident, case
+
+
+def test_merging_takes_few_registers() -> None:
+    constants = {"KV_HEADS": 4, "GROUP": 7, "LSE": True}
+    builds = [Build("kernels.gpu.attention:merge_kernel", MERGED, {**constants, "D": d}, warps=1) for d in (64, 128)]
+    for code in generate(builds):
+        assert code.stack == 0 and code.registers <= 96
