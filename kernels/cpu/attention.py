@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cpu.launch import Kernel, jit
-from kernels.cpu.tiles import ROWS, SCORE_ROWS, score_tiles, value_tiles
+from kernels.cpu.tiles import ROWS, SCORE_ROWS, score_tiles, value_tiles, wide_score_tiles, wide_value_tiles
 from kernels.cpu.vector import exp, f32, i32, i64, i64_array, take, take_thread, to_bf16, u16
 
 QUERIES = 48
@@ -21,38 +21,82 @@ QUERIES = 48
 
 _S1, _S2, _S3, _S4, _S5, _S6, _S7, _S8 = (score_tiles[n] for n in range(1, SCORE_ROWS + 1))
 _V1, _V2, _V3, _V4, _V5, _V6 = (value_tiles[n] for n in range(1, ROWS + 1))
+_WS1, _WS2, _WS3, _WS4, _WS5, _WS6, _WS7, _WS8 = (wide_score_tiles[n] for n in range(1, SCORE_ROWS + 1))
+_WV1, _WV2, _WV3, _WV4, _WV5, _WV6 = (wide_value_tiles[n] for n in range(1, ROWS + 1))
 _KEYS = 64  # whose scores are held at a time
 _NONE = np.float32(-1e30)
 
 
-def scratch_bytes(queries: int, head_dim: int) -> int:
-    """Memory of one thread for blocks of so many queries."""
-    return queries * (2 * head_dim + 4 * _KEYS + 2 * _KEYS + 4 * head_dim + 8) + _KEYS * head_dim * 4 + 4096
+def scratch_bytes(queries: int, head_dim: int, size: int) -> int:
+    """Memory of one thread for blocks of so many queries, with keys and values of `size` bytes each."""
+    return queries * ((4 + size) * (head_dim + _KEYS) + 8) + 2 * size * _KEYS * head_dim + 4096
 
 
 @jit
-def _score(count: Any, pairs: Any, q: Any, q_stride: int, keys: Any, out: Any, out_stride: int) -> None:
+def _score_wide(count: Any, steps: Any, q: Any, q_stride: int, keys: Any, out: Any, out_stride: int) -> None:
     if count == 8:
-        _S8(pairs, q, q_stride, keys, 64, out, out_stride)
+        _WS8(steps, q, q_stride, keys, 64, out, out_stride)
     elif count == 7:
-        _S7(pairs, q, q_stride, keys, 64, out, out_stride)
+        _WS7(steps, q, q_stride, keys, 64, out, out_stride)
     elif count == 6:
-        _S6(pairs, q, q_stride, keys, 64, out, out_stride)
+        _WS6(steps, q, q_stride, keys, 64, out, out_stride)
     elif count == 5:
-        _S5(pairs, q, q_stride, keys, 64, out, out_stride)
+        _WS5(steps, q, q_stride, keys, 64, out, out_stride)
     elif count == 4:
-        _S4(pairs, q, q_stride, keys, 64, out, out_stride)
+        _WS4(steps, q, q_stride, keys, 64, out, out_stride)
     elif count == 3:
-        _S3(pairs, q, q_stride, keys, 64, out, out_stride)
+        _WS3(steps, q, q_stride, keys, 64, out, out_stride)
     elif count == 2:
-        _S2(pairs, q, q_stride, keys, 64, out, out_stride)
+        _WS2(steps, q, q_stride, keys, 64, out, out_stride)
     else:
-        _S1(pairs, q, q_stride, keys, 64, out, out_stride)
+        _WS1(steps, q, q_stride, keys, 64, out, out_stride)
 
 
 @jit
-def _weigh(count: Any, p: Any, p_stride: int, values: Any, v_stride: Any, out: Any, out_stride: Any) -> None:
+def _score(wide: bool, count: Any, steps: Any, q: Any, q_stride: int, keys: Any, out: Any, out_stride: int) -> None:
+    if wide:
+        _score_wide(count, steps, q, q_stride, keys, out, out_stride)
+    elif count == 8:
+        _S8(steps, q, q_stride, keys, 64, out, out_stride)
+    elif count == 7:
+        _S7(steps, q, q_stride, keys, 64, out, out_stride)
+    elif count == 6:
+        _S6(steps, q, q_stride, keys, 64, out, out_stride)
+    elif count == 5:
+        _S5(steps, q, q_stride, keys, 64, out, out_stride)
+    elif count == 4:
+        _S4(steps, q, q_stride, keys, 64, out, out_stride)
+    elif count == 3:
+        _S3(steps, q, q_stride, keys, 64, out, out_stride)
+    elif count == 2:
+        _S2(steps, q, q_stride, keys, 64, out, out_stride)
+    else:
+        _S1(steps, q, q_stride, keys, 64, out, out_stride)
+
+
+@jit
+def _weigh_wide(count: Any, p: Any, p_stride: int, values: Any, v_stride: Any, out: Any, out_stride: Any) -> None:
     if count == 6:
+        _WV6(16, p, p_stride, values, v_stride, out, out_stride)
+    elif count == 5:
+        _WV5(16, p, p_stride, values, v_stride, out, out_stride)
+    elif count == 4:
+        _WV4(16, p, p_stride, values, v_stride, out, out_stride)
+    elif count == 3:
+        _WV3(16, p, p_stride, values, v_stride, out, out_stride)
+    elif count == 2:
+        _WV2(16, p, p_stride, values, v_stride, out, out_stride)
+    else:
+        _WV1(16, p, p_stride, values, v_stride, out, out_stride)
+
+
+@jit
+def _weigh(
+    wide: bool, count: Any, p: Any, p_stride: int, values: Any, v_stride: Any, out: Any, out_stride: Any
+) -> None:
+    if wide:
+        _weigh_wide(count, p, p_stride, values, v_stride, out, out_stride)
+    elif count == 6:
         _V6(8, p, p_stride, values, v_stride, out, out_stride)
     elif count == 5:
         _V5(8, p, p_stride, values, v_stride, out, out_stride)
@@ -77,8 +121,9 @@ def _together(slots: Any, at: int, count: int) -> bool:
 
 
 @jit
-def _gather(slots: Any, at: int, count: int, dim: int, pool: int, tile_bytes: int, values: int, tile: int) -> None:
-    """Copy the keys and values of `count` slots to a tile of their own at `tile`."""
+def _gather_pairs(
+    slots: Any, at: int, count: int, dim: int, pool: int, tile_bytes: int, values: int, tile: int
+) -> None:
     pairs = dim // 2
     own_keys, own_values = i32(tile, 16 * pairs), u16(tile + dim * 32, 16 * dim)
     for i in range(count):
@@ -98,7 +143,34 @@ def _gather(slots: Any, at: int, count: int, dim: int, pool: int, tile_bytes: in
 
 
 @jit
+def _gather_wide(slots: Any, at: int, count: int, dim: int, pool: int, tile_bytes: int, values: int, tile: int) -> None:
+    own_keys, own_values = f32(tile, 16 * dim), f32(tile + dim * 64, 16 * dim)
+    for i in range(count):
+        slot: Any = np.int64(slots[at + i])
+        address, within = pool + (slot >> 4) * tile_bytes, slot & 15
+        keys, kept = f32(address, 16 * dim), f32(address + values, 16 * dim)
+        for d in range(dim):
+            own_keys[d * 16 + i] = keys[d * 16 + within]
+            own_values[i * dim + d] = kept[within * dim + d]
+    for i in range(count, 16):
+        for d in range(dim):
+            own_values[i * dim + d] = np.float32(0.0)
+
+
+@jit
+def _gather(
+    wide: bool, slots: Any, at: int, count: int, dim: int, pool: int, tile_bytes: int, values: int, tile: int
+) -> None:
+    """Copy the keys and values of `count` slots to a tile of their own at `tile`."""
+    if wide:
+        _gather_wide(slots, at, count, dim, pool, tile_bytes, values, tile)
+    else:
+        _gather_pairs(slots, at, count, dim, pool, tile_bytes, values, tile)
+
+
+@jit
 def _see(
+    wide: bool,
     queries: int,
     group: int,
     q: int,
@@ -122,6 +194,9 @@ def _see(
     `sums`, `best` and `total` are their state.
     """
     most = seen + more * (queries // group - 1)
+    size = 4 if wide else 2
+    q_bytes, p_bytes, tile_size = dim * size, 64 * size, dim * 32 * size
+    steps = dim if wide else dim // 2
     for at in range(0, most, 64):
         count = (min(most - at, 64) + 15) // 16
         keys0 = keys1 = keys2 = keys3 = np.int64(0)
@@ -133,9 +208,9 @@ def _see(
                 keys = pool + np.int64(slots[first] >> 4) * tile_bytes
                 values = keys + value_offset
             else:
-                keys = tiles + number * dim * 64
-                values = keys + dim * 32
-                _gather(slots, first, length, dim, pool, tile_bytes, value_offset, keys)
+                keys = tiles + number * tile_size
+                values = keys + tile_size // 2
+                _gather(wide, slots, first, length, dim, pool, tile_bytes, value_offset, keys)
             if number == 0:
                 keys0, values0 = keys, values
             elif number == 1:
@@ -150,11 +225,10 @@ def _see(
             rows = (queries + part) // parts
             for number in range(count):
                 keys = keys0 if number == 0 else keys1 if number == 1 else keys2 if number == 2 else keys3
-                _score(rows, dim // 2, q + row * dim * 2, dim * 2, keys, scores + row * 256 + number * 64, 256)
+                _score(wide, rows, steps, q + row * q_bytes, q_bytes, keys, scores + row * 256 + number * 64, 256)
             row += rows
         for query in range(queries):
             line = f32(scores + query * 256, 64)
-            out = u16(weights + query * 128, 64)
             for i in range(max(0, seen + more * (query // group) - at), 64):
                 line[i] = _NONE
             largest = best[query]
@@ -169,10 +243,13 @@ def _see(
                 best[query] = largest
             added = np.float32(0.0)
             for i in range(64):
-                weight = exp(line[i] - largest)
-                added += weight
-                out[i] = to_bf16(weight)
+                line[i] = exp(line[i] - largest)
+                added += line[i]
             total[query] += added
+            if not wide:
+                out = u16(weights + query * 128, 64)
+                for i in range(64):
+                    out[i] = to_bf16(line[i])
         parts = (queries + 5) // 6
         row = 0
         for part in range(parts):
@@ -181,9 +258,10 @@ def _see(
                 values = values0 if number == 0 else values1 if number == 1 else values2 if number == 2 else values3
                 for column in range(0, dim, 64):
                     _weigh(
+                        wide,
                         rows,
-                        weights + row * 128 + number * 32,
-                        128,
+                        (scores if wide else weights) + row * p_bytes + number * 16 * size,
+                        p_bytes,
                         values + column * 4,
                         dim * 4,
                         sums + (row * dim + column) * 4,
@@ -195,7 +273,8 @@ def _see(
 def _attend(arguments: Any) -> None:
     a = i64_array(arguments)
     blocks, heads, kv_heads, dim, tokens = a[1], a[2], a[3], a[4], a[5]
-    group = heads // kv_heads
+    group, size = heads // kv_heads, a[14]
+    wide = size == 4
     table = i64(a[6], blocks * 5)  # first token, tokens, offset and number of the shared slots, more for each token
     own = i64(a[7], tokens * 2)  # offset and number of a token's own slots
     scratch = a[12] + take_thread(arguments) * a[13]
@@ -207,29 +286,32 @@ def _attend(arguments: Any) -> None:
         first, count = table[block * 5], table[block * 5 + 1]
         queries = count * group
         q = scratch
-        scores = q + queries * dim * 2
+        scores = q + queries * dim * size
         sums = scores + queries * 256
         weights = sums + queries * dim * 4
         best = f32(weights + queries * 128, queries)
         total = f32(weights + queries * 132, queries)
-        mine = u16(q, queries * dim)
+        # A number at a time where there is one of them in 32 bits, else a pair.
+        mine = i32(q, queries * dim * size // 4)
         state = f32(sums, queries * dim)
         for token in range(count):
-            source = u16(a[9] + ((first + token) * heads + head * group) * dim * 2, group * dim)
-            for i in range(group * dim):
-                mine[token * group * dim + i] = source[i]
+            count_words = group * dim * size // 4
+            source = i32(a[9] + ((first + token) * heads + head * group) * dim * size, count_words)
+            for i in range(count_words):
+                mine[token * count_words + i] = source[i]
         for i in range(queries * dim):
             state[i] = np.float32(0.0)
         for i in range(queries):
             best[i] = _NONE
             total[i] = np.float32(0.0)
-        tile_bytes = 2 * kv_heads * dim * 32
-        pool = a[11] + head * dim * 32
-        value_offset = kv_heads * dim * 32
+        tile_bytes = 2 * kv_heads * dim * 16 * size
+        pool = a[11] + head * dim * 16 * size
+        value_offset = kv_heads * dim * 16 * size
         tiles = (weights + queries * 136 + 63) // 64 * 64
         seen, more = table[block * 5 + 3], table[block * 5 + 4]
         slots = i32(a[8] + table[block * 5 + 2] * 4, seen + more * (count - 1))
         _see(
+            wide,
             queries,
             group,
             q,
@@ -252,9 +334,10 @@ def _attend(arguments: Any) -> None:
             slots = i32(a[8] + own[2 * (first + token)] * 4, seen)
             skip = token * group
             _see(
+                wide,
                 group,
                 group,
-                q + skip * dim * 2,
+                q + skip * dim * size,
                 dim,
                 slots,
                 seen,
@@ -280,7 +363,8 @@ def _attend(arguments: Any) -> None:
 attend_kernel = Kernel(_attend)
 """blocks, heads, kv_heads, head_dim (a multiple of 64), tokens; table [blocks, 5] int64 (first token, tokens, offset
 and number of the shared slots that the first token sees, how many more each further token sees), own [tokens, 2] int64
-(offset and number of a token's own slots), slots int32, queries [tokens, heads, d] bfloat16 already scaled, out
-[tokens, heads, d] float32, the pool's layer, scratch, its bytes for each thread. Shared slots are those of positions 0
+(offset and number of a token's own slots), slots int32, queries [tokens, heads, d] already scaled, out
+[tokens, heads, d] float32, the pool's layer, scratch, its bytes for each thread, bytes of a number of queries, keys and
+values: 2 for bfloat16, 4 for float32. Shared slots are those of positions 0
 and up, own ones those of a multiple of 64 and up; a token sees at least one.
 """

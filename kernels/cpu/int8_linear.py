@@ -5,6 +5,7 @@ becomes round(x / s) + 128 in uint8 with s = max |x| / 127, a weight row the sam
 products are summed exactly in int32. A row's result depends on no other row, whatever the batch.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kernels.cpu import matrix_units
 from kernels.cpu.launch import Kernel, jit
-from kernels.cpu.tiles import COLUMNS, ROWS, byte_tiles, byte_tiles_ahead
+from kernels.cpu.matrix_units import block_of_16, block_of_32, has_matrix_units
+from kernels.cpu.tiles import COLUMNS, ROWS, byte_tiles
 from kernels.cpu.vector import f32, i32, i64_array, rounded_u8, take, u8
 
-_B1, _B2, _B3, _B4, _B5, _B6 = (byte_tiles[n] for n in range(1, ROWS + 1))
-_A1, _A2, _A3, _A4, _A5, _A6 = (byte_tiles_ahead[n] for n in range(1, ROWS + 1))
+_B3, _B4, _B5, _B6 = (byte_tiles[rows, 0] for rows in (3, 4, 5, 6))
+_Q4, _Q5, _Q6 = (byte_tiles[rows, 1] for rows in (4, 5, 6))
+_A1, _A2, _A3, _A4, _A5, _A6 = (byte_tiles[rows, 4] for rows in range(1, ROWS + 1))
+
+_FEW = 8
+"""Rows from which on units for matrices are faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +64,16 @@ def pack(weight: Tensor, bias: Tensor | None) -> Int8Weight:
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """An uninitialised tensor that starts at a cache line."""
-    found = torch.empty(shape, dtype=dtype)
-    if found.data_ptr() % 64:
-        raise AssertionError("torch no longer aligns its memory to 64 bytes")
-    return found
+    # numpy asks the system for large pages where an array is large: weights are read through once a step.
+    raw = np.empty(math.prod(shape) * dtype.itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return torch.from_numpy(raw[start : len(raw) - 64 + start]).view(dtype).view(shape)
 
 
 @jit
 def _tile(
     count: int,
+    lines: int,
     quads: int,
     x: int,
     x_stride: int,
@@ -76,7 +84,8 @@ def _tile(
     out_stride: int,
     ahead: int,
 ) -> None:
-    if ahead:
+    """A tile of `count` rows that fetches `lines` (0, 1, 4) lines for each quad: of those that `_multiply` asks for."""
+    if lines == 4:
         if count == 6:
             _A6(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
         elif count == 5:
@@ -89,18 +98,21 @@ def _tile(
             _A2(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
         else:
             _A1(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+    elif lines == 1:
+        if count == 6:
+            _Q6(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+        elif count == 5:
+            _Q5(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+        else:
+            _Q4(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
     elif count == 6:
         _B6(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
     elif count == 5:
         _B5(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
     elif count == 4:
         _B4(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-    elif count == 3:
-        _B3(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-    elif count == 2:
-        _B2(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
     else:
-        _B1(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
+        _B3(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
 
 
 def _pack(arguments: Any) -> None:
@@ -145,12 +157,16 @@ def _multiply(arguments: Any) -> None:
         panel = take(arguments)
         if panel >= panels:
             return
+        following = w + min(panel + threads, panels - 1) * panel_bytes
+        # What comes next is fetched while this is multiplied, over as many tiles as can be, so that neither waits.
+        lines = 4 if tiles < 4 else 1
         row = 0
         for number in range(tiles):
             count = (rows + number) // tiles
-            following = min(panel + threads, panels - 1)
+            fetches = number * lines < 4
             _tile(
                 count,
+                lines if fetches else 0,
                 quads,
                 x + row * quads * 4,
                 quads * 4,
@@ -159,8 +175,39 @@ def _multiply(arguments: Any) -> None:
                 row_scale + row * 4,
                 out + row * out_stride + panel * 256,
                 out_stride,
-                w + following * panel_bytes if number == 0 else 0,
+                following + number * quads * 64,
             )
+            row += count
+
+
+def _multiply_matrices(arguments: Any) -> None:
+    a = i64_array(arguments)
+    rows, panels, quads, x, w, columns, row_scale, out, threads = a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]
+    blocks = (rows + 31) // 32
+    out_stride = panels * 256
+    panel_bytes = quads * 256
+    while True:
+        panel = take(arguments)
+        if panel >= panels:
+            return
+        following = w + min(panel + threads, panels - 1) * panel_bytes
+        fetching = min(blocks, 4)
+        lines = 64 // fetching
+        x_stride, steps = quads * 4, quads // 16
+        mine, around = w + panel * panel_bytes, columns + panel * 768
+        row = 0
+        for number in range(blocks):
+            count = (rows + number) // blocks
+            ahead = following + number * lines * 64 * steps
+            some = lines if number < fetching else 0
+            here, scale = x + row * x_stride, row_scale + row * 4
+            there = out + row * out_stride + panel * 256
+            if count > 16:
+                upper = count // 2
+                lower = count - upper
+                block_of_32(steps, here, x_stride, mine, around, scale, there, out_stride, ahead, some, upper, lower)
+            else:
+                block_of_16(steps, here, x_stride, mine, around, scale, there, out_stride, ahead, some, count, 0)
             row += count
 
 
@@ -171,6 +218,20 @@ multiply_kernel = Kernel(_multiply)
 """rows, panels, quads, x [rows, in] uint8, panels and columns of the weight, row_scale [rows] float32, out
 [rows, width] float32, threads.
 """
+
+multiply_matrices_kernel = Kernel(_multiply_matrices)
+"""As `multiply_kernel`, for at least two rows and `quads` a multiple of 16, on units for matrices."""
+
+
+def kernels() -> tuple[Kernel, ...]:
+    """Those that `kernel_for` chooses from on this processor."""
+    return (multiply_kernel, multiply_matrices_kernel) if has_matrix_units() else (multiply_kernel,)
+
+
+def kernel_for(rows: int, weight: Int8Weight) -> Kernel:
+    """The faster one for so many rows; the results are the same, bit for bit."""
+    fits = rows >= _FEW and weight.in_features % (4 * matrix_units.QUADS) == 0
+    return multiply_matrices_kernel if fits and has_matrix_units() else multiply_kernel
 
 
 def multiplying(rows: int, x: int, row_scale: int, weight: Int8Weight, out: int) -> tuple[int, ...]:
@@ -191,4 +252,4 @@ def multiplying(rows: int, x: int, row_scale: int, weight: Int8Weight, out: int)
 
 def multiply(rows: int, x: int, row_scale: int, weight: Int8Weight, out: int) -> None:
     """The product of `multiplying`, at once."""
-    multiply_kernel(*multiplying(rows, x, row_scale, weight, out))
+    kernel_for(rows, weight)(*multiplying(rows, x, row_scale, weight, out))

@@ -95,6 +95,11 @@ def has_vnni() -> bool:
     return bool(llvmlite.binding.get_host_cpu_features().get("avx512vnni", False))
 
 
+def has_long_vectors() -> bool:
+    """Whether this processor has the 512-bit vectors that the kernels are written for (AVX512F)."""
+    return bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
+
+
 def has_bf16() -> bool:
     """Whether this processor has dot products of bfloat16 pairs (AVX512_BF16)."""
     return bool(llvmlite.binding.get_host_cpu_features().get("avx512bf16", False))

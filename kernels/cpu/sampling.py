@@ -1,8 +1,8 @@
 """Logits to filtered distributions without sorting the vocabulary.
 
 Two passes over a row: the largest logit of each piece, then the sums of exponentials. Only tokens within `reach` of the
-best are looked at one by one; a heap gives them in order of probability until the nucleus is full. Where that cannot be
-enough the row is answered with -1, and the caller has to look at all of it.
+best are looked at one by one; a heap gives them in order of probability until the nucleus is full. Flat rows, where
+that is not enough, are those of kernels.cpu.flat.
 """
 
 import math
@@ -10,40 +10,22 @@ from typing import Any
 
 import numpy as np
 
+from kernels.cpu.flat import flat_row
 from kernels.cpu.lanes import highest, sum_of_exp
 from kernels.cpu.launch import Kernel, jit
+from kernels.cpu.ranks import sift, wanted
 from kernels.cpu.vector import exp, f32, f64, i32, i64, i64_array, take, take_thread, u8
 
 CANDIDATES = 8192
-"""Tokens within reach at most; a flatter row is answered with -1."""
+"""Tokens within reach at most; more make a row flat."""
+_BINS = 4096  # numbers of a flat row's histogram
 _PIECE = 256
 
 
 def scratch_bytes(vocab: int) -> int:
     """Memory of one thread."""
-    return CANDIDATES * (4 + 4 + 4 + 8 + 1) + 4 * (-(-vocab // _PIECE)) + 4096
-
-
-@jit
-def _before(logits: Any, a: int, b: int) -> bool:
-    """Whether candidate `a` comes before `b`: more probable, or as probable with the lower id."""
-    return logits[a] > logits[b] or (logits[a] == logits[b] and a < b)
-
-
-@jit
-def _sift(heap: Any, size: int, place: int, logits: Any) -> None:
-    moved = heap[place]
-    while True:
-        below = 2 * place + 1
-        if below >= size:
-            break
-        if below + 1 < size and _before(logits, heap[below + 1], heap[below]):
-            below += 1
-        if not _before(logits, heap[below], moved):
-            break
-        heap[place] = heap[below]
-        place = below
-    heap[place] = moved
+    pieces = -(-vocab // _PIECE)
+    return CANDIDATES * (4 + 4 + 4 + 8 + 1) + 4096 + 4 * (pieces + 1) + 8 * (_BINS + pieces)
 
 
 @jit
@@ -64,7 +46,7 @@ def _nucleus(
             kept[i] = 0
             heap[i] = i
         for i in range(count // 2 - 1, -1, -1):
-            _sift(heap, count, i, logits)
+            sift(heap, count, i, logits)
         # The heap shrinks from its end, where the tokens taken are put, the most probable last.
         size = count
         mass = 1.0
@@ -75,7 +57,7 @@ def _nucleus(
                 first = heap[0]
                 heap[0] = heap[size]
                 heap[size] = first
-                _sift(heap, size, 0, logits)
+                sift(heap, size, 0, logits)
                 mass += chances[first]
             size = count
         sum_so_far = 0.0
@@ -88,7 +70,7 @@ def _nucleus(
                 size -= 1
                 first = heap[0]
                 heap[0] = heap[size]
-                _sift(heap, size, 0, logits)
+                sift(heap, size, 0, logits)
             kept[first] = 1
             taken += 1
             sum_so_far += chances[first]
@@ -104,14 +86,6 @@ def _nucleus(
             if chances[i] < min_p * largest:
                 kept[i] = 0
     return True
-
-
-@jit
-def _wanted(numbers: Any, low: Any, high: Any) -> bool:
-    found = False
-    for i in range(len(numbers)):
-        found |= low <= numbers[i] < high
-    return found
 
 
 @jit
@@ -150,7 +124,7 @@ def _listed(
         above = below + chances[i]
         first, end = below / total, 1.0 if i == last else above / total
         below = above
-        if tokens > most and chances[i] < least * total and row_ids[i] != greedy and not _wanted(numbers, first, end):
+        if tokens > most and chances[i] < least * total and row_ids[i] != greedy and not wanted(numbers, first, end):
             continue
         if written == capacity:
             return -1, 0
@@ -204,14 +178,14 @@ def _open(
         added = _mass(line, x, start, stop, best, inverse)
         above = below + added
         last = 1.0 if piece == pieces - 1 else above / total
-        if maxima[piece] >= edge or start <= greedy < stop or _wanted(numbers, below / total, last):
+        if maxima[piece] >= edge or start <= greedy < stop or wanted(numbers, below / total, last):
             at = below
             for i in range(start, stop):
                 chance = float(exp((x[i] - best) * inverse))
                 first = min(at, above) / total
                 at += chance
                 end = last if i == stop - 1 else min(at, above) / total
-                if chance < least * total and i != greedy and not _wanted(numbers, first, end):
+                if chance < least * total and i != greedy and not wanted(numbers, first, end):
                     continue
                 if written == capacity:
                     return -1, 0
@@ -228,24 +202,29 @@ def _open(
 
 def _sample(arguments: Any) -> None:
     a = i64_array(arguments)
-    rows, vocab, stride, capacity, most = a[1], a[2], a[3], a[4], a[5]
+    rows, widest, capacity, most = a[1], a[2], a[4], a[5]
+    widths, lines = i64(a[3], rows), i64(a[6], rows)
     temperatures, top_ks, top_ps, min_ps = f64(a[7], rows), i64(a[8], rows), f64(a[9], rows), f64(a[10], rows)
     offsets = i64(a[12], rows + 1)
     counts, bests = i64(a[13], rows), i64(a[14], rows)
     least = 1e-4
-    pieces = (vocab + 255) // 256
     scratch = a[19] + take_thread(arguments) * a[20]
     chances = f64(scratch, 8192)
     row_ids = i32(scratch + 8192 * 8, 8192)
     logits = f32(scratch + 8192 * 12, 8192)
     heap = i32(scratch + 8192 * 16, 8192)
     kept = u8(scratch + 8192 * 20, 8192)
-    maxima = f32(scratch + 8192 * 21, pieces)
+    most_pieces = (widest + 255) // 256
+    room = f32(scratch + 8192 * 21, most_pieces)
+    histogram = f64(scratch + 8192 * 21 + (most_pieces + 1) // 2 * 8, 4096)
+    masses = f64(scratch + 8192 * 21 + (most_pieces + 1) // 2 * 8 + 4096 * 8, most_pieces)
     while True:
         row = take(arguments)
         if row >= rows:
             return
-        line = a[6] + row * stride
+        line, vocab = lines[row], widths[row]
+        pieces = (vocab + 255) // 256
+        maxima = room[:pieces]
         x = f32(line, vocab)
         temperature, top_k, top_p, min_p = temperatures[row], top_ks[row], top_ps[row], min_ps[row]
         numbers = f64(a[11] + offsets[row] * 8, offsets[row + 1] - offsets[row])
@@ -317,7 +296,30 @@ def _sample(arguments: Any) -> None:
                         chances[count] = math.exp((float(x[i]) - float(best)) / temperature) / scaled
                     count += 1
         if count > 8192 or not _nucleus(logits, chances, heap, kept, count, count == vocab, top_k, top_p, min_p):
-            counts[row] = -1
+            counts[row], bests[row] = flat_row(
+                x,
+                maxima,
+                greedy,
+                best,
+                inverse,
+                lse,
+                numbers,
+                top_k,
+                top_p,
+                min_p,
+                most,
+                least,
+                histogram[:2048],
+                histogram[2048:],
+                masses,
+                row_ids,
+                logits,
+                heap,
+                ids,
+                low,
+                high,
+                logprobs,
+            )
             continue
         counts[row], bests[row] = _listed(
             row_ids,
@@ -339,9 +341,9 @@ def _sample(arguments: Any) -> None:
 
 
 sample_kernel = Kernel(_sample)
-"""rows, vocab, stride of the logits in bytes, capacity, most; logits float32; temperature float64 [rows], top_k int64,
-top_p float64, min_p float64; numbers float64 and their offsets [rows + 1] int64; then the answer: count [rows] int64
-(-1: look at the whole row), index of the best [rows] int64, ids [rows, capacity] int32, low and high float64, logprobs
-float32; scratch, its bytes for each thread. A row with more than `most` tokens keeps only those of at least 1e-4, the
-best one, and those that the numbers lead to.
+"""rows, the largest width, widths [rows] int64, capacity, most, addresses [rows] int64 of the rows' logits (a row's
+width of float32 each); temperature float64 [rows], top_k int64, top_p float64, min_p float64; numbers float64 and their
+offsets [rows + 1] int64; then the answer: count [rows] int64 (-1: look at the whole row), index of the best [rows]
+int64, ids [rows, capacity] int32, low and high float64, logprobs float32; scratch, its bytes for each thread. A row
+with more than `most` tokens keeps only those of at least 1e-4, the best one, and those that the numbers lead to.
 """

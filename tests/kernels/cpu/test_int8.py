@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from kernels.cpu import rows
-from kernels.cpu.int8_linear import multiply, pack
+from kernels.cpu.int8_linear import multiply, multiply_kernel, multiply_matrices_kernel, multiplying, pack
 from kernels.cpu.launch import has_vnni
+from kernels.cpu.matrix_units import has_matrix_units
 
 pytestmark = pytest.mark.skipif(not has_vnni(), reason="this processor has no AVX512_VNNI")
 
@@ -43,6 +44,20 @@ def test_a_row_does_not_depend_on_the_batch() -> None:
         one = torch.empty(1, packed.width)
         multiply(1, taken[row:].data_ptr(), scales[row:].data_ptr(), packed, one.data_ptr())
         assert torch.equal(one[0], whole[row])
+
+
+@pytest.mark.skipif(not has_matrix_units(), reason="this processor has no AMX-INT8")
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 32, 33, 50, 64, 97, 130])
+@pytest.mark.parametrize(("out", "inner"), [(64, 64), (200, 896), (130, 1024)])
+def test_units_for_matrices_give_the_same_to_the_bit(count: int, out: int, inner: int) -> None:
+    torch.manual_seed(count)
+    packed = pack(torch.randn(out, inner), torch.randn(out))
+    taken, scales = torch.randint(1, 256, (count, inner), dtype=torch.uint8), torch.rand(count)
+    found = [torch.full((count + 1, packed.width), torch.nan) for _ in range(2)]
+    for kernel, result in zip((multiply_kernel, multiply_matrices_kernel), found, strict=True):
+        kernel(*multiplying(count, taken.data_ptr(), scales.data_ptr(), packed, result.data_ptr()))
+    assert torch.equal(found[0][:count], found[1][:count])
+    assert all(bool(result[count].isnan().all()) for result in found), "a line beyond the last row was written"
 
 
 def test_a_weight_that_cannot_be_packed_is_refused() -> None:
