@@ -51,6 +51,14 @@ class Arithmetic(StrEnum):
     FLOAT32 = "float32"
 
 
+class Device(StrEnum):
+    """What computes."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 class LogLevel(StrEnum):
     """How much is logged."""
 
@@ -119,8 +127,12 @@ class ModelSettings(Section):
     default: str | None = None
     """Model of requests that name none. Absent: the first of `serve`."""
     arithmetic: Arithmetic = Arithmetic.AUTO
-    """`auto` takes int8 where the processor multiplies bytes in long vectors (AVX512_VNNI), bfloat16 where it has fast
-    instructions for that, otherwise float32."""
+    """`auto` takes bfloat16 on a GPU; on a CPU int8 where the processor multiplies bytes in long vectors (AVX512_VNNI),
+    bfloat16 where it has fast instructions for that, otherwise float32."""
+    strict: bool = False
+    """Promise that with one seed a model draws the same programs, bit for bit, whatever else the server draws at that
+    moment; a model that cannot be run so is refused. It costs nothing where the processor has 512-bit vectors, which
+    run so anyway: GetServerInfo says what holds. On a GPU it is not to be had."""
 
     @model_validator(mode="after")
     def _default_is_served(self) -> "ModelSettings":
@@ -136,24 +148,31 @@ class ModelSettings(Section):
 class EngineSettings(Section):
     """The engine process of each model."""
 
+    device: Device = Device.CPU
+    """What computes: `cpu`, `cuda`, or `auto`: a GPU if there is one that torch can use (and models.strict is not set),
+    else the CPU. ListModels says which. The runner for GPUs has not been tried on one yet: it has to be asked for."""
     threads: _Positive | None = None
     """CPU threads of the matrix products. Absent: the cores this process may use."""
-    kv_bytes: Annotated[ByteSize, Field(ge=1 << 20)] = ByteSize(1 << 30)
-    """Memory for keys and values of all solves together, in bytes (a number, or text such as `2GiB`)."""
+    kv_bytes: Annotated[ByteSize, Field(ge=1 << 20)] | None = None
+    """Memory for keys and values of all solves together, in bytes (a number, or text such as `2GiB`). Absent: 1 GiB on
+    a CPU; on a GPU what the weights leave free."""
     page_tokens: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Tokens in one page of that memory. Absent: 16 on a CPU, 64 on a GPU."""
-    step_ms: Annotated[float, Field(gt=0, le=10_000)] = 100.0
+    step_ms: Annotated[float, Field(gt=0, le=10_000)] | None = None
     """Upper bound of one engine step in milliseconds; prefill is cut into chunks to keep it, so that a verdict or a
-    cancel never waits longer."""
-    max_rows: _Positive = 64
-    """Branches that decode in one step at most, over all solves."""
+    cancel never waits longer. Absent: 100 on a CPU, 30 on a GPU."""
+    max_rows: _Positive | None = None
+    """Branches that decode in one step at most, over all solves. Absent: 64 on a CPU, 256 on a GPU."""
+    drafting: bool = True
+    """Guess the next tokens from the solve's other samples, its prompt and earlier solves where that pays. It changes
+    no text."""
 
 
 class LimitSettings(Section):
     """What one request may ask for. More is refused, never cut."""
 
-    max_k: _Positive = 256
-    """Samples of one solve."""
+    max_k: _Positive = 4096
+    """Samples of one solve; a solve with a budget and no k draws so many at most."""
     max_tests: _Positive = 2048
     """Tests of one problem."""
     max_program_bytes: _Positive = 256 << 10

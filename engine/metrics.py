@@ -40,11 +40,13 @@ VERDICTS = (
 )
 SOURCES = ("sampled", "request")
 """Who wrote the program that was judged: the model, or a caller of ExecutionService."""
-BRANCH_OUTCOMES = ("finished", "duplicate", "cut_off", "cancelled", "deadline", "budget", "dropped", "error")
+BRANCH_OUTCOMES = ("finished", "pruned", "duplicate", "cut_off", "cancelled", "deadline", "budget", "dropped", "error")
 WASTE = ("cut_off", "client_gone", "deadline", "budget", "preempted", "error")
 """Why drawn tokens were of no use."""
-CANCEL_PHASES = ("pass", "client", "deadline", "budget", "drain")
-"""What ended a solve whose rows and jails then had to go."""
+DRAFT_RESULTS = ("accepted", "rejected")
+"""What came of a token that was guessed ahead of the model."""
+CANCEL_PHASES = ("pass", "client", "deadline", "budget", "drain", "error")
+"""What ended a solve whose rows then had to go."""
 IDLE_CAUSES = ("no_work", "waiting_executor")
 SANDBOX_FAULTS = ("kill_alarm", "leaked_cgroup", "start_failure", "restart")
 """What must not happen to a sandbox: a jail not empty in time after its kill, a control group that could not be
@@ -73,6 +75,8 @@ class SolveCost(Protocol):
     @property
     def samples_finished(self) -> int: ...
     @property
+    def samples_pruned(self) -> int: ...
+    @property
     def samples_cut_off(self) -> int: ...
     @property
     def samples_passed(self) -> int: ...
@@ -92,6 +96,10 @@ class SolveCost(Protocol):
     def rows_saved(self) -> int: ...
     @property
     def wasted_tokens(self) -> int: ...
+    @property
+    def drafted_tokens(self) -> int: ...
+    @property
+    def accepted_draft_tokens(self) -> int: ...
     @property
     def time_to_first_pass(self) -> float | None: ...
 
@@ -145,6 +153,7 @@ class Metrics:
         self._wasted = counter(
             "wasted_tokens_total", "Tokens drawn by samples that came to nothing.", "model", "reason"
         )
+        self._drafted = counter("draft_tokens_total", "Tokens guessed ahead of the model.", "model", "result")
         self._first_pass = histogram(
             "time_to_first_pass_seconds", "From acceptance to the first passed candidate.", _SECONDS_LONG, "model"
         )
@@ -163,7 +172,7 @@ class Metrics:
         self._kv_usage = gauge("kv_cache_usage_ratio", "Share of the key-value pages in use, 0 to 1.", "model")
         self._kv_shared = gauge("kv_pages_shared", "Key-value pages with more than one reference.", "model")
         self._cancel = histogram(
-            "cancel_latency_seconds", "From the end of a solve to its last row and jail gone.", _SECONDS_SHORT, "phase"
+            "cancel_latency_seconds", "From what ends a solve to its last row gone.", _SECONDS_SHORT, "phase"
         )
         self._slots = gauge("executor_slots", "Sandbox slots by state.", "state")
         self._executor_depth = gauge("executor_queue_depth", "Programs waiting for a sandbox.")
@@ -208,6 +217,8 @@ class Metrics:
                     self._solves.labels(model, outcome, priority)
             for reason in WASTE:
                 self._wasted.labels(model, reason)
+            for result in DRAFT_RESULTS:
+                self._drafted.labels(model, result)
 
     def solve_waiting(self, model: str) -> None:
         """A solve entered the admission queue."""
@@ -230,6 +241,7 @@ class Metrics:
         for stage, count in (
             ("started", cost.samples_started),
             ("finished", cost.samples_finished),
+            ("pruned", cost.samples_pruned),
             ("cut_off", cost.samples_cut_off),
             ("passed", cost.samples_passed),
         ):
@@ -244,6 +256,8 @@ class Metrics:
         self._cached.labels(model).inc(cost.cached_prompt_tokens)
         self._generated.labels(model).inc(cost.generated_tokens)
         self._rows_saved.labels(model).inc(cost.rows_saved)
+        self._drafted.labels(model, "accepted").inc(cost.accepted_draft_tokens)
+        self._drafted.labels(model, "rejected").inc(cost.drafted_tokens - cost.accepted_draft_tokens)
         self.wasted(model, _WASTE_OF.get(outcome, "budget"), cost.wasted_tokens)
         if cost.time_to_first_pass is not None:
             self._first_pass.labels(model).observe(cost.time_to_first_pass)
@@ -263,7 +277,7 @@ class Metrics:
         self._wasted.labels(model, _one_of(reason, WASTE)).inc(tokens)
 
     def cancel_latency(self, phase: str, seconds: float) -> None:
-        """The last row and jail of an ended solve are gone."""
+        """The last row of an ended solve is gone, `seconds` after what has ended it."""
         self._cancel.labels(_one_of(phase, CANCEL_PHASES)).observe(seconds)
 
     def step(self, model: str, rows: int, seconds: float) -> None:

@@ -52,7 +52,7 @@ def main() -> None:
         if not os.environ.get("UPGRADE"):
             old = [FOLDER / f"{name}.txt" for name in FILES]
             full.write_text("".join(path.read_text(encoding="utf-8") for path in old if path.exists()))
-        everything = compile_pins(full, pins, "--extra", "server", "--extra", "dev")
+        everything = compile_pins(full, pins, "--extra", "server", "--extra", "constraints", "--extra", "dev")
         held = ("--constraint", str(full))
         base = set(compile_pins(Path(temporary) / "base.txt", *held))
         server = set(compile_pins(Path(temporary) / "server.txt", *held, "--extra", "server")) - base

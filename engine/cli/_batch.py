@@ -11,7 +11,15 @@ from rich.text import Text
 from thresher.client import Client, to_plain
 from thresher.v1 import execution_service_pb2, verdict_pb2
 
-from engine.cli._output import EXIT_FAILED, EXIT_GOOD, EXIT_NOT_SOLVED, EXIT_USAGE, print_json
+from engine.cli._interrupt import on_interrupt
+from engine.cli._output import (
+    EXIT_FAILED,
+    EXIT_GOOD,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_SOLVED,
+    EXIT_USAGE,
+    print_json,
+)
 from engine.cli._report import lowered_line
 from engine.cli._view import first_line, verdict_word
 
@@ -30,7 +38,7 @@ def execute_many(
     console = Console(highlight=False)
     rows: list[dict[str, Any]] = [{} for _ in programs]
     worst = EXIT_GOOD
-    with client.execute_many(programs, timeout=timeout) as replies:
+    with client.execute_many(programs, timeout=timeout) as replies, on_interrupt(replies.cancel) as interrupted:
         for reply in replies:
             source = sources[reply.id]
             if reply.HasField("refused"):
@@ -45,6 +53,8 @@ def execute_many(
                 line = _report_line(reply.report)
             if not as_json:
                 console.print(Text(f"{source}: ").append_text(line), soft_wrap=True)
+    if interrupted:
+        return typer.Exit(EXIT_INTERRUPTED)
     if as_json:
         print_json({"passed": worst == EXIT_GOOD, "programs": rows})
     return typer.Exit(worst)

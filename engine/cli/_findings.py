@@ -79,18 +79,22 @@ def engine_findings() -> Iterator[Finding]:
     """What the model can run on."""
     import torch
 
-    from engine.runner.arithmetic import best_arithmetic
+    from engine.runner.arithmetic import uses_matrix_units
+    from engine.runner.choice import arithmetic_for
 
     capability = torch.backends.cpu.get_cpu_capability()
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     bf16 = "with" if "avx512_bf16" in flags or "amx_bf16" in flags else "no"
-    detail = f"{capability}, {torch.get_num_threads()} threads, {bf16} bfloat16 instructions; models run in "
-    detail += best_arithmetic()
+    matrices = ", units for matrices (AMX)" if uses_matrix_units() else ""
+    detail = f"{capability}, {torch.get_num_threads()} threads, {bf16} bfloat16 instructions{matrices}; "
+    detail += f"models run on it in {arithmetic_for('auto', torch.device('cpu'))}"
     yield Finding("engine", "CPU", Status.OK, detail)
     if torch.cuda.is_available():
-        device: Any = torch.cuda.get_device_properties(0)
+        found: Any = torch.cuda.get_device_properties(0)
         more = f" and {torch.cuda.device_count() - 1} more" if torch.cuda.device_count() > 1 else ""
-        detail = f"{device.name}, {device.total_memory / 2**30:.0f} GiB, sm_{device.major}{device.minor}{more}"
+        detail = f"{found.name}, {found.total_memory / 2**30:.0f} GiB, sm_{found.major}{found.minor}{more}; "
+        arithmetic = arithmetic_for("auto", torch.device("cuda"))
+        detail += f"engine.device = cuda runs models on it in {arithmetic}, which no GPU has tried yet"
         yield Finding("engine", "GPU", Status.OK, detail)
     else:
         built = f"torch {torch.__version__}" + ("" if torch.version.cuda else " without CUDA")

@@ -88,7 +88,7 @@ async def _passes(solver: Solver, record: dict[str, str]) -> bool:
         prompt=CompletionPrompt(record["prompt"], part_of_program=True),
         tests=(HeldTest(SnippetTest(code=check)),),
         entry_point=record["entry_point"],
-        sampling=Sampling(k=1, temperature=0.0, seed=0),
+        sampling=Sampling(k=1, temperatures=(0.0,), seed=0),
         return_policy=ReturnPolicy.ALL,
     )
     async for event in solver.solve(spec, deadline=None):

@@ -77,10 +77,12 @@ class SolveDisplay:
         if not view.model:
             return Text("waiting for the server", style="dim")
         judged = sum(1 for candidate in list(view.candidates.values()) if candidate.verdict)
+        pruned = view.branches_ended.get("pruned", 0)
+        given_up = f", {pruned} given up" if pruned else ""
         words = [
             view.model,
             f"{view.elapsed:.1f} s",
-            f"{len(view.branches)} of {view.branches_started} branches live",
+            f"{len(view.branches)} of {view.branches_started} branches live{given_up}",
             f"{len(view.candidates)} candidates, {judged} judged",
             f"seed {view.seed}",
         ]

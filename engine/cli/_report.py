@@ -47,15 +47,19 @@ def cost_table(summary: solve_pb2.Summary) -> Table:
         "candidates",
         f"{cost.candidates_finished} distinct, {cost.candidates_executed} executed, {cost.candidates_passed} passed",
     )
+    pruned = f", {cost.samples_pruned} given up" if cost.samples_pruned else ""
     table.add_row(
         "samples",
         f"{cost.samples_requested} asked for, {cost.samples_finished} complete, {cost.samples_passed} of them passed, "
-        f"{cost.samples_cut_off} cut off",
+        f"{cost.samples_cut_off} cut off{pruned}",
     )
     table.add_row("prompt", f"{cost.prompt_tokens} tokens, {cost.cached_prompt_tokens} of them cached")
     table.add_row("tokens drawn", f"{cost.generated_tokens} over all samples")
     table.add_row("rows computed", f"{cost.rows_computed}")
     table.add_row("rows saved", f"{cost.rows_saved}{saved}")
+    if cost.drafted_tokens:
+        right = f"{100 * cost.accepted_draft_tokens / cost.drafted_tokens:.0f} %"
+        table.add_row("tokens guessed ahead", f"{cost.drafted_tokens}, {cost.accepted_draft_tokens} right ({right})")
     table.add_row("tokens cut off", f"{cost.wasted_tokens}")
     table.add_row("seed", f"{summary.seed}")
     return table

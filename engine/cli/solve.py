@@ -15,6 +15,8 @@ from thresher.v1 import solve_pb2
 
 from engine.cli._connection import Address, TokenFile, read_token
 from engine.cli._document import add_tests, override, read_document
+from engine.cli._drawing import add_variants, open_end, set_constraint, set_mode, set_temperatures
+from engine.cli._interrupt import on_interrupt
 from engine.cli._live import SolveDisplay
 from engine.cli._output import (
     EXIT_GOOD,
@@ -27,6 +29,8 @@ from engine.cli._output import (
 from engine.cli._report import cost_table, lowered_line, outcome_word, print_program, winner
 
 _POLICIES = enum_words(solve_pb2.ReturnPolicy.DESCRIPTOR)
+_MODES = enum_words(solve_pb2.SamplingMode.DESCRIPTOR)
+_PRUNES = enum_words(solve_pb2.Prune.DESCRIPTOR)
 _LOADING_SECONDS = 240.0
 _GRACE_SECONDS = 30.0
 """How much longer than --timeout the call may take before it fails: the server ends by itself at --timeout."""
@@ -40,14 +44,38 @@ def solve(
     test: Annotated[list[str] | None, typer.Option(help="A test, e.g. 'assert f(1) == 2'. May be repeated.")] = None,
     entry_point: Annotated[str | None, typer.Option(help="Name of the function that the tests call.")] = None,
     k: Annotated[int | None, typer.Option("--k", "-k", help="Samples to draw at most.")] = None,
+    mode: Annotated[str | None, typer.Option(help=f"How to draw: {', '.join(_MODES)} (docs/sampling.md).")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
+    temperatures: Annotated[
+        str | None, typer.Option(metavar="T,T,...", help="Several, drawn at in turns, such as 0.2,0.8.")
+    ] = None,
     top_p: Annotated[float | None, typer.Option(help="Nucleus sampling.")] = None,
+    variant: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another prompt: a file with the task in words, or a problem file. May be repeated."),
+    ] = None,
+    distinct_programs: Annotated[
+        bool | None, typer.Option("--distinct-programs", help="With --mode distinct: k programs, not k texts.")
+    ] = None,
+    length_penalty: Annotated[float | None, typer.Option(help="With --mode beam: 1, or 0 for short texts.")] = None,
+    prune: Annotated[
+        str | None, typer.Option(help=f"Give up early what cannot become a program: {', '.join(_PRUNES)}.")
+    ] = None,
+    regex: Annotated[str | None, typer.Option(help="What every text must match.")] = None,
+    ebnf: Annotated[Path | None, typer.Option(help="File with a grammar that every text must match.")] = None,
+    json_schema: Annotated[Path | None, typer.Option(help="File with a JSON schema for every text.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed draws the same candidates.")] = None,
     policy: Annotated[str | None, typer.Option(help=f"When to end: {', '.join(_POLICIES)}.")] = None,
     model: Annotated[str | None, typer.Option(help="A model that the server has; its default otherwise.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Length of one sample at most.")] = None,
     width: Annotated[int | None, typer.Option(help="Rows in one step at most; the server decides otherwise.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which the solve ends with what it has.")] = None,
+    max_rows: Annotated[int | None, typer.Option(help="Rows of the model after which it does.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens of all samples after which it does.")] = None,
+    max_executions: Annotated[int | None, typer.Option(help="Programs executed after which it does.")] = None,
+    to_the_end: Annotated[
+        bool, typer.Option("--open-end", help="No k: draw until a program passes or one of these is reached.")
+    ] = False,
     address: Address = None,
     token_file: TokenFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
@@ -61,9 +89,17 @@ def solve(
     try:
         document = _document(file, prompt, test or [])
         override(document, "", entry_point=entry_point, policy=policy, model=model)
-        override(document, "sampling", k=k, temperature=temperature, top_p=top_p, seed=seed, width=width)
-        override(document, "sampling", max_new_tokens=max_new_tokens)
-        override(document, "budget", wall_seconds=timeout)
+        set_mode(document, mode)
+        override(document, "sampling", k=k, top_p=top_p, seed=seed, width=width)
+        override(document, "sampling", max_new_tokens=max_new_tokens, length_penalty=length_penalty)
+        override(document, "sampling", distinct_programs=distinct_programs, prune=prune)
+        set_temperatures(document, temperature, temperatures)
+        set_constraint(document, regex, ebnf, json_schema)
+        add_variants(document, variant or [])
+        override(document, "budget", wall_seconds=timeout, rows=max_rows, generated_tokens=max_tokens)
+        override(document, "budget", executions=max_executions)
+        if to_the_end:
+            open_end(document, k)
         spec = solve_spec(document)
         token = read_token(token_file)
     except ProblemError as error:
@@ -104,21 +140,32 @@ def _run(
         raise call_error(error, as_json=as_json) from error
 
 
+def _interrupted() -> int:
+    typer.echo("thresher: interrupted; the solve is cancelled", err=True)
+    return EXIT_INTERRUPTED
+
+
 def _solve(
     spec: solve_pb2.SolveSpec, connect: Callable[[], Client], deadline: float | None, *, as_json: bool, quiet: bool
 ) -> int:
     started = time.monotonic()
     display = SolveDisplay(Console(stderr=True), quiet=quiet or as_json)
     try:
-        with connect() as client, client.solve(spec, timeout=deadline) as stream, display:
+        with (
+            connect() as client,
+            client.solve(spec, timeout=deadline) as stream,
+            on_interrupt(stream.cancel) as interrupted,
+            display,
+        ):
             request_id = ""
             for event in stream:
                 request_id = request_id or event.accepted.request_id
                 display.handle(event)
             summary = stream.summary
+        if interrupted:
+            return _interrupted()
     except KeyboardInterrupt:
-        typer.echo("thresher: interrupted; the solve is cancelled", err=True)
-        return EXIT_INTERRUPTED
+        return _interrupted()
     if summary is None:
         raise AssertionError("a stream without a summary raises")
     best = winner(summary)

@@ -23,6 +23,19 @@ class Distribution:
     logprobs: npt.NDArray[np.float32]
     greedy: int
 
+    @property
+    def missing(self) -> float:
+        """Probability of the tokens that were left out; exactly 0 for a complete distribution."""
+        gaps = self.low - np.concatenate([[0.0], self.high[:-1]])
+        return float(gaps.sum() + (1.0 - self.high[-1]))
+
+    def interval(self, token: int) -> tuple[float, float]:
+        """The numbers that draw a token; an empty interval for one that is not in `ids`."""
+        index = int(np.searchsorted(self.ids, token))
+        if index < len(self.ids) and self.ids[index] == token:
+            return float(self.low[index]), float(self.high[index])
+        return 1.0, 0.0
+
     def find(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Index into `ids` for each number; -1 where the number falls into a gap."""
         index = np.searchsorted(self.high, numbers, side="right")

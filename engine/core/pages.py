@@ -17,16 +17,16 @@ class PagePool:
         self.capacity = pages
         self._free = list(range(pages - 1, -1, -1))
         self._references = [0] * pages
+        self._shelved = bytearray(pages)
+        self.shared = 0
+        """Number of pages referenced more than once, the cache of prompts left out."""
+        self.idle = 0
+        """Number of pages that nobody but the cache of prompts holds."""
 
     @property
     def free(self) -> int:
         """Number of free pages."""
         return len(self._free)
-
-    @property
-    def shared(self) -> int:
-        """Number of pages referenced more than once."""
-        return sum(1 for count in self._references if count > 1)
 
     def allocate(self) -> int:
         """A free page, referenced once."""
@@ -41,13 +41,39 @@ class PagePool:
         if self._references[page] < 1:
             raise ValueError(f"page {page} is free and cannot be retained")
         self._references[page] += 1
+        users = self._references[page] - self._shelved[page]
+        self.shared += users == 2
+        self.idle -= users == 1
 
     def release(self, page: int) -> None:
         """One reference less; at zero the page is free."""
-        if self._references[page] < 1:
+        if self._references[page] - self._shelved[page] < 1:
             raise ValueError(f"page {page} is free already")
         self._references[page] -= 1
+        users = self._references[page] - self._shelved[page]
+        self.shared -= users == 1
+        if users:
+            return
+        if self._shelved[page]:
+            self.idle += 1
+        else:
+            self._free.append(page)
+
+    def shelve(self, page: int) -> None:
+        """The cache of prompts holds a page that is in use, so that it stays when nobody else does."""
+        if self._references[page] < 1 or self._shelved[page]:
+            raise ValueError(f"page {page} is free or in the cache already")
+        self._references[page] += 1
+        self._shelved[page] = 1
+
+    def unshelve(self, page: int) -> None:
+        """The cache holds a page no more."""
+        if not self._shelved[page]:
+            raise ValueError(f"page {page} is not in the cache")
+        self._references[page] -= 1
+        self._shelved[page] = 0
         if self._references[page] == 0:
+            self.idle -= 1
             self._free.append(page)
 
     def references(self, page: int) -> int:
@@ -55,10 +81,15 @@ class PagePool:
         return self._references[page]
 
     def check_invariants(self, expected: dict[int, int]) -> None:
-        """Prove that free list and counts agree with `expected` (page -> references held by segments)."""
+        """Prove that free list and counts agree with `expected` (page -> references of segments and cache)."""
         for page, count in enumerate(self._references):
             if count != expected.get(page, 0):
                 raise AssertionError(f"page {page} has {count} references, its holders count {expected.get(page, 0)}")
+        users = [count - shelved for count, shelved in zip(self._references, self._shelved, strict=True)]
+        if self.shared != sum(count > 1 for count in users):
+            raise AssertionError("the count of shared pages is wrong")
+        if self.idle != sum(shelved and not count for count, shelved in zip(users, self._shelved, strict=True)):
+            raise AssertionError("the count of idle pages is wrong")
         if len(self._free) != len(set(self._free)):
             raise AssertionError("a page is in the free list twice")
         if {p for p in range(self.capacity) if self._references[p] == 0} != set(self._free):

@@ -63,3 +63,31 @@ def uniforms(seeds: npt.ArrayLike, samples: npt.ArrayLike, positions: npt.ArrayL
     high = (x0 >> np.uint64(5)).astype(np.float64)
     low = (x1 >> np.uint64(6)).astype(np.float64)
     return (high * 67108864.0 + low) / 9007199254740992.0
+
+
+def gumbels(seed: int, path: int, tokens: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Standard Gumbel noise for tokens that could follow a path.
+
+    Args:
+        seed: 64-bit key.
+        path: the path's key, see `path_key`.
+        tokens: token ids, below 2**32.
+
+    Returns:
+        float64 array of the shape of `tokens`.
+    """
+    token = np.asarray(tokens, np.uint64)
+    one = np.ones_like(token)
+    counter = (token, one, one * np.uint64(path & 0xFFFFFFFF), one * np.uint64(path >> 32))
+    x0, x1, _, _ = philox4x32(counter, (one * np.uint64(seed & 0xFFFFFFFF), one * np.uint64(seed >> 32)))
+    # 53 bits, shifted by half a unit: never 0, and 1 - u keeps its precision where the noise is large.
+    uniform = ((x0 >> np.uint64(5)).astype(np.float64) * 67108864.0 + (x1 >> np.uint64(6)) + 0.5) / 9007199254740992.0
+    return -np.log(-np.log1p(-uniform))
+
+
+def path_key(before: int, token: int) -> int:
+    """64-bit key of a path that goes on with `token`: equal paths have equal keys (a round of SplitMix64 for each)."""
+    mixed = ((before ^ token) + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return mixed ^ (mixed >> 31)

@@ -8,15 +8,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
-from engine.core.chunks import ChunkMaker, Solve, Work
+from engine.core.chunks import ChunkMaker, Work
+from engine.core.clients import Clients
 from engine.core.distribution import Distribution
+from engine.core.drafting import Drafting
 from engine.core.memory import Memory
+from engine.core.pace import Paces
 from engine.core.pages import PagePool
-from engine.core.randomness import uniforms
+from engine.core.prefixes import PrefixCache
+from engine.core.sharing import Sharing
+from engine.core.solves import Solve
 from engine.core.steptime import StepTime
-from engine.core.tree import Branch, SampleTree
+from engine.core.tree import Branch, Tree
 from engine.core.types import (
     BranchText,
     CoreEvent,
@@ -27,6 +30,10 @@ from engine.core.types import (
     Step,
 )
 
+_STARTS = 256
+"""Samples started in one step at most. Those that follow finished texts to their end take no row, but some tenths of a
+millisecond each, for which all others wait."""
+
 
 class NeverFits(Exception):
     """The solve needs more pages than the pool has, even alone."""
@@ -34,6 +41,10 @@ class NeverFits(Exception):
 
 class QueueIsFull(Exception):
     """Too many solves are waiting."""
+
+
+class DeadlineTooClose(Exception):
+    """Not even the prompt could be computed before the deadline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +59,7 @@ class Limits:
     step_seconds: float = 0.1
     least_prefill: int = 32
     waiting: int = 256
+    drafting: bool = True
 
 
 @dataclass(slots=True)
@@ -57,6 +69,7 @@ class Plan:
     step: Step
     work: list[Work]
     rows: int
+    context: int
     prefill_tokens: int
 
 
@@ -87,51 +100,74 @@ class Scheduler:
         self.step_time = StepTime()
         self.totals = Totals()
         self._clock = clock
-        self._waiting: list[Solve] = []
+        self._clients = Clients()
         self._running: list[Solve] = []
-        self._memory = Memory(self.pool, lambda: self._running)
-        self._chunks = ChunkMaker(self.pool, page_size, self._memory)
+        self._paces = Paces()
+        self._sharing = Sharing(self._clients, self._paces, self.step_time, self.limits.rows)
+        self._drafting = Drafting(self.step_time, enabled=self.limits.drafting)
+        self.prefixes = PrefixCache(self.pool, page_size)
+        self._memory = Memory(self.pool, self.prefixes, lambda: self._running)
+        self._chunks = ChunkMaker(self.pool, page_size, self.prefixes, self._memory)
         self._ends: dict[int, tuple[EndReason, float]] = {}
-        self._budget = 0  # prefill tokens left in the step being planned
+        self._budget: dict[bool, int] = {}  # prefill tokens left in the step being planned; interactive or not
+        self._starts = 0  # samples that may still be started in it
+        self._rows = self._context = 0  # of the last step: rows, and the tokens that they attended to
+        self._pressing = False  # whether somebody waits for an interactive solve
 
     # From outside
 
     def submit(self, request: CoreRequest) -> int:
-        """Queue a solve. Returns the number of solves ahead of it.
+        """Queue a solve. Returns the number of solves ahead of it, as far as that is known now.
 
         Raises:
-            NeverFits: the prompt and one full branch do not fit into the empty pool.
+            NeverFits: the prompts and one full branch do not fit into the empty pool.
             QueueIsFull: `Limits.waiting` solves are waiting.
+            DeadlineTooClose: the prompts alone take longer than there is time.
         """
+        tokens = sum(len(prompt.tokens) for prompt in request.prompts)
         if self.pages_for(request) > self.pool.capacity:
             raise NeverFits(
-                f"prompt of {len(request.prompt)} tokens and max_new_tokens of {request.max_new_tokens} need "
+                f"prompt of {tokens} tokens and max_new_tokens of {request.max_new_tokens} need "
                 f"{self.pages_for(request)} pages of {self.page_size} tokens, the pool has {self.pool.capacity}"
             )
-        if len(self._waiting) >= self.limits.waiting:
-            raise QueueIsFull(str(len(self._waiting)))
-        solve = Solve(request, SampleTree(request, self.pool, self.page_size), self._clock())
-        self._waiting.append(solve)
-        self._waiting.sort(key=lambda waiting: not waiting.request.interactive)
-        return self._waiting.index(solve) + len(self._running)
+        if len(self._clients) >= self.limits.waiting:
+            raise QueueIsFull(str(len(self._clients)))
+        solve = Solve(request, self.pool, self.page_size, self._clock())
+        if request.deadline is not None and self._soonest(solve) > request.deadline:
+            raise DeadlineTooClose(
+                f"{request.deadline - self._clock():.2f} s are left, and the first token of a prompt of {tokens} "
+                f"tokens takes about {self._soonest(solve) - self._clock():.2f} s"
+            )
+        self._clients.add(solve)
+        return len(self._clients) - 1 + len(self._running)
 
     def pages_for(self, request: CoreRequest) -> int:
-        """Pages of the prompt and one full branch, computed alone."""
-        return -(-len(request.prompt) // self.page_size) + -(-request.max_new_tokens // self.page_size) + 1
+        """Pages of the prompts and one full branch, computed alone."""
+        prompts = sum(-(-len(prompt.tokens) // self.page_size) for prompt in request.prompts)
+        return prompts + -(-request.max_new_tokens // self.page_size) + 1
 
     def end(self, solve: int, reason: EndReason) -> None:
         """Post the intent to end a solve; the first intent wins, unknown or ended solves are ignored."""
         self._ends.setdefault(solve, (reason, self._clock()))
 
     @property
+    def now(self) -> float:
+        """The clock that deadlines are on, in seconds."""
+        return self._clock()
+
+    def judge(self, solve: int, branch: int, *, passed: bool | None) -> None:
+        """A finished branch of a solve was judged; None if it could not be. Unknown and forgotten ones are ignored."""
+        self._paces.judge(solve, branch, passed=passed)
+
+    @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not self._waiting and not self._running and not self._ends
+        return not self._clients and not self._running and not self._ends
 
     @property
     def waiting(self) -> int:
         """Number of solves that have not begun."""
-        return len(self._waiting)
+        return len(self._clients)
 
     @property
     def running(self) -> int:
@@ -141,20 +177,22 @@ class Scheduler:
     @property
     def branches(self) -> int:
         """Number of running branches over all solves."""
-        return sum(len(solve.tree.branches) for solve in self._running)
+        return sum(solve.branches for solve in self._running)
 
     # A step
 
     def apply_intents(self) -> list[CoreEvent]:
-        """End the solves whose end was posted."""
+        """End the solves whose end was posted, and those whose deadline has come before they began."""
         events: list[CoreEvent] = []
-        if not self._ends:
-            return events
         ends, self._ends = self._ends, {}
-        for solve in [*self._running, *self._waiting]:
-            posted = ends.get(solve.request.solve)
-            if posted is not None:
-                events += self._end(solve, posted[0], posted[1])
+        for name, (reason, posted) in ends.items():
+            solve = self._clients.find(name)
+            if solve is None:
+                solve = next((running for running in self._running if running.request.solve == name), None)
+            if solve is not None:
+                events += self._end(solve, reason, posted)
+        for solve in self._clients.expired(self._clock()):
+            events += self._end(solve, EndReason.DEADLINE, None)
         return events
 
     def plan(self) -> tuple[Plan | None, list[CoreEvent]]:
@@ -162,20 +200,31 @@ class Scheduler:
         events: list[CoreEvent] = []
         work: list[Work] = []
         self._memory.begin_plan()
-        expected = min(self.branches, self.limits.rows)
-        self._budget = self.step_time.prefill_budget(expected, self.limits.step_seconds, self.limits.least_prefill)
-        shares = self._shares()
+        self._starts = _STARTS
+        ready = [solve for solve in self._running if solve.ready]
+        events += self._paces.decide(ready, self.step_time, self.limits.rows, self._context)
+        present = {kind: self._clients.waits(interactive=kind) for kind in (True, False)}
+        present |= {solve.request.interactive: True for solve in self._running}
+        self._pressing = present[True]
+        shares = self._sharing.divide(ready, self._context / max(1, self._rows), pressing=self._pressing)
+        rows = sum(share for _, share in shares)
+        least = self.limits.least_prefill
+        budget = self.step_time.prefill_budget(rows, self._context, self.limits.step_seconds, least)
+        self._budget = (
+            {True: max(least, budget - least), False: least} if all(present.values()) else {True: budget, False: budget}
+        )
         for solve, share in shares:
             # A solve without a share starts one sample too: it may yet get rows that others cannot use.
-            events += self._start_samples(solve, max(share, 1))
+            events += self._paces.note(self._start_samples(solve, max(share, 1)))
+        self._drafting.begin_step(rows, self._context, self._sharing.draftable(shares), batch=not self._pressing)
         for solve, share in shares:
             self._offer_rows(solve, 0, share, work)
-        tried = {solve.request.solve: share for solve, share in shares}
         # Rows that could not be used for lack of pages go to whoever can use them, the oldest first: it always can.
-        for solve in self._running if len(work) < self.limits.rows else []:
-            first = tried.get(solve.request.solve, 0)
-            share = min(self._wish(solve), first + self.limits.rows - len(work))
-            self._offer_rows(solve, first, share, work)
+        spare = rows - len(work)
+        for solve, share in shares if spare > 0 else []:
+            used = len(work)
+            self._offer_rows(solve, share, min(self._sharing.wish(solve), share + spare), work)
+            spare -= len(work) - used
         self._prefill(work, events)
         # Making room for later chunks may have taken the pages of earlier ones.
         work = [piece for piece in work if piece.segment.scheduled is piece]
@@ -185,39 +234,43 @@ class Scheduler:
         work = [piece for piece in work if piece.solve in self._running]
         if not work:
             return None, events
-        self._draw_numbers(work)
         step = Step([piece.chunk for piece in work])
-        rows = sum(1 for piece in work if piece.branch is not None and len(piece.chunk.tokens) == 1)
-        return Plan(step, work, rows, step.tokens - rows), events
+        in_rows = [piece.chunk for piece in work if piece.is_row]
+        rows = sum(len(chunk.tokens) for chunk in in_rows)
+        shared = {id(chunk.prefix): len(chunk.prefix) for chunk in in_rows}
+        context = sum(len(chunk.suffix) for chunk in in_rows) + sum(shared.values())
+        return Plan(step, work, rows, context, step.tokens - rows), events
 
-    def finish(self, plan: Plan, results: list[Distribution | None], seconds: float) -> list[CoreEvent]:
+    def finish(self, plan: Plan, results: list[list[Distribution]], seconds: float) -> list[CoreEvent]:
         """Take the results of a step that took so many seconds: samples draw, fork and finish."""
-        self.step_time.observe(plan.rows, plan.prefill_tokens, seconds)
+        self.step_time.observe(plan.rows, plan.context, plan.prefill_tokens, seconds)
+        self._rows, self._context = plan.rows, plan.context
+        self._charge(plan, seconds)
         self.totals.steps += 1
         self.totals.rows += plan.rows
         self.totals.prefill_tokens += plan.prefill_tokens
         events: list[CoreEvent] = []
-        for piece, distribution in zip(plan.work, results, strict=True):
-            tree, segment = piece.solve.tree, piece.segment
-            segment.computed += len(piece.chunk.tokens)
+        for piece, distributions in zip(plan.work, results, strict=True):
+            tree, segment, counts = piece.tree, piece.segment, piece.solve.counts
+            drawn = len(piece.chunk.tokens) - len(piece.drafted)
+            segment.computed += drawn
             if segment is tree.root and segment.computed == len(segment.tokens):
                 tree.prefix = segment.slots(segment.computed, self.page_size)
                 tree.layout += 1
-            if piece.branch is not None:
-                if len(piece.chunk.tokens) > 1 or distribution is None:
-                    tree.counts.recomputed_tokens += len(piece.chunk.tokens) - (distribution is not None)
-                if distribution is not None:
-                    tree.counts.rows += 1
-            if distribution is None:
-                continue
+                self.prefixes.keep(segment.tokens, segment.pages)
             if piece.branch is None:
-                tree.set_root(distribution)
-            else:
-                numbers = piece.chunk.numbers
-                if numbers is None:
-                    raise AssertionError("a row without numbers")
-                events += tree.advance(piece.branch, distribution, numbers)
-        return events + self._settle()
+                events += tree.take_root(distributions) if distributions else []
+                continue
+            counts.recomputed_tokens += drawn - bool(distributions)
+            if distributions:
+                counts.rows += 1 + len(piece.drafted)
+                # Another branch of this step may have outdone it.
+                if not piece.branch.finished:
+                    accepted = counts.accepted_tokens
+                    events += tree.take_row(piece.branch, piece.drafted, distributions)
+                    if piece.guess is not None and piece.drafted:
+                        self._drafting.learn(piece.guess, len(piece.drafted), counts.accepted_tokens - accepted)
+        return self._paces.note(events) + self._settle()
 
     def texts(self, solves: set[int]) -> list[CoreEvent]:
         """New text of the running branches of these solves."""
@@ -225,7 +278,7 @@ class Scheduler:
         for solve in self._running:
             if solve.request.solve not in solves:
                 continue
-            for branch in solve.tree.branches.values():
+            for branch in [branch for tree in solve.trees for branch in tree.branches.values()]:
                 text = branch.stopper.text
                 if len(text) > branch.reported:
                     events.append(BranchText(solve.request.solve, branch.id, text[branch.reported :], branch.generated))
@@ -234,124 +287,133 @@ class Scheduler:
 
     # Parts of a step
 
-    def _shares(self) -> list[tuple[Solve, int]]:
-        """Rows for each running solve: interactive before batch, equal shares, what one leaves goes to the others.
+    def _soonest(self, solve: Solve) -> float:
+        """When the first token of a solve could be there if it went first: a lower bound."""
+        prompts = [prompt.tokens for prompt in solve.request.prompts]
+        tokens = sum(len(prompt) - self.page_size * len(self.prefixes.find(prompt)) for prompt in prompts)
+        return self._clock() + self.step_time.predict(0, 0, 0) + tokens * self.step_time.per_prefill_token
 
-        The oldest solve has one row whatever it is: it holds pages that no younger one can take.
-        """
-        oldest = next((solve for solve in self._running if solve.tree.ready), None)
-        left = self.limits.rows - (oldest is not None)
-        shares: list[tuple[Solve, int]] = []
-        for interactive in (True, False):
-            solves = [s for s in self._running if s.tree.ready and s.request.interactive is interactive]
-            wishes = [(self._wish(solve), solve) for solve in solves]
-            granted: dict[int, int] = {}
-            for place, (wish, solve) in enumerate(sorted(wishes, key=lambda pair: pair[0])):
-                share = min(wish, -(-left // (len(wishes) - place)))
-                granted[solve.request.solve] = share
-                left -= share
-            shares += [
-                (solve, min(self._wish(solve), granted[solve.request.solve] + (solve is oldest))) for solve in solves
-            ]
-        return shares
+    def _charge(self, plan: Plan, seconds: float) -> None:
+        """Put a step on the clients' accounts."""
+        shares: dict[str, float] = {}
+        row, token = max(self.step_time.per_row, 1e-6), self.step_time.per_prefill_token
+        for piece in plan.work:
+            work = len(piece.chunk.tokens) * (row if piece.is_row else token)
+            client = piece.solve.request.client
+            shares[client] = shares.get(client, 0.0) + work
+        self._clients.charge(seconds, shares)
 
     def _offer_rows(self, solve: Solve, first: int, last: int, work: list[Work]) -> None:
         """Rows for branches number `first` to `last` of a solve, or chunks of what they have to compute again."""
-        for branch in list(solve.tree.branches.values())[first:last]:
-            if self._chunks.is_row(branch, solve.tree):
-                piece = self._chunks.row(solve, branch)
-                work += [piece] if piece is not None else []
+        for branch in solve.wants_rows[first:last]:
+            if self._chunks.is_row(branch):
+                draft = self._drafting.draft(solve.request, branch)
+                piece = self._chunks.row(solve, branch, [] if draft is None else draft.tokens)
+                if piece is not None:
+                    piece.guess = draft
+                    work.append(piece)
             else:
-                work += self._run_of(solve, branch)
+                work += self._run_of(solve, branch.tree, branch)
 
-    def _run_of(self, solve: Solve, branch: Branch | None) -> list[Work]:
+    def _run_of(self, solve: Solve, tree: Tree, branch: Branch | None) -> list[Work]:
         """The next run of tokens for a branch or a prompt, charged to the step's budget."""
-        piece = self._chunks.piece(solve, branch, self._budget)
+        kind = solve.request.interactive
+        piece = self._chunks.piece(solve, tree, branch, self._budget[kind])
         if piece is None:
             return []
-        self._budget -= len(piece.chunk.tokens)
+        self._budget[kind] -= len(piece.chunk.tokens)
         return [piece]
-
-    def _wish(self, solve: Solve) -> int:
-        most = len(solve.tree.branches) + solve.tree.unstarted
-        return most if solve.request.width is None else min(most, solve.request.width)
 
     def _start_samples(self, solve: Solve, share: int) -> list[CoreEvent]:
         events: list[CoreEvent] = []
-        tree = solve.tree
-        while tree.unstarted and len(tree.branches) < share:
-            events += tree.start_sample()
+        most = solve.request.max_tokens
+        # Samples that follow finished texts to their end take no rows, but they do take tokens.
+        while solve.branches < share and solve.startable and (most is None or solve.counts.generated_tokens < most):
+            if self._starts == 0:
+                break
+            self._starts -= 1
+            events += solve.start()
         return events
 
     def _prefill(self, work: list[Work], events: list[CoreEvent]) -> None:
         """Chunks of prompts, those of waiting solves too if they can begin."""
-        unready = [solve for solve in self._running if not solve.tree.ready]
-        for solve in sorted(unready, key=lambda s: not s.request.interactive):
-            work += self._run_of(solve, None) if self._budget > 0 else []
-        while self._budget > 0 and self._waiting and self._admissible(self._waiting[0]):
-            solve = self._waiting.pop(0)
+        left = self._budget
+        for solve in self._running:
+            for tree in solve.trees:
+                work += (
+                    self._run_of(solve, tree, None) if left[solve.request.interactive] > 0 and not tree.ready else []
+                )
+        while (solve := self._clients.next()) is not None and left[solve.request.interactive] > 0:
+            if solve.request.deadline is not None and self._soonest(solve) > solve.request.deadline:
+                events += self._end(solve, EndReason.DEADLINE, None)
+                continue
+            if not self._admissible(solve):
+                break
+            self._clients.begin(solve)
             self._running.append(solve)
+            self._paces.begin(solve.request)
+            self._drafting.begin(solve.request)
             solve.began = self._clock()
             events.append(SolveStarted(solve.request.solve, solve.began - solve.arrived))
-            work += self._run_of(solve, None)
+            for tree in solve.trees:
+                solve.counts.cached_tokens += tree.root.computed
+                work += self._run_of(solve, tree, None) if left[solve.request.interactive] > 0 else []
 
     def _admissible(self, solve: Solve) -> bool:
         """Whether a waiting solve can begin: its prompt and a branch fit beside what is running, or it runs alone."""
+        # A client that has nothing here yet finds a place even where others have taken them all.
+        places = self.limits.rows * (1 if self._clients.of(solve).running else 2)
+        if len(self._running) >= places:
+            return False
+        found = sum(self._chunks.begin_prompt(tree) for tree in solve.trees)
+        need = self.pages_for(solve.request) - found
+        if self.pool.free >= need or self._memory.drop_idle(need):
+            return True
         if not self._running:
             return True
-        if len(self._running) >= self.limits.rows:
-            return False
-        need = self.pages_for(solve.request)
-        return self.pool.free >= need or self._memory.drop_idle(need)
-
-    def _draw_numbers(self, work: list[Work]) -> None:
-        """Give every chunk that ends in a distribution the numbers of its samples."""
-        drawing = [piece for piece in work if piece.chunk.filters is not None]
-        seeds: list[int] = []
-        samples: list[int] = []
-        positions: list[int] = []
-        sizes: list[int] = []
-        for piece in drawing:
-            mine = range(piece.solve.request.k) if piece.branch is None else piece.branch.samples
-            samples.extend(mine)
-            sizes.append(len(mine))
-            seeds.extend([piece.solve.request.seed] * len(mine))
-            positions.extend([0 if piece.branch is None else piece.branch.generated] * len(mine))
-        numbers = uniforms(np.array(seeds, np.uint64), samples, positions)
-        for piece, part in zip(drawing, np.split(numbers, np.cumsum(sizes)[:-1]) if sizes else [], strict=True):
-            piece.chunk.numbers = part
+        for tree in solve.trees:
+            tree.drop_all()
+        return False
 
     def _settle(self) -> list[CoreEvent]:
         """End the solves that are complete or have spent their budget."""
         events: list[CoreEvent] = []
         for solve in list(self._running):
-            tree, request = solve.tree, solve.request
-            if tree.complete:
+            request, counts = solve.request, solve.counts
+            if solve.complete:
                 events += self._end(solve, EndReason.COMPLETE, None)
-            elif request.max_rows is not None and tree.counts.rows >= request.max_rows:
+            elif request.max_rows is not None and counts.rows >= request.max_rows:
                 events += self._end(solve, EndReason.BUDGET_ROWS, None)
-            elif request.max_tokens is not None and tree.counts.generated_tokens >= request.max_tokens:
+            elif request.max_tokens is not None and counts.generated_tokens >= request.max_tokens:
                 events += self._end(solve, EndReason.BUDGET_TOKENS, None)
-            elif not tree.unstarted:
+            for tree in solve.trees:
                 # No sample will come this way again.
-                while tree.drop_idle():
+                while tree.settled and tree.drop_idle():
                     pass
         return events
 
     def _end(self, solve: Solve, reason: EndReason, posted: float | None) -> list[CoreEvent]:
         """The one terminal transition."""
-        (self._waiting if solve.began is None else self._running).remove(solve)
-        events = solve.tree.cut()
-        self.totals.preemptions += solve.tree.counts.preemptions
+        if solve.began is None:
+            self._clients.remove(solve)
+        else:
+            self._running.remove(solve)
+            self._clients.end(solve)
+            self._paces.end(solve.request.solve, reason)
+            self._drafting.end(solve.request)
+        events = [event for tree in solve.trees for event in tree.cut()]
+        self.totals.preemptions += solve.counts.preemptions
         latency = 0.0 if posted is None else self._clock() - posted
-        return [*events, SolveEnded(solve.request.solve, reason, solve.tree.counts, latency)]
+        return [*events, SolveEnded(solve.request.solve, reason, solve.counts, latency)]
 
     def check_invariants(self) -> None:
         """Prove that pages, trees and queues agree. Call it between steps."""
         held: dict[int, int] = {}
-        for solve in [*self._running, *self._waiting]:
-            solve.tree.check_invariants(held)
+        everyone = [*self._running, *self._clients.waiting]
+        for solve in everyone:
+            solve.check_invariants(held)
+        self.prefixes.check_invariants(held)
         self.pool.check_invariants(held)
-        names = [solve.request.solve for solve in [*self._running, *self._waiting]]
+        names = [solve.request.solve for solve in everyone]
         if len(names) != len(set(names)):
             raise AssertionError("a solve is queued twice")

@@ -1,29 +1,29 @@
-"""The sampling tree of one solve: k samples, one row for all that have drawn the same tokens.
+"""The sampling tree of one prompt: one row for all samples that have drawn the same tokens.
 
-Each sample draws with its own number at each position, so the result equals k separate draws; samples part only where
-their draws differ ("lazy fork"). Every node keeps its distribution until the solve ends, so a sample that starts late
-walks down the tree for free and costs rows only from where it leaves it.
+What is common to every mode: segments and branches, how they part, end and give back their pages. Which branches there
+are, and what they draw, is up to the mode: independent.py, distinct.py, beam.py.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.core.distribution import Distribution
 from engine.core.pages import PagePool
-from engine.core.randomness import uniforms
-from engine.core.segments import Segment
+from engine.core.segments import LooseTails, Segment
 from engine.core.types import (
+    Ask,
     BranchCut,
     BranchFinished,
+    BranchPruned,
     BranchStarted,
     CoreEvent,
     CoreRequest,
     Counts,
     FinishReason,
-    SamplesFinished,
+    Prompt,
     Slots,
     Stopper,
 )
@@ -34,12 +34,14 @@ class Branch:
     """Samples that have drawn the same tokens so far. `generated` counts the tokens after the prompt."""
 
     id: int
+    tree: "Tree"
     tip: Segment
     samples: list[int]
     stopper: Stopper
     generated: int = 0
     logprob: float = 0.0
     finished: bool = False
+    pruned: bool = False
     reported: int = 0  # characters of the text already sent
     suffix: Slots = field(default_factory=lambda: np.empty(0, np.int32))
     filled: int = 0
@@ -47,155 +49,146 @@ class Branch:
     whole: bool = False  # `suffix` holds the prompt's slots too
 
 
-class SampleTree:
-    """Root, branches and samples of one solve. Pages belong to the segments; the scheduler allocates them."""
+class Tree(ABC):
+    """Root and branches over one prompt. Pages belong to the segments; the scheduler allocates them.
 
-    def __init__(self, request: CoreRequest, pool: PagePool, page_size: int) -> None:
+    A solve with several prompts has a tree for each: `counts` and `ids` are the solve's, `place` is the prompt's.
+    """
+
+    rungs = 1
+    """How many distributions are asked for at each node."""
+
+    def __init__(
+        self, request: CoreRequest, place: int, *, counts: Counts, ids: Iterator[int], pool: PagePool, page_size: int
+    ) -> None:
         self.request = request
+        self.prompt: Prompt = request.prompts[place]
+        self.place = place
+        self.counts = counts
         self.pool = pool
         self.page_size = page_size
-        self.root = Segment(None, 0, list(request.prompt))
+        self.root = Segment(None, 0, list(self.prompt.tokens), self.rungs)
         self.prefix: Slots = np.empty(0, np.int32)
         self.branches: dict[int, Branch] = {}
-        self.counts = Counts(prompt_tokens=len(request.prompt))
         self.layout = 0
-        self._next_branch = 0
+        self.ready = False
+        """Whether what follows the prompt is known, so that branches can start."""
+        self._ids = ids
         self._finished_leaves: list[Segment] = []
+        self.loose = LooseTails(page_size)
+        counts.prompt_tokens += len(self.prompt.tokens)
 
-    # Samples
-
-    @property
-    def ready(self) -> bool:
-        """Whether the root's distribution is known, so that samples can start."""
-        return bool(self.root.dists)
+    # What a mode decides
 
     @property
-    def unstarted(self) -> int:
-        """Samples that have not started yet."""
-        return self.request.k - self.counts.samples_started
+    @abstractmethod
+    def startable(self) -> int:
+        """How many branches could be started now."""
 
     @property
+    @abstractmethod
+    def settled(self) -> bool:
+        """Whether no branch will leave the tree above a running one any more, so that idle pages are of no use."""
+
+    @property
+    @abstractmethod
+    def started(self) -> int:
+        """Samples of this tree that have started."""
+
+    @property
+    @abstractmethod
     def complete(self) -> bool:
-        """Whether every sample has finished."""
-        return self.ready and not self.branches and self.unstarted == 0
+        """Whether there is nothing left to draw."""
 
-    def first_numbers(self) -> npt.NDArray[np.float64]:
-        """The first draw of each of the k samples, [k]."""
-        return uniforms(self.request.seed, np.arange(self.request.k), 0)
+    @abstractmethod
+    def start(self) -> list[CoreEvent]:
+        """Start the next branch, of at least one that is startable."""
 
-    def set_root(self, distribution: Distribution) -> None:
-        """The distribution after the prompt's last token."""
-        self.root.dists = [distribution]
+    @abstractmethod
+    def root_asks(self, token: int) -> list[Ask]:
+        """What to ask for at the prompt's last token, which is number `token` of its chunk."""
 
-    def start_sample(self) -> list[CoreEvent]:
-        """Start the next sample: it walks down the tree as far as its draws lead, then forks off or joins."""
-        sample = self.counts.samples_started
-        self.counts.samples_started += 1
-        numbers = uniforms(self.request.seed, sample, np.arange(self.request.max_new_tokens))
-        segment, depth = self.root, 0
-        while True:
-            last = len(segment.tokens) - 1
-            if segment is not self.root:
-                # The first token of this segment is drawn; follow the inner ones.
-                inner = numbers[depth : depth + last]
-                stays = (inner >= segment.low) & (inner < segment.high)
-                if not stays.all():
-                    last = int(np.argmin(stays))
-                depth += last
-                if last == len(segment.tokens) - 1 and segment.tip is not None:
-                    return self._join(segment.tip, sample)
-            distribution = segment.dists[0 if segment is self.root else last]
-            if distribution is None:
-                raise AssertionError("an inner node has lost its distribution")
-            index = self._find(distribution, [sample], numbers[depth : depth + 1])[0]
-            if index < 0:
-                return self._shadow(segment, last, depth, sample)
-            token = int(distribution.ids[index])
-            child = segment.children.get(token) if last == len(segment.tokens) - 1 else None
-            if child is None:
-                at = self._node(segment, last)
-                return self._fork_off(at, depth, sample, distribution, int(index))
-            depth += 1
-            segment = child
+    @abstractmethod
+    def take_root(self, distributions: list[Distribution]) -> list[CoreEvent]:
+        """The answers to `root_asks`."""
 
-    def _find(
-        self, distribution: Distribution, samples: list[int], numbers: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.int64]:
-        index = distribution.find(numbers)
-        if self.request.greedy_first and samples[0] == 0:
-            index[0] = distribution.greedy
-        return index
+    @abstractmethod
+    def asks(self, branch: Branch, token: int, drafted: list[int]) -> list[Ask]:
+        """What to ask for at a branch's last token, number `token` of its chunk, and at each drafted one after it.
 
-    def _node(self, segment: Segment, last: int) -> Segment:
+        A branch whose stopper has a mask takes no draft.
+        """
+
+    @abstractmethod
+    def take_row(self, branch: Branch, drafted: list[int], distributions: list[Distribution]) -> list[CoreEvent]:
+        """The answers to `asks`: the branch goes on, parts or ends.
+
+        The tip's `computed` covers its last token already, and grows by the drafted tokens that turn out right.
+        """
+
+    def waits(self, branch: Branch) -> bool:
+        """Whether a running branch has its answer and waits for those of others before it goes on."""
+        return False
+
+    @property
+    def wants_rows(self) -> list[Branch]:
+        """The branches that can go on, oldest first."""
+        return list(self.branches.values())
+
+    def ended(self, branch: Branch, reason: FinishReason) -> list[CoreEvent]:
+        """A branch's text is complete: what to report now."""
+        return [
+            BranchFinished(
+                self.request.solve,
+                branch.id,
+                reason,
+                branch.stopper.text,
+                branch.generated,
+                branch.logprob,
+                tuple(branch.samples),
+            )
+        ]
+
+    # Nodes
+
+    def node(self, segment: Segment, last: int) -> Segment:
         """The segment that ends with token `last` of `segment`, split off if need be."""
         if last == len(segment.tokens) - 1:
             return segment
         self.layout += 1
         return segment.split(last + 1, self.pool, self.page_size)
 
-    def _join(self, branch: Branch, sample: int) -> list[CoreEvent]:
-        self.counts.generated_tokens += branch.generated
-        branch.samples.append(sample)
-        if not branch.finished:
-            return []
-        self.counts.samples_finished += 1
-        return [SamplesFinished(self.request.solve, branch.id, (sample,))]
+    def child(self, parent: Segment, token: int) -> Segment:
+        """A new child of a segment."""
+        child = Segment(parent, parent.end, [token], self.rungs)
+        if token in parent.children:
+            raise AssertionError(f"token {token} leads to a child already")
+        parent.children[token] = child
+        return child
 
-    def _fork_off(
-        self, at: Segment, depth: int, sample: int, distribution: Distribution, index: int
-    ) -> list[CoreEvent]:
-        """A new branch for one late sample, leaving the tree at the end of `at` after `depth` generated tokens."""
-        parent = self._parent_branch(at)
-        branch = self._late_branch(self._child(at, int(distribution.ids[index])), at, depth, sample)
-        started = BranchStarted(self.request.solve, branch.id, parent, depth, (sample,))
-        return [started, *self._take_token(branch, distribution, index)]
+    def shadow(self, at: Segment) -> Segment:
+        """A place where the row of the last token of `at` is computed once more: a sibling of that token.
 
-    def _shadow(self, segment: Segment, last: int, depth: int, sample: int) -> list[CoreEvent]:
-        """The token this sample draws was not kept: the row of the node's own token is computed once more for it."""
-        at = self._node(segment, last)
-        parent = self._parent_branch(at)
-        shadow = Segment(at, at.end - 1, [at.tokens[-1]])
-        at.shadows.append(shadow)
-        branch = self._late_branch(shadow, at, depth, sample)
-        return [BranchStarted(self.request.solve, branch.id, parent, depth, (sample,))]
-
-    def _late_branch(self, tip: Segment, at: Segment, depth: int, sample: int) -> Branch:
-        """A branch for one late sample that has drawn the `depth` tokens up to the end of `at`."""
-        branch = self._new_branch(tip, [sample])
-        branch.stopper = self.request.stopper.fork()
-        for token in self.generated_tokens(branch)[:depth]:
-            branch.stopper.push(token)
-        branch.generated = depth
-        branch.logprob = self._path_logprob(at)
-        self.counts.generated_tokens += depth
-        return branch
-
-    def _parent_branch(self, at: Segment) -> int | None:
-        """Some branch that runs through `at`; None at the root."""
+        Beside the root, which has none, it begins with the prompt's last token.
+        """
         if at is self.root:
-            return None
-        segment = at
-        while segment.tip is None:
-            segment = segment.offspring()[0]
-        return segment.tip.id
+            shadow = Segment(at, at.end - 1, [at.tokens[-1]], self.rungs)
+            at.shadows.append(shadow)
+            return shadow
+        if len(at.tokens) > 1:
+            self.node(at, len(at.tokens) - 2)  # `at` keeps the last token
+        if at.parent is None:
+            raise AssertionError("only the root has no parent")
+        shadow = Segment(at.parent, at.start, list(at.tokens), self.rungs)
+        at.parent.shadows.append(shadow)
+        return shadow
 
-    def _path_logprob(self, at: Segment) -> float:
-        """Sum of the log-probabilities of the tokens after the prompt up to the end of `at`."""
-        total = 0.0
-        path = at.path()
-        for parent, segment in pairwise(path):
-            node = parent.dists[-1]
-            tokens = [segment.tokens[0]] if segment.start == parent.end else []
-            for distribution, token in [
-                *((node, token) for token in tokens),
-                *zip(segment.dists, segment.tokens[1:], strict=False),
-            ]:
-                if distribution is None:
-                    raise AssertionError("a node on a path has lost its distribution")
-                total += float(distribution.logprobs[int(np.searchsorted(distribution.ids, token))])
-        return total
-
-    # Branches
+    def segments(self) -> list[Segment]:
+        """All segments, parents first."""
+        found = [self.root]
+        for segment in found:
+            found.extend(segment.offspring())
+        return found
 
     def generated_tokens(self, branch: Branch) -> list[int]:
         """Token ids after the prompt."""
@@ -206,28 +199,61 @@ class SampleTree:
             tokens.extend(segment.tokens[first : None if child is None else child.start - segment.start])
         return tokens
 
-    def advance(self, branch: Branch, distribution: Distribution, numbers: npt.NDArray[np.float64]) -> list[CoreEvent]:
-        """The row of a branch was computed: its samples draw ([n] numbers, one each), agree or part."""
+    def last_tokens(self, branch: Branch, count: int) -> list[int]:
+        """The last so many tokens of a branch's path, prompt included; all if there are fewer."""
+        tokens: list[int] = []
+        segment, end = branch.tip, len(branch.tip.tokens)
+        while True:
+            tokens[:0] = segment.tokens[max(0, end - count + len(tokens)) : end]
+            if len(tokens) >= count or segment.parent is None:
+                return tokens
+            end = segment.start - segment.parent.start
+            segment = segment.parent
+
+    # Branches
+
+    def late_branch(
+        self, at: Segment, token: int | None, depth: int, samples: list[int], logprob: float
+    ) -> tuple[Branch, BranchStarted]:
+        """A branch for samples that come late to the end of `at`, `depth` tokens of that log-probability.
+
+        It leaves the tree there by `token`, which it has yet to take; None: the row of the last token is computed once
+        more for it.
+        """
+        parent = self._some_branch(at)
+        branch = self._new_branch(self.shadow(at) if token is None else self.child(at, token), samples)
+        branch.stopper = self.prompt.stopper.fork()
+        for drawn in self.generated_tokens(branch)[:depth]:
+            branch.stopper.push(drawn)
+        branch.generated = depth
+        branch.logprob = logprob
+        self.counts.generated_tokens += depth * len(samples)
+        return branch, BranchStarted(self.request.solve, branch.id, parent, depth, tuple(samples))
+
+    def _some_branch(self, at: Segment) -> int | None:
+        """Some branch that runs through `at`, or through a shadow of it; None at the root."""
+        if at is self.root or at.parent is None:
+            return None
+        shadows = [one for one in at.parent.shadows if one.start == at.start and one.tokens[0] == at.tokens[0]]
+        search = [*shadows, at] if len(at.tokens) == 1 else [at]
+        while search:
+            segment = search.pop()
+            if segment.tip is not None:
+                return segment.tip.id
+            search.extend(segment.offspring())
+        raise AssertionError("a node of the tree that no branch has gone through")
+
+    def part(self, branch: Branch, groups: dict[int, list[int]], logprobs: dict[int, float]) -> list[CoreEvent]:
+        """The branch's samples have drawn several tokens (token -> its samples): the largest group keeps the branch."""
         tip = branch.tip
-        # A node keeps its distribution for the samples that have yet to come this way.
-        tip.dists.append(distribution if self.unstarted else None)
-        index = self._find(distribution, branch.samples, numbers)
-        groups: dict[int, list[int]] = {}
-        for sample, drawn in zip(branch.samples, index.tolist(), strict=True):
-            groups.setdefault(drawn, []).append(sample)
-        if -1 in groups:
-            raise AssertionError("the runner left a number of this step unresolved")
-        # The largest group keeps the branch's name; a dict is in the order of the lowest sample.
-        stays = max(groups, key=lambda drawn: len(groups[drawn]))
-        if len(groups) == 1:
-            branch.tip = self._extend(tip, distribution, stays)
-            return self._take_token(branch, distribution, stays)
-        events: list[CoreEvent] = []
+        # A dict is in the order of the lowest sample, which decides among equals.
+        stays = max(groups, key=lambda token: len(groups[token]))
         tip.tip = None
+        events: list[CoreEvent] = []
         parted: list[tuple[Branch, int]] = []
-        for drawn, samples in groups.items():
-            child = self._child(tip, int(distribution.ids[drawn]))
-            if drawn == stays:
+        for token, samples in groups.items():
+            child = self.child(tip, token)
+            if token == stays:
                 branch.tip, branch.samples = child, samples
                 child.tip = branch
                 child.live = 1
@@ -241,76 +267,71 @@ class SampleTree:
                 fork.filled = branch.filled
                 fork.whole = branch.whole
                 fork.layout = branch.layout
-            parted.append((fork, drawn))
-            events.append(
-                BranchStarted(self.request.solve, fork.id, branch.id, fork.generated, tuple(samples)),
-            )
-        for moved, drawn in [(branch, stays), *parted]:
-            events += self._take_token(moved, distribution, drawn)
+            parted.append((fork, token))
+            events.append(BranchStarted(self.request.solve, fork.id, branch.id, fork.generated, tuple(samples)))
+        for moved, token in [(branch, stays), *parted]:
+            events += self.take_token(moved, token, logprobs[token])
         return events
 
-    def _extend(self, tip: Segment, distribution: Distribution, index: int) -> Segment:
-        tip.tokens.append(int(distribution.ids[index]))
-        tip.low.append(float(distribution.low[index]))
-        tip.high.append(float(distribution.high[index]))
-        return tip
+    def take_token(self, branch: Branch, token: int, logprob: float) -> list[CoreEvent]:
+        """The branch's samples have drawn one more token, which is the last of its tip."""
+        branch.generated += 1
+        branch.logprob += logprob
+        self.counts.generated_tokens += len(branch.samples)
+        reason = branch.stopper.push(token)
+        if reason is None and branch.generated >= self.request.max_new_tokens:
+            reason = FinishReason.LENGTH
+        if reason is None:
+            return []
+        if reason is FinishReason.PRUNED:
+            return self.prune(branch)
+        self._leave(branch)
+        self.counts.samples_finished += len(branch.samples)
+        return self.ended(branch, reason)
 
-    def _child(self, parent: Segment, token: int) -> Segment:
-        child = Segment(parent, parent.end, [token])
-        if token in parent.children:
-            raise AssertionError(f"token {token} leads to a child already")
-        parent.children[token] = child
-        return child
+    def prune(self, branch: Branch) -> list[CoreEvent]:
+        """Give a branch up while the solve goes on, a running one or one whose end was not reported."""
+        if branch.finished:
+            self.counts.samples_finished -= len(branch.samples)
+        else:
+            self._leave(branch)
+        branch.pruned = True
+        self.counts.samples_pruned += len(branch.samples)
+        self.counts.wasted_tokens += branch.generated * len(branch.samples)
+        return [BranchPruned(self.request.solve, branch.id, branch.generated, tuple(branch.samples))]
 
     def _new_branch(self, tip: Segment, samples: list[int]) -> Branch:
-        branch = Branch(self._next_branch, tip, samples, self.request.stopper)
-        self._next_branch += 1
+        branch = Branch(next(self._ids), self, tip, samples, self.prompt.stopper)
         self.counts.branches += 1
         self.branches[branch.id] = branch
         tip.tip = branch
         self._add_live(tip, 1)
         return branch
 
-    def _add_live(self, segment: Segment | None, change: int) -> None:
-        while segment is not None:
-            segment.live += change
-            segment = segment.parent
+    def to_shadow(self, branch: Branch) -> None:
+        """Have the row of the branch's last token computed once more."""
+        tip = branch.tip
+        branch.tip, tip.tip = self.shadow(tip), None
+        branch.tip.tip = branch
+        branch.layout = -1
+        self._add_live(branch.tip, 1)
+        self._add_live(tip, -1)
+        self._finished_leaves.append(tip)
 
-    def _take_token(self, branch: Branch, distribution: Distribution, index: int) -> list[CoreEvent]:
-        """The branch's samples have drawn one more token, which is the last of its tip."""
-        branch.generated += 1
-        branch.logprob += float(distribution.logprobs[index])
-        self.counts.generated_tokens += len(branch.samples)
-        reason = branch.stopper.push(int(distribution.ids[index]))
-        if reason is None and branch.generated >= self.request.max_new_tokens:
-            reason = FinishReason.LENGTH
-        if reason is None:
-            return []
+    def _leave(self, branch: Branch) -> None:
         branch.finished = True
         del self.branches[branch.id]
         self._add_live(branch.tip, -1)
         self._finished_leaves.append(branch.tip)
-        self.counts.samples_finished += len(branch.samples)
-        return [
-            BranchFinished(
-                self.request.solve,
-                branch.id,
-                reason,
-                branch.stopper.text,
-                branch.generated,
-                branch.logprob,
-                tuple(branch.samples),
-            )
-        ]
+        self.loose.add(branch.tip)
+
+    def _add_live(self, segment: Segment | None, change: int) -> None:
+        """Count running branches at and above a segment."""
+        while segment is not None:
+            segment.live += change
+            segment = segment.parent
 
     # Pages
-
-    def segments(self) -> list[Segment]:
-        """All segments, parents first."""
-        found = [self.root]
-        for segment in found:
-            found.extend(segment.offspring())
-        return found
 
     def drop_idle(self) -> int:
         """Give back the pages that no running branch needs, one finished leaf at a time. Returns the pages dropped."""
@@ -332,11 +353,11 @@ class SampleTree:
         segment.drop_pages(self.pool)
         self.layout += 1
 
-    def drop_all(self) -> int:
-        """Give back every page, the root's too. Returns the pages dropped."""
-        dropped = sum(segment.drop_pages(self.pool) for segment in self.segments())
+    def drop_all(self) -> None:
+        """Give back every page, the root's too."""
+        for segment in self.segments():
+            segment.drop_pages(self.pool)
         self.layout += 1
-        return dropped
 
     def cut(self) -> list[CoreEvent]:
         """End every running branch; the solve is over. Its pages are given back."""
@@ -350,10 +371,18 @@ class SampleTree:
         self.drop_all()
         return events
 
-    def check_invariants(self, held: dict[int, int]) -> None:
-        """Prove that the tree is sound, adding the references its segments hold to `held` (page -> count)."""
+    def check_invariants(self, held: dict[int, int]) -> list[int]:
+        """Prove that the tree is sound, adding the references its segments hold to `held` (page -> count).
+
+        Returns the samples it holds.
+        """
         samples: list[int] = []
+        used: set[int] = set()
         for segment in self.segments():
+            slots = segment.slots(segment.computed, self.page_size).tolist()
+            if not used.isdisjoint(slots):
+                raise AssertionError("a slot belongs to two tokens")
+            used.update(slots)
             for page in segment.pages:
                 held[page] = held.get(page, 0) + 1
             if segment.computed > len(segment.tokens):
@@ -368,5 +397,6 @@ class SampleTree:
                 raise AssertionError(f"segment counts {segment.live} running branches, there are {below + own}")
             if segment.tip is not None:
                 samples.extend(segment.tip.samples)
-        if sorted(samples) != list(range(self.counts.samples_started)):
-            raise AssertionError("a sample is lost or in two branches")
+        if len(samples) != self.started:
+            raise AssertionError(f"{self.started} samples have started, {len(samples)} are in branches")
+        return samples

@@ -1,10 +1,9 @@
 """What travels in and out of the core: requests, intents, steps for the runner, events for the solver."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, Self
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -14,7 +13,8 @@ Slots = npt.NDArray[np.int32]
 """KV locations of consecutive tokens: slot = page * page_size + offset within the page."""
 
 
-class Filters(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
     """How logits become a distribution: temperature, then top-k, then top-p, then min-p.
 
     temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 mean no limit.
@@ -26,13 +26,28 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     min_p: float = 0.0
 
 
+class Mode(StrEnum):
+    """How a solve explores its sampling tree."""
+
+    INDEPENDENT = "independent"
+    """k independent draws."""
+    DISTINCT = "distinct"
+    """Draws without replacement, in the order in which they would be drawn one after the other."""
+    BEAM = "beam"
+    """The k texts of the highest score, as far as a beam of k finds them."""
+
+
 class FinishReason(StrEnum):
-    """Why a sample's text ends where it does."""
+    """Why a sample's text ends where it does.
+
+    PRUNED: it can no longer become a valid program. Such a text is no candidate.
+    """
 
     END_OF_TEXT = "end_of_text"
     STOP_SEQUENCE = "stop_sequence"
     LENGTH = "length"
     END_OF_PROGRAM = "end_of_program"
+    PRUNED = "pruned"
 
 
 class EndReason(StrEnum):
@@ -49,8 +64,12 @@ class EndReason(StrEnum):
     ERROR = "error"
 
 
+Mask = npt.NDArray[np.uint32]
+"""Tokens that may be drawn: bit token % 32 of word token // 32."""
+
+
 class Stopper(Protocol):
-    """Recognises where a sample's text ends; one per branch, copied at a fork."""
+    """Recognises where a sample's text ends and what it may go on with; one per branch, copied at a fork."""
 
     def push(self, token: int) -> FinishReason | None:
         """Take the next token; the reason if the text ends with it."""
@@ -65,26 +84,66 @@ class Stopper(Protocol):
         """The text that belongs to the sample so far."""
         ...
 
+    @property
+    def mask(self) -> Mask | None:
+        """The tokens that may come next; None for all."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Token ids, at least one, and the stopper of a text that continues them."""
+
+    tokens: list[int]
+    stopper: Stopper
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreRequest:
-    """One solve as the core sees it. `width`, `max_rows` and `max_tokens` are limits; None is no limit.
+    """One solve as the core sees it. `width`, `at_once`, `max_rows` and `max_tokens` are limits; None is no limit.
 
-    `prompt` are token ids, at least one. `interactive` solves go ahead of the others.
+    Sample i continues prompt i % len(prompts) and is drawn by filters (i // len(prompts)) % len(filters); modes other
+    than INDEPENDENT take one of each. `greedy_first`: sample 0 is greedy instead. `length_penalty`: the score of a text
+    of a beam is its log-probability / length ** length_penalty. `at_once`: samples begun and not ended, as far as the
+    mode begins them one by one: where nobody knows how many of the k will be wanted, others are not begun for nothing.
+    `interactive` solves go ahead of the others; between those of one kind the clients share the rows. `deadline` is on
+    the scheduler's clock, in seconds. `first_pass`: the solve is over with the first sample that passes, so that its
+    width is chosen for that; `judges` candidates can be judged at once.
     """
 
     solve: int
-    prompt: list[int]
+    prompts: tuple[Prompt, ...]
     k: int
-    filters: Filters
+    filters: tuple[Filters, ...]
     seed: int
     max_new_tokens: int
-    stopper: Stopper
+    mode: Mode = Mode.INDEPENDENT
+    length_penalty: float = 1.0
     greedy_first: bool = False
     width: int | None = None
+    at_once: int | None = None
     max_rows: int | None = None
     max_tokens: int | None = None
     interactive: bool = True
+    client: str = ""
+    deadline: float | None = None
+    first_pass: bool = False
+    judges: int = 1
+
+
+@dataclass(slots=True)
+class Ask:
+    """A distribution that the runner is asked for: the one after token number `token` of a chunk.
+
+    `numbers` ([n] float64 in [0, 1)) are the draws about to be made from it, which it must resolve. `whole`: no token
+    of positive probability may be left out. `mask`: the tokens that may be drawn.
+    """
+
+    token: int
+    filters: Filters
+    numbers: npt.NDArray[np.float64]
+    mask: Mask | None = None
+    whole: bool = False
 
 
 @dataclass(slots=True)
@@ -92,9 +151,8 @@ class Chunk:
     """A run of tokens of one path for the runner.
 
     The path is prefix + suffix; `suffix` ends with the slots of this chunk's own tokens, whose keys and values the
-    runner writes. Rows of one solve hold the identical `prefix` object, so the runner can group them. `start` is the
-    position of the first token. If `filters` is given, the runner answers with the distribution after the last token;
-    `numbers` ([n] float64 in [0, 1)) are the draws about to be made from it, which it must resolve.
+    runner writes. Rows of one prompt hold the identical `prefix` object, so the runner can group them. `start` is the
+    position of the first token.
     """
 
     solve: int
@@ -102,8 +160,7 @@ class Chunk:
     start: int
     prefix: Slots
     suffix: Slots
-    filters: Filters | None = None
-    numbers: npt.NDArray[np.float64] | None = None
+    asks: list[Ask] = field(default_factory=list["Ask"])
 
 
 @dataclass(slots=True)
@@ -124,12 +181,13 @@ class Runner(Protocol):
     page_size: int
     pages: int
 
-    def run(self, step: Step) -> list[Distribution | None]:
-        """One entry per chunk: the distribution where `filters` was given, else None."""
+    def run(self, step: Step) -> list[list[Distribution]]:
+        """For each chunk the distributions it asks for, in the order of its asks."""
         ...
 
 
-class BranchStarted(msgspec.Struct, frozen=True, tag="branch_started"):
+@dataclass(frozen=True, slots=True)
+class BranchStarted:
     """A branch got its first samples; `position` tokens after the prompt it left `parent` (None: the root)."""
 
     solve: int
@@ -139,7 +197,8 @@ class BranchStarted(msgspec.Struct, frozen=True, tag="branch_started"):
     samples: tuple[int, ...]
 
 
-class BranchText(msgspec.Struct, frozen=True, tag="branch_text"):
+@dataclass(frozen=True, slots=True)
+class BranchText:
     """More text of a running branch, the first time all of it; `tokens` is the length of its whole text in tokens."""
 
     solve: int
@@ -148,7 +207,8 @@ class BranchText(msgspec.Struct, frozen=True, tag="branch_text"):
     tokens: int
 
 
-class BranchFinished(msgspec.Struct, frozen=True, tag="branch_finished"):
+@dataclass(frozen=True, slots=True)
+class BranchFinished:
     """A branch's text is complete.
 
     `logprob` is the sum over its tokens of the natural logarithm of the unfiltered probability at temperature 1.
@@ -163,7 +223,8 @@ class BranchFinished(msgspec.Struct, frozen=True, tag="branch_finished"):
     samples: tuple[int, ...]
 
 
-class SamplesFinished(msgspec.Struct, frozen=True, tag="samples_finished"):
+@dataclass(frozen=True, slots=True)
+class SamplesFinished:
     """Late samples drew the whole text of a branch that had already finished."""
 
     solve: int
@@ -171,7 +232,18 @@ class SamplesFinished(msgspec.Struct, frozen=True, tag="samples_finished"):
     samples: tuple[int, ...]
 
 
-class BranchCut(msgspec.Struct, frozen=True, tag="branch_cut"):
+@dataclass(frozen=True, slots=True)
+class BranchPruned:
+    """A branch was given up while its solve goes on: its text cannot become valid, or others took its place."""
+
+    solve: int
+    branch: int
+    tokens: int
+    samples: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BranchCut:
     """A branch ended with its solve before its text was complete."""
 
     solve: int
@@ -180,26 +252,53 @@ class BranchCut(msgspec.Struct, frozen=True, tag="branch_cut"):
     samples: tuple[int, ...]
 
 
-class SolveStarted(msgspec.Struct, frozen=True, tag="solve_started"):
+@dataclass(frozen=True, slots=True)
+class SolveStarted:
     """The first chunk of a solve entered a step, `queued` seconds after its arrival."""
 
     solve: int
     queued: float
 
 
-class Counts(msgspec.Struct, kw_only=True):
-    """What a solve has cost so far."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WidthChosen:
+    """The scheduler has chosen how many rows a solve should have from now on, and why.
+
+    After `failed` samples that failed, with `unjudged` more that wait for their verdicts, the next one is expected to
+    pass with the chance `pass_rate`, and the solve to be over in `seconds`; `sharing` solves share the steps.
+    """
+
+    solve: int
+    width: int
+    failed: int
+    unjudged: int
+    pass_rate: float
+    seconds: float
+    sharing: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """What a solve has cost so far. Every sample that has started is finished, pruned or cut in the end.
+
+    Of `prompt_tokens`, `cached_tokens` were computed for an earlier solve. `rows`: tokens that the model computed for
+    branches, drafted ones included. Of `drafted_tokens`, `accepted_tokens` were what the samples drew.
+    """
 
     samples_started: int = 0
     samples_finished: int = 0
+    samples_pruned: int = 0
     samples_cut: int = 0
     branches: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     generated_tokens: int = 0
     rows: int = 0
     recomputed_tokens: int = 0
     wasted_tokens: int = 0
     preemptions: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @property
     def rows_saved(self) -> int:
@@ -210,7 +309,8 @@ class Counts(msgspec.Struct, kw_only=True):
         return max(0, self.generated_tokens - self.samples_started - self.rows)
 
 
-class SolveEnded(msgspec.Struct, frozen=True, tag="solve_ended"):
+@dataclass(frozen=True, slots=True)
+class SolveEnded:
     """The solve draws no more and holds no page: its last event. `latency`: seconds from the intent to here."""
 
     solve: int
@@ -219,4 +319,14 @@ class SolveEnded(msgspec.Struct, frozen=True, tag="solve_ended"):
     latency: float = 0.0
 
 
-CoreEvent = BranchStarted | BranchText | BranchFinished | SamplesFinished | BranchCut | SolveStarted | SolveEnded
+CoreEvent = (
+    BranchStarted
+    | BranchText
+    | BranchFinished
+    | SamplesFinished
+    | BranchPruned
+    | BranchCut
+    | SolveStarted
+    | WidthChosen
+    | SolveEnded
+)

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from engine.core.types import CoreEvent, EndReason
+from engine.core.types import CoreEvent, EndReason, SolveEnded
 from engine.loop.messages import (
     LENGTH,
     Admitted,
@@ -26,6 +26,7 @@ from engine.loop.messages import (
     StepReport,
     Submit,
     ToEngine,
+    Verdict,
     frame,
     from_engine,
 )
@@ -231,6 +232,10 @@ class EngineClient:
         if solve in self._drawings:
             self._send(End(solve, reason))
 
+    def judged(self, solve: int, branch: int, *, passed: bool | None) -> None:
+        """Tell the verdict on a finished branch; None: there could be none. Without effect if the engine is down."""
+        self._send(Verdict(solve, branch, passed))
+
     def forget(self, solve: int) -> None:
         """Nobody wants the events of this solve any more."""
         self._drawings.pop(solve, None)
@@ -328,6 +333,8 @@ class EngineClient:
             drawing = self._drawings.get(solve)
             if drawing is not None:
                 drawing.sink(mine)
+            if isinstance(mine[-1], SolveEnded):
+                self.forget(solve)  # what becomes of the engine is nothing to it any more
 
     def _lose(self, why: str) -> None:
         """The engine is gone: every drawing ends."""

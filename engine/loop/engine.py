@@ -10,12 +10,13 @@ import threading
 import time
 
 from engine.core.distribution import Distribution
-from engine.core.scheduler import NeverFits, QueueIsFull, Scheduler
-from engine.core.types import CoreEvent, CoreRequest, FinishReason, Runner, SolveEnded
+from engine.core.scheduler import DeadlineTooClose, NeverFits, QueueIsFull, Scheduler
+from engine.core.types import CoreEvent, CoreRequest, FinishReason, Mask, Prompt, Runner, SolveEnded
 from engine.loop.messages import (
     LARGEST_FRAME,
     LENGTH,
     Admitted,
+    Completion,
     End,
     FromEngine,
     Infill,
@@ -23,11 +24,14 @@ from engine.loop.messages import (
     StepReport,
     Submit,
     ToEngine,
-    Turn,
+    Verdict,
+    enveloped,
     frame,
     to_engine,
 )
+from engine.loop.messages import Prompt as AskedPrompt
 from engine.text.chat import ChatTemplateError
+from engine.text.constraint import Constraint, Grammars, NotInstalled
 from engine.text.infill import NoPlaceForPath
 from engine.text.model_text import ModelText
 from engine.text.stops import ProgramEnd, StopRules
@@ -58,6 +62,11 @@ class TextStopper:
         """The text that belongs to the sample so far."""
         return self._rules.text
 
+    @property
+    def mask(self) -> Mask | None:
+        """The tokens that may come next; None for all."""
+        return self._rules.mask
+
 
 class _Refusal(Exception):
     def __init__(self, kind: str, field: str, detail: str) -> None:
@@ -82,6 +91,7 @@ class Engine:
         self._runner = runner
         self._text = text
         self._context_length = context_length
+        self._grammars = Grammars(text.tokenizer)
         self._inbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
         self._deltas: dict[int, tuple[float, float]] = {}  # solve -> (interval, when last sent)
         self._open = True
@@ -133,6 +143,8 @@ class Engine:
                 self._open = False
             case End():
                 self._scheduler.end(message.solve, message.reason)
+            case Verdict():
+                self._scheduler.judge(message.solve, message.branch, passed=message.passed)
             case Submit():
                 answer: FromEngine
                 try:
@@ -142,35 +154,46 @@ class Engine:
                 connection.sendall(frame(answer))
 
     def _submit(self, message: Submit) -> Admitted:
-        prompt = self._encode(message)
-        room = self._context_length - len(prompt)
+        prompts = [self._encode(prompt) for prompt in message.prompts]
+        longest = max(map(len, prompts))
+        room = self._context_length - longest
         if room < 1:
             raise _Refusal(
                 "prompt_too_long",
                 "problem.prompt",
-                f"{len(prompt)} tokens leave no room in the model's context of {self._context_length}; shorten it",
+                f"{longest} tokens leave no room in the model's context of {self._context_length}; shorten it",
             )
         new_tokens = min(DEFAULT_NEW_TOKENS, room) if message.max_new_tokens is None else message.max_new_tokens
         if new_tokens > room:
             raise _Refusal(
                 "bad_field",
                 "sampling.max_new_tokens",
-                f"{new_tokens} do not fit: the prompt has {len(prompt)} tokens and the context {self._context_length}; "
+                f"{new_tokens} do not fit: the prompt has {longest} tokens and the context {self._context_length}; "
                 f"ask for at most {room}",
             )
+        constraint = self._constraint(message)
         request = CoreRequest(
             solve=message.solve,
-            prompt=prompt,
+            prompts=tuple(
+                Prompt(tokens, TextStopper(self._rules(message, prompt, constraint)))
+                for tokens, prompt in zip(prompts, message.prompts, strict=True)
+            ),
             k=message.k,
             filters=message.filters,
             seed=message.seed,
             max_new_tokens=new_tokens,
-            stopper=TextStopper(self._rules(message)),
+            mode=message.mode,
+            length_penalty=message.length_penalty,
             greedy_first=message.greedy_first,
             width=message.width,
+            at_once=message.at_once,
             max_rows=message.max_rows,
             max_tokens=message.max_tokens,
             interactive=message.interactive,
+            client=message.client,
+            deadline=None if message.seconds_left is None else self._scheduler.now + message.seconds_left,
+            first_pass=message.first_pass,
+            judges=message.judges,
         )
         try:
             ahead = self._scheduler.submit(request)
@@ -180,13 +203,15 @@ class Engine:
             ) from error
         except QueueIsFull as error:
             raise _Refusal("queue_full", "", str(error)) from error
+        except DeadlineTooClose as error:
+            raise _Refusal("deadline", "", str(error)) from error
         if message.delta_seconds is not None:
             self._deltas[message.solve] = (message.delta_seconds, 0.0)
-        return Admitted(message.solve, len(prompt), ahead)
+        return Admitted(message.solve, sum(map(len, prompts)), ahead)
 
-    def _encode(self, message: Submit) -> list[int]:
+    def _encode(self, prompt: AskedPrompt) -> list[int]:
         try:
-            tokens = self._tokens(message.prompt)
+            tokens = self._tokens(prompt)
         except (ChatTemplateError, UnencodableText) as error:
             raise _Refusal("bad_field", "problem.prompt", str(error)) from error
         except NoPlaceForPath as error:
@@ -195,11 +220,11 @@ class Engine:
             raise _Refusal("bad_field", "problem.prompt", "the prompt is empty")
         return tokens
 
-    def _tokens(self, prompt: str | tuple[Turn, ...] | Infill) -> list[int]:
+    def _tokens(self, prompt: AskedPrompt) -> list[int]:
         tokenizer, template, infill = self._text.tokenizer, self._text.template, self._text.infill
         match prompt:
-            case str():
-                return [*tokenizer.start_ids, *tokenizer.encode(prompt, special=False)]
+            case Completion():
+                return [*tokenizer.start_ids, *tokenizer.encode(prompt.text, special=False)]
             case Infill():
                 if infill is None:
                     raise _Refusal("unsupported", "problem.infill", "this model was not trained to fill in the middle")
@@ -218,26 +243,45 @@ class Engine:
                 raw = "".join(f"{turn.content.rstrip()}\n\n" for turn in turns)
                 return [*tokenizer.start_ids, *tokenizer.encode(raw, special=False)]
 
-    def _rules(self, message: Submit) -> StopRules:
-        program, prompt, suffix = ProgramEnd.NONE, "", ""
-        match message.prompt:
-            case _ if not message.end_at_program:
-                pass
-            case str() if message.part_of_program:
-                program, prompt = ProgramEnd.COMPLETION, message.prompt
-            case str():
-                pass
+    def _constraint(self, message: Submit) -> Constraint | None:
+        if message.constraint is None:
+            return None
+        field = f"sampling.{message.constraint.kind}"
+        try:
+            return self._grammars.compile(message.constraint.kind, message.constraint.text)
+        except NotInstalled as error:
+            raise _Refusal("unsupported", field, str(error)) from error
+        except ValueError as error:
+            raise _Refusal("bad_field", field, str(error)) from error
+
+    def _rules(self, message: Submit, prompt: AskedPrompt, constraint: Constraint | None) -> StopRules:
+        program, before, suffix = ProgramEnd.NONE, "", ""
+        match prompt:
+            case _ if constraint is not None or not message.end_at_program:
+                pass  # a constrained text ends where its grammar does
+            case Completion():
+                program = ProgramEnd.COMPLETION if prompt.part_of_program else ProgramEnd.NONE
+                before = prompt.text if prompt.part_of_program else ""
             case Infill():
-                program, prompt, suffix = ProgramEnd.INFILL, message.prompt.prefix, message.prompt.suffix
+                program, before, suffix = ProgramEnd.INFILL, prompt.prefix, prompt.suffix
             case _:
                 program = ProgramEnd.CHAT
+        if message.prune and program is ProgramEnd.NONE:
+            raise _Refusal(
+                "bad_field",
+                "sampling.prune",
+                "where the program is must be known: leave out keep_after_program, and say part_of_program of a "
+                "completion, or do not prune",
+            )
         return StopRules(
             self._text.tokenizer,
             stop=message.stop,
             program=program,
             entry_point=message.entry_point,
-            prompt=prompt,
+            prompt=before,
             suffix=suffix,
+            prune=message.prune,
+            constraint=None if constraint is None else constraint.fork(),
         )
 
     def _step(self, connection: socket.socket, waited: float) -> None:
@@ -246,27 +290,55 @@ class Engine:
         events = scheduler.apply_intents()
         plan, more = scheduler.plan()
         events += more
-        seconds = 0.0
-        if plan is not None:
-            ran = time.monotonic()
-            results: list[Distribution | None] = self._runner.run(plan.step)
-            seconds = time.monotonic() - ran
-            events += scheduler.finish(plan, results, seconds)
+        if plan is None:
+            self._report(connection, events, idle_seconds=waited)
+            return
+        if any(isinstance(event, SolveEnded) for event in events):
+            # Whoever waits for the last row of a solve to be gone need not wait for a step of the others.
+            self._report(connection, events)
+            events = []
+        ran = time.monotonic()
+        results: list[list[Distribution]] = self._runner.run(plan.step)
+        seconds = time.monotonic() - ran
+        events += scheduler.finish(plan, results, seconds)
         events += self._texts()
+        overhead = time.monotonic() - began - seconds
+        self._report(
+            connection,
+            events,
+            rows=plan.rows,
+            prefill_tokens=plan.prefill_tokens,
+            seconds=seconds,
+            overhead_seconds=overhead,
+            idle_seconds=waited,
+        )
+
+    def _report(
+        self,
+        connection: socket.socket,
+        events: list[CoreEvent],
+        *,
+        rows: int = 0,
+        prefill_tokens: int = 0,
+        seconds: float = 0.0,
+        overhead_seconds: float = 0.0,
+        idle_seconds: float = 0.0,
+    ) -> None:
+        scheduler = self._scheduler
         for event in events:
             if isinstance(event, SolveEnded):
                 self._deltas.pop(event.solve, None)
         report = StepReport(
-            events=events,
-            rows=0 if plan is None else plan.rows,
-            prefill_tokens=0 if plan is None else plan.prefill_tokens,
+            told=enveloped(events),
+            rows=rows,
+            prefill_tokens=prefill_tokens,
             seconds=seconds,
-            overhead_seconds=time.monotonic() - began - seconds,
-            idle_seconds=waited,
+            overhead_seconds=overhead_seconds,
+            idle_seconds=idle_seconds,
             waiting=scheduler.waiting,
             running=scheduler.running,
             branches=scheduler.branches,
-            kv_usage=1 - scheduler.pool.free / scheduler.pool.capacity,
+            kv_usage=1 - (scheduler.pool.free + scheduler.pool.idle) / scheduler.pool.capacity,
             pages_shared=scheduler.pool.shared,
             preemptions=scheduler.totals.preemptions,
         )

@@ -1,13 +1,30 @@
-"""What the front and an engine process say to each other: one message each way per step, length-prefixed msgpack.
+"""What the front and an engine process say to each other, in length-prefixed msgpack.
 
-A frame is the length of its body as a big-endian uint32, then the body.
+One message each way per step, and one more from the engine where solves have ended before a step. A frame is the length
+of its body as a big-endian uint32, then the body.
 """
 
 import struct
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import msgspec
 
-from engine.core.types import CoreEvent, EndReason, Filters
+from engine.core.types import (
+    BranchCut,
+    BranchFinished,
+    BranchPruned,
+    BranchStarted,
+    BranchText,
+    CoreEvent,
+    EndReason,
+    Filters,
+    Mode,
+    SamplesFinished,
+    SolveEnded,
+    SolveStarted,
+    WidthChosen,
+)
 
 LENGTH = struct.Struct(">I")
 LARGEST_FRAME = 256 << 20
@@ -15,17 +32,21 @@ LARGEST_FRAME = 256 << 20
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """All that an engine process is told at its start. `threads` None: as many as there are cores for this process."""
+    """All that an engine process is told at its start. None: as many threads as there are cores for this process, and
+    what suits the device of memory, the size of a page, rows and seconds of a step."""
 
     name: str
     path: str
+    device: str
     arithmetic: str
+    strict: bool
     threads: int | None
-    kv_bytes: int
-    page_tokens: int
-    rows: int
-    step_seconds: float
+    kv_bytes: int | None
+    page_tokens: int | None
+    rows: int | None
+    step_seconds: float | None
     waiting: int
+    drafting: bool
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -35,7 +56,14 @@ class Turn(msgspec.Struct, frozen=True):
     content: str
 
 
-class Infill(msgspec.Struct, frozen=True):
+class Completion(msgspec.Struct, frozen=True, tag="completion"):
+    """Raw text to go on with. `part_of_program`: the program is this text and its completion."""
+
+    text: str
+    part_of_program: bool
+
+
+class Infill(msgspec.Struct, frozen=True, tag="infill"):
     """What stands around the text to be drawn, and the path of its file (empty: none)."""
 
     prefix: str
@@ -43,30 +71,56 @@ class Infill(msgspec.Struct, frozen=True):
     path: str
 
 
-class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
-    """A solve to draw for. `prompt` is raw text, chat turns, or what stands around a hole; None in `max_new_tokens` is
-    the default.
+Prompt = Completion | tuple[Turn, ...] | Infill
 
-    `end_at_program`: stop a sample where its program is complete. `part_of_program`: the program is prompt and
-    completion. `delta_seconds`: how often the text of running branches is wanted; None for never.
+
+class Constraint(msgspec.Struct, frozen=True):
+    """What the text of every sample must match."""
+
+    kind: Literal["regex", "ebnf", "json_schema"]
+    text: str
+
+
+class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
+    """A solve to draw for. Which sample continues which prompt, by which filters: see CoreRequest.
+
+    `max_new_tokens`: None for the default. `end_at_program`: stop a sample where its program is complete. `prune`: give
+    a sample up once it cannot become a valid program. `delta_seconds`: how often the text of running branches is
+    wanted; None for never. `seconds_left`: until the deadline, if there is one.
     """
 
     solve: int
-    prompt: str | tuple[Turn, ...] | Infill
+    prompts: tuple[Prompt, ...]
     k: int
-    filters: Filters
+    mode: Mode
+    filters: tuple[Filters, ...]
+    length_penalty: float
     seed: int
     max_new_tokens: int | None
     stop: tuple[str, ...]
     end_at_program: bool
-    part_of_program: bool
     entry_point: str | None
+    prune: bool
+    constraint: Constraint | None
     greedy_first: bool
     width: int | None
+    at_once: int | None = None
     max_rows: int | None
     max_tokens: int | None
     interactive: bool
     delta_seconds: float | None
+    client: str
+    seconds_left: float | None
+    first_pass: bool
+    judges: int
+
+
+class Verdict(msgspec.Struct, frozen=True, tag="verdict"):
+    """A finished branch was judged; `passed` is None if its program could not be."""
+
+    solve: int
+    branch: int
+    passed: bool | None
 
 
 class End(msgspec.Struct, frozen=True, tag="end"):
@@ -83,7 +137,10 @@ class Loading(msgspec.Struct, frozen=True, tag="loading"):
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
-    """The model is loaded. After `Loading`, the first message of an engine process."""
+    """The model is loaded. After `Loading`, the first message of an engine process.
+
+    `deterministic`: what a sample draws does not depend on what else is drawn, bit for bit.
+    """
 
     name: str
     context_length: int
@@ -91,6 +148,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     infill: bool
     dtype: str
     device: str
+    deterministic: bool
     pages: int
     page_size: int
     load_seconds: float
@@ -120,10 +178,71 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     detail: str
 
 
-class StepReport(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
-    """What a step has brought. `rows` and `seconds` are 0 where nothing was computed; `idle_seconds` went before it."""
+class _Started(msgspec.Struct, frozen=True, tag="branch_started"):
+    event: BranchStarted
 
-    events: list[CoreEvent]
+
+class _Text(msgspec.Struct, frozen=True, tag="branch_text"):
+    event: BranchText
+
+
+class _Finished(msgspec.Struct, frozen=True, tag="branch_finished"):
+    event: BranchFinished
+
+
+class _Samples(msgspec.Struct, frozen=True, tag="samples_finished"):
+    event: SamplesFinished
+
+
+class _Pruned(msgspec.Struct, frozen=True, tag="branch_pruned"):
+    event: BranchPruned
+
+
+class _Cut(msgspec.Struct, frozen=True, tag="branch_cut"):
+    event: BranchCut
+
+
+class _SolveStarted(msgspec.Struct, frozen=True, tag="solve_started"):
+    event: SolveStarted
+
+
+class _Width(msgspec.Struct, frozen=True, tag="width_chosen"):
+    event: WidthChosen
+
+
+class _SolveEnded(msgspec.Struct, frozen=True, tag="solve_ended"):
+    event: SolveEnded
+
+
+Enveloped = _Started | _Text | _Finished | _Samples | _Pruned | _Cut | _SolveStarted | _Width | _SolveEnded
+"""An event under the name of its kind. The core's own types are plain dataclasses, so that it needs no msgspec, which
+cannot tell one dataclass from another."""
+
+_ENVELOPES: dict[type[CoreEvent], Callable[[Any], Enveloped]] = {
+    BranchStarted: _Started,
+    BranchText: _Text,
+    BranchFinished: _Finished,
+    SamplesFinished: _Samples,
+    BranchPruned: _Pruned,
+    BranchCut: _Cut,
+    SolveStarted: _SolveStarted,
+    WidthChosen: _Width,
+    SolveEnded: _SolveEnded,
+}
+
+
+def enveloped(events: Iterable[CoreEvent]) -> list[Enveloped]:
+    """Events ready to travel, in their order."""
+    return [_ENVELOPES[type(event)](event) for event in events]
+
+
+class StepReport(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
+    """What a step has brought, or what was told before it: the ends of solves do not wait for it.
+
+    `rows` and `seconds` are 0 where nothing was computed; `idle_seconds` went before it.
+    """
+
+    told: list[Enveloped]
     rows: int
     prefill_tokens: int
     seconds: float
@@ -136,8 +255,13 @@ class StepReport(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
     pages_shared: int
     preemptions: int
 
+    @property
+    def events(self) -> list[CoreEvent]:
+        """What has happened, in its order."""
+        return [one.event for one in self.told]
 
-ToEngine = Submit | End
+
+ToEngine = Submit | Verdict | End
 FromEngine = Loading | Ready | Failed | Admitted | Refused | StepReport
 
 encoder = msgspec.msgpack.Encoder()

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -23,29 +24,39 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
     # Heavy imports belong to this process alone, and their failures to the message below.
     import torch
 
-    from engine.core.scheduler import Limits, Scheduler
+    from engine.core.scheduler import Scheduler
     from engine.loop.engine import Engine
     from engine.models.catalogue import cache_folder
     from engine.models.errors import ModelError
     from engine.models.store import packed_path
-    from engine.runner.arithmetic import best_arithmetic, load_decoder
-    from engine.runner.choice import runner_for
+    from engine.runner.choice import arithmetic_for, device_for, device_name, limits_of, load_for, runner_for
     from engine.text.model_text import read_model_text
 
     torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
     path = Path(config.path)
     try:
-        arithmetic = best_arithmetic() if config.arithmetic == "auto" else config.arithmetic
-        if arithmetic not in ("int8", "bfloat16", "float32"):
-            raise ValueError(f"arithmetic: {arithmetic!r} is not int8, bfloat16, float32 or auto")
+        device = device_for(config.device, strict=config.strict)
+        limits = limits_of(device, rows=config.rows, step_seconds=config.step_seconds)
+        arithmetic = arithmetic_for(config.arithmetic, device)
         connection.sendall(frame(Loading("the model's weights")))
         text = read_model_text(path)
-        decoder = load_decoder(
-            path, arithmetic=arithmetic, tokenizer=text.tokenizer, packed=packed_path(path, cache_folder())
+        decoder = load_for(
+            device,
+            path,
+            arithmetic=arithmetic,
+            tokenizer=text.tokenizer,
+            packed=packed_path(path, cache_folder()),
+            strict=config.strict,
         )
         connection.sendall(frame(Loading("kernels, compiled for this processor at the first start")))
-        runner = runner_for(decoder, kv_bytes=config.kv_bytes, page_size=config.page_tokens)
-    except (ModelError, ValueError, OSError) as error:
+        runner = runner_for(
+            decoder,
+            kv_bytes=config.kv_bytes,
+            page_size=config.page_tokens,
+            strict=config.strict,
+            rows=limits.rows,
+        )
+    except (ModelError, ValueError, OSError, torch.OutOfMemoryError) as error:
         connection.sendall(frame(Failed(f"model {config.name}: {error}")))
         return
     # Dequantising left large free blocks behind, which the C library would keep.
@@ -53,7 +64,7 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
     scheduler = Scheduler(
         pages=runner.pages,
         page_size=runner.page_size,
-        limits=Limits(rows=config.rows, step_seconds=config.step_seconds, waiting=config.waiting),
+        limits=replace(limits, waiting=config.waiting, drafting=config.drafting),
     )
     connection.sendall(
         frame(
@@ -63,7 +74,8 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
                 chat=text.template is not None,
                 infill=text.infill is not None,
                 dtype=arithmetic,
-                device="cpu",
+                device=device_name(device),
+                deterministic=runner.deterministic,
                 pages=runner.pages,
                 page_size=runner.page_size,
                 load_seconds=time.monotonic() - began,
@@ -80,7 +92,10 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
 
 
 def main() -> int:
-    """Entry of the process; leaves with 1 if a step failed, so that the front starts it anew."""
+    """Entry of the process; leaves with 1 if a step failed, so that the front starts it anew.
+
+    It leaves at once then: after a fault of the GPU, whatever would free something on it fails or waits for ever.
+    """
     # A terminal's Ctrl-C reaches the whole group: the front decides when the engine ends, by closing the connection.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = socket.socket(fileno=int(sys.argv[1]))
@@ -88,7 +103,8 @@ def main() -> int:
         serve(connection, msgspec.json.decode(sys.argv[2], type=EngineConfig))
     except Exception:
         traceback.print_exc()
-        return 1
+        sys.stderr.flush()
+        os._exit(1)
     return 0
 
 

@@ -8,12 +8,14 @@ import torch
 
 from engine.models import load
 from engine.models.decoder import Decoder, Linear
+from engine.runner.float_layer import FloatLinear
 from engine.runner.int8_layer import Int8Linear
 from engine.runner.packed import PackedFile
 from engine.runner.smoothing import Open, opened, smooth
 from engine.text.tokenizer import Tokenizer
 from kernels.cpu.int8_linear import pack
-from kernels.cpu.launch import has_vnni
+from kernels.cpu.launch import has_long_vectors, has_vnni
+from kernels.cpu.matrix_units import has_matrix_units
 
 Arithmetic = Literal["int8", "bfloat16", "float32"]
 
@@ -23,15 +25,33 @@ def best_arithmetic() -> Arithmetic:
     return "int8" if has_vnni() else load.best_arithmetic()
 
 
-def load_decoder(path: Path, *, arithmetic: Arithmetic, tokenizer: Tokenizer, packed: Path | None = None) -> Decoder:
+def uses_matrix_units() -> bool:
+    """Whether wide steps in int8 run on units for matrices (AMX)."""
+    return has_matrix_units()
+
+
+def ours_are_faster(arithmetic: Arithmetic) -> bool:
+    """Whether our products of bfloat16 or float32 beat torch's: in 512-bit vectors, unless there are units for matrices
+    of bfloat16 (AMX), which only torch uses."""
+    matrices = arithmetic == "bfloat16" and torch.cpu._is_amx_tile_supported()  # pyright: ignore[reportPrivateUsage]
+    return has_long_vectors() and not matrices
+
+
+def load_decoder(
+    path: Path, *, arithmetic: Arithmetic, tokenizer: Tokenizer, packed: Path | None = None, strict: bool | None = None
+) -> Decoder:
     """Load a model's files; see engine.models.load.
+
+    `strict`: products of bfloat16 or float32 by our kernels, under which a row's results are the same in any batch, bit
+    for bit, as they always are in int8; False: by torch's; None: by the faster ones.
 
     In int8 the linear layers have a scale for each output and quantise what comes in token by token, smoothed by a text
     of ours; the embedding is bfloat16, all else float32. What that gives is kept in the file `packed`, if given, and
     taken from there the next time. ValueError if this processor cannot multiply bytes.
     """
     if arithmetic != "int8":
-        return load.load_decoder(path, arithmetic=arithmetic)
+        ours = ours_are_faster(arithmetic) if strict is None else strict
+        return load.load_decoder(path, arithmetic=arithmetic, linear=FloatLinear if ours else None)
     if not has_vnni():
         raise ValueError("arithmetic: int8 needs a processor with AVX512_VNNI; choose bfloat16 or float32")
     kept = None if packed is None else PackedFile(packed, path, _TEXT)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.core.types import Chunk, Step
+from engine.runner.layout_cpu import firsts
 
 _LEAST_SHARED_ROWS = 3
 """Below this many rows a solve's prompt is gathered for each of them: one product more costs more than the copies."""
@@ -42,22 +43,21 @@ class _Run:
 class StepAttention:
     """The layout of one step: made once, used by every layer.
 
-    Rows come first, those that share a prompt side by side; then the chunks of more than one token. `order` gives the
-    chunks in that order; `tokens`, `positions` ([T] int64) and `last` ([chunks] int64, index of each chunk's last
-    token) follow it.
+    Rows come first, those that share a prompt side by side; then the chunks of more than one token. `tokens` and
+    `positions` ([T] int64) follow that order; `first` is the number of each chunk's first token in it.
     """
 
     def __init__(self, step: Step, dtype: torch.dtype) -> None:
         rows = [index for index, chunk in enumerate(step.chunks) if len(chunk.tokens) == 1]
         runs = [index for index, chunk in enumerate(step.chunks) if len(chunk.tokens) > 1]
         rows.sort(key=lambda index: id(step.chunks[index].prefix))
-        self.order = [*rows, *runs]
-        chunks = [step.chunks[index] for index in self.order]
+        order = [*rows, *runs]
+        chunks = [step.chunks[index] for index in order]
         lengths = np.array([len(chunk.tokens) for chunk in chunks])
         ends = np.cumsum(lengths)
         self.tokens = torch.tensor([token for chunk in chunks for token in chunk.tokens])
         self.positions = torch.from_numpy(np.concatenate([c.start + np.arange(len(c.tokens)) for c in chunks]))
-        self.last = torch.from_numpy(ends - 1)
+        self.first = firsts(order, ends - lengths)
         self._writes = torch.from_numpy(np.concatenate([c.suffix[-len(c.tokens) :] for c in chunks]).astype(np.int64))
         self._rows = len(rows)
         self._groups, paths = _group(chunks[: len(rows)])

@@ -6,16 +6,20 @@ import torch
 from engine.core.distribution import Distribution
 from engine.core.types import Step
 from engine.models.decoder import Decoder
+from engine.runner.answers import answer
 from engine.runner.attention_cpu import StepAttention
-from engine.runner.sampler import distributions
 from kernels.cpu.sampling import sample_kernel
 
 
 class CpuRunner:
     """Owns the KV pool: for each layer one tensor [slots, 2, kv_heads, head_dim] in the decoder's type.
 
-    A step is a pure function of the pool and the chunks: the runner keeps nothing else between steps.
+    A step is a pure function of the pool and the chunks: the runner keeps nothing else between steps. In the last bits,
+    what a row gives depends on the batch: torch chooses its kernels by the number of rows.
     """
+
+    deterministic = False
+    """Whether a row's answers are the same, bit for bit, in any batch."""
 
     def __init__(self, decoder: Decoder, *, kv_bytes: int, page_size: int = 16) -> None:
         """`kv_bytes`: memory of the pool.
@@ -38,25 +42,12 @@ class CpuRunner:
         sample_kernel.compile()
 
     @torch.inference_mode()
-    def run(self, step: Step) -> list[Distribution | None]:
-        """Compute the step's tokens; one entry per chunk, a distribution where the chunk asks for one."""
+    def run(self, step: Step) -> list[list[Distribution]]:
+        """Compute the step's tokens; for each chunk the distributions it asks for, in the order of its asks."""
         layout = StepAttention(step, self._decoder.dtype)
         hidden = self._decoder.hidden(
             layout.tokens,
             layout.positions,
             lambda layer, q, k, v: layout.attend(self._pool[layer], q, k, v),
         )
-        results: list[Distribution | None] = [None] * len(step.chunks)
-        asking = [place for place, index in enumerate(layout.order) if step.chunks[index].filters is not None]
-        if not asking:
-            return results
-        logits = self._decoder.logits(hidden[layout.last[asking]])
-        chunks = [step.chunks[layout.order[place]] for place in asking]
-        found = distributions(
-            logits,
-            [chunk.filters for chunk in chunks if chunk.filters is not None],
-            [np.empty(0) if chunk.numbers is None else chunk.numbers for chunk in chunks],
-        )
-        for place, distribution in zip(asking, found, strict=True):
-            results[layout.order[place]] = distribution
-        return results
+        return answer(step, layout.first, lambda tokens: self._decoder.logits(hidden[tokens]))

@@ -16,17 +16,16 @@ GROUP = 64
 class StepLayout:
     """The tokens of a step in their order, rows that share a prompt side by side, then runs of more than one token.
 
-    order: the chunks in that order. tokens, positions, writes (slots): [T] int64. last: [chunks] int64, each chunk's
-    last token. slots: int32, parts of which `blocks` ([blocks, 5] int64: first token, tokens, offset and number of the
-    slots that its tokens share, how many more each further token sees) and `own` ([T, 2] int64: offset and number of a
-    token's own slots) name. Own slots begin at a position that is a multiple of 64, so the last of a prompt are own.
+    first: the number of each chunk's first token in that order. tokens, positions, writes (slots): [T] int64. slots:
+    int32, parts of which `blocks` ([blocks, 5] int64: first token, tokens, offset and number of the slots that its
+    tokens share, how many more each further token sees) and `own` ([T, 2] int64: offset and number of a token's own
+    slots) name. Own slots begin at a position that is a multiple of 64, so the last of a prompt are own.
     """
 
-    order: list[int]
+    first: list[int]
     tokens: Tensor
     positions: Tensor
     writes: Tensor
-    last: Tensor
     slots: Tensor
     blocks: Tensor
     own: Tensor
@@ -48,15 +47,21 @@ def lay_out(step: Step, block: int) -> StepLayout:
     for chunk, end in zip(chunks[len(rows) :], ends[len(rows) :].tolist(), strict=True):
         offset = _run_blocks(chunk, end - len(chunk.tokens), block, offset, parts, blocks, own)
     return StepLayout(
-        order,
+        firsts(order, ends - lengths),
         torch.tensor([token for chunk in chunks for token in chunk.tokens]),
         torch.from_numpy(np.repeat([c.start for c in chunks] - (ends - lengths), lengths) + np.arange(ends[-1])),
         torch.from_numpy(np.concatenate([c.suffix[-len(c.tokens) :] for c in chunks]).astype(np.int64)),
-        torch.from_numpy(ends - 1),
         torch.from_numpy(np.concatenate(parts)),
         torch.from_numpy(np.concatenate(blocks)),
         torch.from_numpy(np.concatenate(own)),
     )
+
+
+def firsts(order: list[int], starts: np.ndarray) -> list[int]:
+    """Where each chunk of a step starts, of the places [chunks] where those of `order` start."""
+    found = np.empty(len(order), np.int64)
+    found[order] = starts
+    return found.tolist()
 
 
 def _row_blocks(

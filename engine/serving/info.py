@@ -1,6 +1,7 @@
 """InfoService: what this server is, what it serves, and how busy it is."""
 
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import grpc.aio
@@ -27,13 +28,22 @@ FEATURES = (
     "LANGUAGE_PYTHON",
     "PRIORITY_BATCH",
     "PRIORITY_INTERACTIVE",
+    "PRUNE_SYNTAX",
     "Problem.chat",
     "Problem.completion",
     "Problem.infill",
+    "Problem.variants",
     "RETURN_POLICY_ALL",
     "RETURN_POLICY_BEST",
     "RETURN_POLICY_FIRST_PASS",
+    "SAMPLING_MODE_BEAM",
+    "SAMPLING_MODE_DISTINCT",
     "SAMPLING_MODE_INDEPENDENT",
+    "SamplingParams.distinct_programs",
+    "SamplingParams.ebnf",
+    "SamplingParams.json_schema",
+    "SamplingParams.regex",
+    "SamplingParams.temperatures",
     "SynthesisService.Solve",
     "SynthesisService.SolveOnce",
     "Test.call",
@@ -42,11 +52,20 @@ FEATURES = (
 )
 """What may be asked of this server, by method, field or enum value; what is not here is refused by name."""
 
-_OF_SOLVING = ("PRIORITY_", "Problem.", "RETURN_POLICY_", "SAMPLING_MODE_", "SynthesisService.")
+_OF_SOLVING = (
+    "PRIORITY_",
+    "PRUNE_",
+    "Problem.",
+    "RETURN_POLICY_",
+    "SAMPLING_MODE_",
+    "SamplingParams.",
+    "SynthesisService.",
+)
 EXECUTOR_FEATURES = tuple(name for name in FEATURES if not name.startswith(_OF_SOLVING))
 """What may be asked of a server that only executes."""
 
 _LANGUAGE = "LANGUAGE_"
+_CONSTRAINTS = ("SamplingParams.ebnf", "SamplingParams.json_schema", "SamplingParams.regex")
 _LARGEST_PAGE = 100
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -85,6 +104,8 @@ class InfoService(info_service_pb2_grpc.InfoServiceServicer):
 
     def _features(self) -> tuple[str, ...]:
         features = EXECUTOR_FEATURES if self._settings.serving.executor_only else FEATURES
+        if find_spec("llguidance") is None:
+            features = tuple(name for name in features if name not in _CONSTRAINTS)
         if self._solver.status == "starting":
             return features
         languages = {f"{_LANGUAGE}{name.upper()}" for name in self._solver.executor.info.runtimes}

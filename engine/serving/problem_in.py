@@ -11,6 +11,7 @@ from executor.types import CallTest, Comparison, Limits, Program, SnippetTest, S
 
 _ROLES = ("system", "user", "assistant")
 _MOST_MESSAGES = 256
+_MOST_VARIANTS = 15
 _MOST_ARGUMENTS = 64
 _NO_LANGUAGE = "LANGUAGE_UNSUPPORTED"
 _LONGEST_PATH = 1000
@@ -47,8 +48,16 @@ def drawn_language_in(value: problem_pb2.Language.ValueType, path: str) -> None:
         raise Unsupported(path, f"{name} programs can be executed, not drawn; take PYTHON", reason=_NO_LANGUAGE)
 
 
-def prompt_in(problem: problem_pb2.Problem, path: str, limits: LimitSettings) -> Prompt:
-    """The prompt of a problem, within `limits.max_prompt_bytes`."""
+def variants_in(problem: problem_pb2.Problem, path: str, limits: LimitSettings) -> tuple[Prompt, ...]:
+    """The other prompts of a problem."""
+    fields.count(len(problem.variants), f"{path}.variants", most=_MOST_VARIANTS, least=0)
+    return tuple(
+        prompt_in(variant, f"{path}.variants[{index}]", limits) for index, variant in enumerate(problem.variants)
+    )
+
+
+def prompt_in(problem: problem_pb2.Problem | problem_pb2.PromptVariant, path: str, limits: LimitSettings) -> Prompt:
+    """A prompt of a problem, within `limits.max_prompt_bytes`."""
     match problem.WhichOneof("prompt"):
         case "completion":
             completion = problem.completion

@@ -7,8 +7,9 @@ from thresher.v1 import solve_pb2
 from engine.config import Settings
 from engine.serving import fields
 from engine.serving.limits import limits_in
-from engine.serving.problem_in import drawn_language_in, entry_point_in, prompt_in, tests_in
-from engine.solving.errors import InvalidRequest, Unsupported
+from engine.serving.problem_in import drawn_language_in, entry_point_in, prompt_in, tests_in, variants_in
+from engine.serving.sampling_in import check_reach, sampling_in
+from engine.solving.errors import InvalidRequest
 from engine.solving.types import Budget, EventOptions, Priority, ReturnPolicy, Sampling, SolveSpec
 from executor.types import Limits
 
@@ -23,14 +24,7 @@ _PRIORITIES = {
     solve_pb2.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
     solve_pb2.PRIORITY_BATCH: Priority.BATCH,
 }
-_MODES = (solve_pb2.SAMPLING_MODE_UNSPECIFIED, solve_pb2.SAMPLING_MODE_INDEPENDENT)
 _MODEL_PREFIX = "models/"
-_MOST_STOPS = 16
-_LONGEST_STOP = 1024
-# Below this a softmax of float32 logits is greedy anyway; the caller means 0, or has made a mistake.
-_LEAST_TEMPERATURE = 1e-3
-
-_CONSTRAINT_ADVICE = "this server does not constrain sampling; leave it out and let the tests decide"
 _CASCADE_ADVICE = "this server is not a tier of a cascade; leave it out"
 
 
@@ -51,9 +45,9 @@ def solve_in(message: solve_pb2.SolveSpec, path: str, settings: Settings) -> Sol
     entry_point = entry_point_in(problem.entry_point, f"{place}.entry_point")
     own_limits = problem.limits if problem.HasField("limits") else None
     limits = limits_in(own_limits, f"{place}.limits", Limits(), settings.executor)
-    sampling = _sampling_in(message.sampling, f"{path}.sampling", settings)
+    sampling = sampling_in(message.sampling, f"{path}.sampling", settings.limits)
     policy = fields.choice(message.return_policy, _POLICIES, solve_pb2.ReturnPolicy.DESCRIPTOR, f"{path}.return_policy")
-    return SolveSpec(
+    spec = SolveSpec(
         request_id=fields.word(message.request_id, f"{path}.request_id") if message.request_id else uuid.uuid4().hex,
         model=_model_in(message.model, f"{path}.model"),
         problem_id=fields.label(problem.problem_id, f"{place}.problem_id"),
@@ -70,7 +64,10 @@ def solve_in(message: solve_pb2.SolveSpec, path: str, settings: Settings) -> Sol
         budget=_budget_in(message.budget, f"{path}.budget"),
         events=_events_in(message.events, f"{path}.events"),
         priority=fields.choice(message.priority, _PRIORITIES, solve_pb2.Priority.DESCRIPTOR, f"{path}.priority"),
+        variants=variants_in(problem, place, settings.limits),
     )
+    check_reach(spec, spec.samples(settings.limits.max_k), path)
+    return spec
 
 
 def _model_in(name: str, path: str) -> str:
@@ -79,52 +76,6 @@ def _model_in(name: str, path: str) -> str:
     if not name.startswith(_MODEL_PREFIX) or len(name) == len(_MODEL_PREFIX):
         raise InvalidRequest(path, f"is {name[:80]!r}; it must be of the form models/NAME, or empty for the default")
     return fields.label(name.removeprefix(_MODEL_PREFIX), path)
-
-
-def _sampling_in(message: solve_pb2.SamplingParams, path: str, settings: Settings) -> Sampling:
-    if message.mode not in _MODES:
-        named = solve_pb2.SamplingMode.DESCRIPTOR.values_by_number
-        name = named[message.mode].name if message.mode in named else str(message.mode)
-        raise Unsupported(f"{path}.mode", f"{name} is not available yet; use SAMPLING_MODE_INDEPENDENT")
-    constraints = dict.fromkeys(("regex", "ebnf", "json_schema"), _CONSTRAINT_ADVICE)
-    if (constraint := message.WhichOneof("constraint")) is not None:
-        raise Unsupported(f"{path}.{constraint}", constraints[constraint], reason="CONSTRAINT_UNSUPPORTED")
-    if message.HasField("repetition_penalty") and message.repetition_penalty != 1:
-        raise Unsupported(f"{path}.repetition_penalty", "only 1 (none) is available: samples must follow the model")
-    fields.count(len(message.stop), f"{path}.stop", most=_MOST_STOPS, least=0)
-    return Sampling(
-        k=fields.count(message.k, f"{path}.k", most=settings.limits.max_k) if message.HasField("k") else None,
-        temperature=_temperature_in(message, f"{path}.temperature"),
-        top_p=(
-            fields.number(message.top_p, f"{path}.top_p", least=0, most=1, open_below=True)
-            if message.HasField("top_p")
-            else None
-        ),
-        top_k=message.top_k if message.HasField("top_k") else None,
-        min_p=fields.number(message.min_p, f"{path}.min_p", least=0, most=1) if message.HasField("min_p") else None,
-        max_new_tokens=(
-            fields.count(message.max_new_tokens, f"{path}.max_new_tokens")
-            if message.HasField("max_new_tokens")
-            else None
-        ),
-        stop=tuple(
-            fields.text(stop, f"{path}.stop[{index}]", most_bytes=_LONGEST_STOP)
-            for index, stop in enumerate(message.stop)
-        ),
-        seed=message.seed if message.HasField("seed") else None,
-        greedy_first=message.greedy_first,
-        width=fields.count(message.width, f"{path}.width") if message.HasField("width") else None,
-        keep_after_program=message.keep_after_program,
-    )
-
-
-def _temperature_in(message: solve_pb2.SamplingParams, path: str) -> float | None:
-    if not message.HasField("temperature"):
-        return None
-    value = fields.number(message.temperature, path, least=0, most=100)
-    if 0 < value < _LEAST_TEMPERATURE:
-        raise InvalidRequest(path, f"is {value}; use 0 for greedy, or at least {_LEAST_TEMPERATURE}")
-    return value
 
 
 def _stop_after_passes_in(message: solve_pb2.SolveSpec, path: str, policy: ReturnPolicy, sampling: Sampling) -> int:

@@ -42,6 +42,7 @@ _BRANCH = {
     BranchOutcome.BUDGET: solve_pb2.BRANCH_OUTCOME_BUDGET,
     BranchOutcome.DROPPED: solve_pb2.BRANCH_OUTCOME_DROPPED,
     BranchOutcome.ERROR: solve_pb2.BRANCH_OUTCOME_ERROR,
+    BranchOutcome.PRUNED: solve_pb2.BRANCH_OUTCOME_PRUNED,
 }
 _OUTCOME = {
     SolveOutcome.SOLVED: solve_pb2.SOLVE_OUTCOME_SOLVED,
@@ -125,7 +126,11 @@ class EventWriter:
             case CandidateJudged() as body:
                 message.candidate_judged.CopyFrom(solve_pb2.CandidateJudged(candidate=self._candidate(body.candidate)))
             case SamplesJoined() as body:
-                message.samples_joined.CopyFrom(solve_pb2.SamplesJoined(index=body.index, samples=body.samples))
+                message.samples_joined.CopyFrom(
+                    solve_pb2.SamplesJoined(
+                        index=body.index, samples=body.samples, sample_logprobs=body.sample_logprobs
+                    )
+                )
             case Summary() as body:
                 message.summary.CopyFrom(self.summary(body))
         return message
@@ -158,6 +163,7 @@ class EventWriter:
             report=None if report is None else report_out(report, self._visible),
             model=model_name(candidate.model),
             samples=candidate.samples,
+            sample_logprobs=candidate.sample_logprobs,
             held_out=None if held_out is None else report_out(held_out, self._hidden, hidden=True),
         )
 
@@ -168,6 +174,7 @@ def _accounting(cost: Accounting) -> solve_pb2.Accounting:
         samples_requested=cost.samples_requested,
         samples_started=cost.samples_started,
         samples_finished=cost.samples_finished,
+        samples_pruned=cost.samples_pruned,
         samples_cut_off=cost.samples_cut_off,
         samples_passed=cost.samples_passed,
         branches_started=cost.branches_started,
@@ -180,6 +187,8 @@ def _accounting(cost: Accounting) -> solve_pb2.Accounting:
         rows_computed=cost.rows_computed,
         rows_saved=cost.rows_saved,
         wasted_tokens=cost.wasted_tokens,
+        drafted_tokens=cost.drafted_tokens,
+        accepted_draft_tokens=cost.accepted_draft_tokens,
         time_to_first_pass=None if first is None else duration_out(first),
         queue_time=duration_out(cost.queue_time),
         generation_time=duration_out(cost.generation_time),
@@ -211,4 +220,5 @@ def model_out(model: ModelInfo) -> info_service_pb2.Model:
         infill=model.infill,
         dtype=model.dtype,
         device=model.device,
+        deterministic=model.deterministic,
     )

@@ -1,8 +1,9 @@
 """SynthesisService: one solve a call. The call's end is the solve's end, whoever caused it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, cast
 
 import grpc.aio
@@ -22,6 +23,9 @@ from engine.solving.types import SolveEvent, SolveSpec, Summary
 # Checking a large request parses its JSON; the event loop has other calls to serve meanwhile.
 CHECK_IN_THREAD_BYTES = 64 << 10
 _STARTING_RETRY = 1.0
+CLIENT_KEY = "thresher-client"
+"""Metadata in which a caller gives its name."""
+_LONGEST_NAME = 128
 
 _log = get_logger(__name__)
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -41,7 +45,7 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
     ) -> None:
         """Stream the events of one solve; the Summary is last, and present if and only if the status is OK."""
         async with self._calls.one():
-            spec = await self._spec(request.spec)
+            spec = await self._spec(request.spec, context)
             writer = self._writer(request.spec, spec)
             async with aclosing(self._events(spec, context)) as events:
                 async for event in events:
@@ -55,7 +59,7 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
             if getattr(request.spec.events, name):
                 raise Unsupported(f"spec.events.{name}", "SolveOnce sends no events; use Solve, or leave it out")
         async with self._calls.one():
-            spec = await self._spec(request.spec)
+            spec = await self._spec(request.spec, context)
             writer = self._writer(request.spec, spec)
             summary: solve_pb2.Summary | None = None
             async with aclosing(self._events(spec, context)) as events:
@@ -64,7 +68,7 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
                         summary = writer.summary(event.body)
             return synthesis_service_pb2.SolveOnceResponse(request_id=spec.request_id, summary=summary)
 
-    async def _spec(self, message: solve_pb2.SolveSpec) -> SolveSpec:
+    async def _spec(self, message: solve_pb2.SolveSpec, context: _Context) -> SolveSpec:
         if self._solver.status == "starting":
             raise starting()
         if message.ByteSize() > CHECK_IN_THREAD_BYTES:
@@ -72,7 +76,7 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
         else:
             spec = solve_in(message, "spec", self._settings)
         bind_call(request_id=spec.request_id, problem_id=spec.problem_id)
-        return spec
+        return replace(spec, client=_client_of(context))
 
     def _writer(self, message: solve_pb2.SolveSpec, spec: SolveSpec) -> EventWriter:
         return EventWriter(spec, lowered_in(message.problem.limits, message.problem.tests, self._settings.executor))
@@ -112,6 +116,17 @@ class NoSynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
     ) -> synthesis_service_pb2.SolveOnceResponse:
         """Refused."""
         raise no_model()
+
+
+def _client_of(context: _Context) -> str:
+    """Whom the engine's time is shared between: the name that the caller gives itself, else the address it calls from.
+
+    A client of `thresher.client` gives itself a name for each process.
+    """
+    metadata = cast("Iterable[tuple[str, str | bytes]] | None", context.invocation_metadata())
+    names = [value for key, value in metadata or () if key == CLIENT_KEY and isinstance(value, str)]
+    peer = context.peer()
+    return names[0][:_LONGEST_NAME] if names and names[0] else peer.rpartition(":")[0] or peer
 
 
 def starting() -> Unavailable:

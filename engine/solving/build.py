@@ -12,14 +12,15 @@ from engine.models.catalogue import fetch
 from engine.solving.backing import OwnedExecutor
 from engine.solving.solver import Solver
 
-_CPU_PAGE_TOKENS = 16
-
 
 def build_solver(settings: Settings, metrics: Metrics, executor: OwnedExecutor) -> Solver:
     """A solver that is not started yet; it starts and closes `executor`."""
     names = [settings.default_model, *(name for name in settings.models.serve if name != settings.default_model)]
     return Solver(
-        starters={model_name(name): _starter(name, settings) for name in names}, executor=executor, metrics=metrics
+        starters={model_name(name): _starter(name, settings) for name in names},
+        executor=executor,
+        metrics=metrics,
+        max_k=settings.limits.max_k,
     )
 
 
@@ -38,13 +39,16 @@ def _starter(name: str, settings: Settings) -> Callable[[], Awaitable[Link]]:
             EngineConfig(
                 name=model_name(name),
                 path=str(path),
+                device=engine.device.value,
                 arithmetic=settings.models.arithmetic.value,
+                strict=settings.models.strict,
                 threads=engine.threads,
-                kv_bytes=int(engine.kv_bytes),
-                page_tokens=engine.page_tokens or _CPU_PAGE_TOKENS,
+                kv_bytes=None if engine.kv_bytes is None else int(engine.kv_bytes),
+                page_tokens=engine.page_tokens,
                 rows=engine.max_rows,
-                step_seconds=engine.step_ms / 1000,
+                step_seconds=None if engine.step_ms is None else engine.step_ms / 1000,
                 waiting=settings.limits.max_waiting,
+                drafting=engine.drafting,
             )
         )
 

@@ -12,14 +12,19 @@ from executor.verdict import Report, Verdict
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """A candidate in the making: `report` is None until it is judged."""
+    """A candidate in the making: `report` is None until it is judged.
+
+    `branches` are those whose texts hold the program. `samples` maps each sample to its log-probability, the sum over
+    its tokens.
+    """
 
     index: int
     code: str
     finish_reason: FinishReason
     generated_tokens: int
     mean_logprob: float
-    samples: list[int]
+    branches: list[int] = field(default_factory=list[int])
+    samples: dict[int, float] = field(default_factory=dict[int, float])
     report: Report | None = None
     held_out: Report | None = None
 
@@ -34,11 +39,11 @@ class Candidates:
     """Finds out whether a finished text is a new program."""
 
     model: str
-    prompt: Prompt
+    prompts: tuple[Prompt, ...]
     entry_point: str | None
     entries: list[Entry] = field(default_factory=list[Entry])
     _by_key: dict[bytes, Entry] = field(default_factory=dict[bytes, Entry])
-    _by_branch: dict[int, Entry] = field(default_factory=dict[int, Entry])
+    _by_branch: dict[int, tuple[Entry, float]] = field(default_factory=dict[int, tuple[Entry, float]])
 
     def add(self, finished: BranchFinished) -> tuple[Entry, bool]:
         """The candidate that a finished branch has made, and whether it is a new one."""
@@ -53,17 +58,18 @@ class Candidates:
                 finish_reason=finished.reason,
                 generated_tokens=finished.tokens,
                 mean_logprob=finished.logprob / finished.tokens,
-                samples=[],
             )
             self.entries.append(entry)
             self._by_key[key] = entry
-        entry.samples += finished.samples
-        self._by_branch[finished.branch] = entry
+        entry.samples |= dict.fromkeys(finished.samples, finished.logprob)
+        entry.branches.append(finished.branch)
+        self._by_branch[finished.branch] = entry, finished.logprob
         return entry, new
 
     def _program(self, finished: BranchFinished) -> str:
         text = finished.text
-        match self.prompt:
+        # All samples of a branch continue one prompt.
+        match self.prompts[finished.samples[0] % len(self.prompts)]:
             case InfillPrompt(prefix=prefix, suffix=suffix):
                 # Ended by the model, or as the caller wanted it.
                 ended = finished.reason in (FinishReason.END_OF_TEXT, FinishReason.STOP_SEQUENCE)
@@ -75,8 +81,8 @@ class Candidates:
 
     def join(self, branch: int, samples: tuple[int, ...]) -> Entry:
         """Late samples drew the text of a branch that has finished."""
-        entry = self._by_branch[branch]
-        entry.samples += samples
+        entry, logprob = self._by_branch[branch]
+        entry.samples |= dict.fromkeys(samples, logprob)
         return entry
 
     def public(self, entry: Entry) -> Candidate:
@@ -89,6 +95,7 @@ class Candidates:
             samples=tuple(sorted(entry.samples)),
             model=self.model,
             mean_logprob=entry.mean_logprob,
+            sample_logprobs=tuple(entry.samples[sample] for sample in sorted(entry.samples)),
             report=entry.report,
             held_out=entry.held_out,
         )

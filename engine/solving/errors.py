@@ -61,10 +61,10 @@ class Unavailable(SolveError):
 
 
 class DeadlineExceeded(SolveError):
-    """The caller's deadline passed; `reason` says whether the solve was still queued."""
+    """The caller's deadline passed, or cannot be met (`detail`); `reason` says whether the solve was still queued."""
 
-    def __init__(self, *, queued: bool) -> None:
-        super().__init__("deadline passed while queued" if queued else "deadline passed while running")
+    def __init__(self, *, queued: bool, detail: str = "") -> None:
+        super().__init__(detail or ("deadline passed while queued" if queued else "deadline passed while running"))
         self.reason = "DEADLINE_IN_QUEUE" if queued else "DEADLINE_RUNNING"
 
 

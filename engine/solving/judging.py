@@ -94,10 +94,23 @@ class Judging:
         """Take note of a `Done`."""
         del self._tasks[index]
 
-    def cancel(self, *, keep_passed: bool) -> None:
-        """End what runs; a candidate that has passed may finish its hidden tests if `keep_passed`."""
-        for entry, task in self._tasks.values():
-            if not (keep_passed and entry.passed):
+    def cancel(self, *, keep_passed: bool) -> bool:
+        """End what runs; a candidate that has passed may finish its hidden tests if `keep_passed`.
+
+        Returns whether there was anything to end that has not been told before.
+        """
+        # A second cancel would cut short the wait for the jail that the first one ends.
+        told = [
+            task.cancel()
+            for entry, task in self._tasks.values()
+            if not task.cancelling() and not (keep_passed and entry.passed)
+        ]
+        return bool(told)
+
+    def leave(self) -> None:
+        """Wait no longer for what was cancelled."""
+        for _, task in self._tasks.values():
+            if task.cancelling():
                 task.cancel()
 
     async def gone(self) -> None:

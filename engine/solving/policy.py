@@ -1,9 +1,8 @@
 """What a solve gives back: which candidates, in which order, and what to tell a router above."""
 
-from engine.core.types import Counts
 from engine.solving.candidates import Entry
 from engine.solving.errors import Unavailable
-from engine.solving.types import Accounting, Escalation, HeldTest, ReturnPolicy, SolveOutcome
+from engine.solving.types import Escalation, HeldTest, ReturnPolicy, SolveOutcome
 from executor.verdict import Report, Verdict
 
 
@@ -38,20 +37,6 @@ def sandbox_error(entries: list[Entry]) -> Unavailable | None:
         return None
     told = f"the sandbox failed for {len(failed)} of {len(entries)} candidates: {failed[0].detail}"
     return Unavailable("SANDBOX_UNAVAILABLE", told)
-
-
-def close_books(books: Accounting, counts: Counts, entries: list[Entry]) -> None:
-    """Carry over what the core has counted, and what the candidates add up to."""
-    books.samples_started = counts.samples_started
-    books.samples_finished = counts.samples_finished
-    books.samples_cut_off = counts.samples_cut
-    books.branches_started = counts.branches
-    books.generated_tokens = counts.generated_tokens
-    books.rows_computed = counts.rows
-    books.rows_saved = counts.rows_saved
-    books.wasted_tokens = counts.wasted_tokens
-    books.candidates_finished = len(entries)
-    books.samples_passed = sum(len(entry.samples) for entry in entries if entry.passed)
 
 
 def advise(outcome: SolveOutcome, entries: list[Entry]) -> Escalation:

@@ -6,29 +6,33 @@ on it only waits until its last row and its last jail are gone. Whoever leaves t
 """
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
-from enum import Enum
+from dataclasses import asdict
+
+import structlog
 
 from engine.core.types import (
     BranchCut,
     BranchFinished,
+    BranchPruned,
     BranchText,
     CoreEvent,
-    Counts,
     EndReason,
     SamplesFinished,
     SolveEnded,
     SolveStarted,
+    WidthChosen,
 )
 from engine.core.types import BranchStarted as CoreBranchStarted
 from engine.loop.client import EngineClient
 from engine.loop.messages import Admitted
 from engine.metrics import Metrics
 from engine.solving import policy
-from engine.solving.candidates import Candidates
+from engine.solving.books import Books
+from engine.solving.candidates import Candidates, Entry
 from engine.solving.errors import DeadlineExceeded, EngineFailed, SolveError, Unavailable
 from engine.solving.judging import Broken, Done, HeldOut, Judged, Judging, Posted, Tested
+from engine.solving.timers import GRACE_SECONDS, Timer, Timers
 from engine.solving.types import (
     Accepted,
     Accounting,
@@ -50,18 +54,8 @@ from engine.solving.types import (
 from executor import ExecutorLike
 from executor.verdict import Report, Verdict
 
+_log = structlog.stdlib.get_logger("flight")
 
-class Timer(Enum):
-    """What can go off."""
-
-    DEADLINE = "deadline"
-    BUDGET = "budget"
-    DRAIN = "drain"
-    GRACE = "grace"
-
-
-_GRACE_SECONDS = 2.5
-"""What an engine gets to end a solve, many times a step; after that the solve ends without its last books."""
 
 Happening = list[CoreEvent] | Timer | Posted | None
 
@@ -71,17 +65,12 @@ _BRANCH_OUTCOMES = {
     EndReason.DEADLINE: BranchOutcome.DEADLINE,
     EndReason.ERROR: BranchOutcome.ERROR,
 }
+_PHASES = {EndReason.CUT_OFF: "pass", EndReason.CANCELLED: "client", EndReason.DEADLINE: "deadline"}
 _BUDGET_OUTCOMES = {
     EndReason.BUDGET_TIME: SolveOutcome.BUDGET_TIME,
     EndReason.BUDGET_TOKENS: SolveOutcome.BUDGET_TOKENS,
     EndReason.BUDGET_ROWS: SolveOutcome.BUDGET_ROWS,
     EndReason.BUDGET_EXECUTIONS: SolveOutcome.BUDGET_EXECUTIONS,
-}
-_PHASES = {
-    EndReason.CUT_OFF: "pass",
-    EndReason.CANCELLED: "client",
-    EndReason.DEADLINE: "deadline",
-    EndReason.ERROR: "drain",
 }
 
 
@@ -105,33 +94,36 @@ class Solve:
         self.seed = seed
         self.outcome = "cancelled"  # as metrics count it, until it ends in another way
         self.k = k
-        self.accounting = Accounting(samples_requested=k)
         self._engine = engine
-        self._metrics = metrics
         self._inbox: asyncio.Queue[Happening] = asyncio.Queue()
-        self._candidates = Candidates(model, spec.prompt, spec.entry_point)
+        self._candidates = Candidates(model, spec.prompts, spec.entry_point)
+        self._books = Books(model, spec.priority.value, k, metrics)
         group = f"{spec.request_id}/{id(self):x}"
         self._judging = Judging(spec, executor=executor, slots=slots, group=group, post=self._inbox.put_nowait)
         self._solve = 0
         self._decision: EndReason | None = None
         self._error: SolveError | None = None
-        self._decided_at = 0.0
-        self._began = time.monotonic()
-        self._started_at: float | None = None
+        self._enough = False  # as many programs as are wanted: what is still being drawn is not
+        self._abandoned = False  # nobody reads on
+        self._told_to_end = False  # the engine
         self._drawn = False  # the engine is done with it
-        self._counts = Counts()
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers = Timers(self.interrupt)
         self._sequence = 0
 
     @property
     def started(self) -> bool:
         """Whether the engine has begun with it."""
-        return self._started_at is not None
+        return self._books.started
 
     @property
     def seconds(self) -> float:
         """Since it was accepted."""
-        return time.monotonic() - self._began
+        return self._books.seconds
+
+    @property
+    def accounting(self) -> Accounting:
+        """What it has cost."""
+        return self._books.cost
 
     def take(self, events: list[CoreEvent] | None) -> None:
         """Sink of the engine's events."""
@@ -149,7 +141,10 @@ class Solve:
         """
         self._solve = admitted.solve
         self.accounting.prompt_tokens = admitted.prompt_tokens
-        self._start_timers(deadline)
+        if deadline is not None:
+            self._timers.start(Timer.DEADLINE, deadline)
+        if self.spec.budget.wall_seconds is not None:
+            self._timers.start(Timer.BUDGET, self.spec.budget.wall_seconds - self.seconds)
         yield self._event(
             Accepted(
                 request_id=self.spec.request_id,
@@ -168,8 +163,8 @@ class Solve:
                 raise EngineFailed(f"{type(fault).__name__}: {fault}") from fault
             for body in bodies:
                 yield self._event(body)
-        self._stop_timers()
-        policy.close_books(self.accounting, self._counts, self._candidates.entries)
+        self._timers.stop()
+        self._books.close(self._candidates.entries)
         error = self._error or policy.sandbox_error(self._candidates.entries)
         if error is not None:
             self.outcome = "deadline" if isinstance(error, DeadlineExceeded) else "error"
@@ -180,15 +175,26 @@ class Solve:
 
     async def abandon(self) -> None:
         """End everything that still runs, and wait until it is gone. Safe to call at any time, also after the end."""
-        self._stop_timers()
+        self._abandoned = True
         self._decide(EndReason.CANCELLED)
         self._judging.cancel(keep_passed=False)
-        # The engine may have died with its events unread: None ends the wait then.
-        while not self._drawn and (happening := await self._inbox.get()) is not None:
-            for event in happening if isinstance(happening, list) else ():
-                self._count(event)
-        await self._judging.gone()
-        policy.close_books(self.accounting, self._counts, self._candidates.entries)
+        self._timers.stop()  # whoever waits for this has a limit of his own
+        try:
+            while not self._drawn:
+                happening = await self._inbox.get()
+                self._drawn = happening is None  # the engine may have died with its events unread
+                for event in happening if isinstance(happening, list) else ():
+                    self._count(event)
+            await self._judging.gone()
+        finally:
+            self._books.close(self._candidates.entries)
+
+    def give_up(self) -> None:
+        """Wait no longer for an engine in a step without end, or for a sandbox that does not answer."""
+        if not self._drawn:
+            self._drawn = True
+            self._books.gave_up()
+        self._judging.leave()
 
     # Inbox
 
@@ -209,12 +215,12 @@ class Solve:
                     EndReason.ERROR,
                     Unavailable("ENGINE_RESTARTING", "the engine died during this solve; send it again"),
                 )
-            case Timer() if self._decision is not None:
-                # Decided already: hidden tests that still run, or an engine in a step without end, have had their time.
-                self._judging.cancel(keep_passed=False)
-                self._drawn = self._drawn or happening is Timer.GRACE
             case Timer.GRACE:
-                pass  # set at the decision only
+                self.give_up()
+            case Timer() if self._decision is not None:
+                # Decided already: hidden tests that still run have had their time.
+                if self._judging.cancel(keep_passed=False):
+                    self._timers.start(Timer.GRACE, GRACE_SECONDS)
             case Timer.DEADLINE:
                 self._fail(EndReason.DEADLINE, DeadlineExceeded(queued=not self.started))
             case Timer.BUDGET:
@@ -255,54 +261,66 @@ class Solve:
                 return self._on_finished(event)
             case SamplesFinished():
                 entry = self._candidates.join(event.branch, event.samples)
-                return [SamplesJoined(index=entry.index, samples=event.samples)]
+                return [self._joined(entry, event.samples)]
+            case BranchPruned():
+                ended = BranchEnded(branch=event.branch, outcome=BranchOutcome.PRUNED, generated_tokens=event.tokens)
+                return [ended] if wanted.branches else []
             case BranchCut():
                 ended = BranchEnded(branch=event.branch, outcome=self._cut_outcome(), generated_tokens=event.tokens)
                 return [ended] if wanted.branches else []
             case SolveEnded():
-                if event.reason is not EndReason.COMPLETE:
+                if event.reason is EndReason.DEADLINE:
+                    self._fail(EndReason.DEADLINE, DeadlineExceeded(queued=not self.started))
+                elif event.reason is not EndReason.COMPLETE and not self._enough:
                     self._decide(event.reason)
             case SolveStarted():
                 pass  # only the books need it
+            case WidthChosen():
+                _log.debug("width_chosen", request_id=self.spec.request_id, **asdict(event))
         return []
 
     def _count(self, event: CoreEvent) -> None:
         """What the books need of an event, also after the solve was abandoned."""
+        self._books.engine_event(event)
         match event:
-            case SolveStarted():
-                self._started_at = time.monotonic()
-                self.accounting.queue_time = event.queued
-                priority = self.spec.priority.value
-                self._metrics.solve_started(self.model, priority, event.queued)
             case SolveEnded():
                 self._drawn = True
-                self._counts = event.counts
-                if self._started_at is not None:
-                    self.accounting.generation_time = time.monotonic() - self._started_at
-                phase = _PHASES.get(event.reason, "budget")
-                if event.reason is not EndReason.COMPLETE and self._decided_at:
-                    self._metrics.cancel_latency(phase, time.monotonic() - self._decided_at)
+            case BranchFinished() if self._enough or self._abandoned:
+                # Which texts the engine still completes depends on its steps: the k programs shall not.
+                self._books.unwanted(event, self._cut_outcome())
+            case BranchPruned():
+                self._books.branch_ended(BranchOutcome.PRUNED)
             case BranchCut():
-                self._metrics.branch_ended(self.model, self._cut_outcome().value)
+                self._books.branch_ended(self._cut_outcome())
             case _:
                 pass
 
     def _cut_outcome(self) -> BranchOutcome:
         """Why a branch of this solve is cut: by its decision, or by a budget that the engine itself keeps."""
+        if self._enough:
+            return BranchOutcome.CUT_OFF
         return _BRANCH_OUTCOMES.get(self._decision or EndReason.BUDGET_ROWS, BranchOutcome.BUDGET)
 
     def _on_finished(self, event: BranchFinished) -> list[EventBody]:
+        if self._enough:
+            ended = BranchEnded(branch=event.branch, outcome=BranchOutcome.CUT_OFF, generated_tokens=event.tokens)
+            return [ended] if self.spec.events.branches else []
         entry, new = self._candidates.add(event)
         outcome = BranchOutcome.FINISHED if new else BranchOutcome.DUPLICATE
-        self._metrics.branch_ended(self.model, outcome.value)
+        self._books.branch_ended(outcome)
         bodies: list[EventBody] = []
         if self.spec.events.branches:
             bodies.append(
                 BranchEnded(branch=event.branch, outcome=outcome, generated_tokens=event.tokens, candidate=entry.index)
             )
         if not new:
-            return [*bodies, SamplesJoined(index=entry.index, samples=event.samples)]
+            if entry.report is not None:
+                self._tell_engine(event.branch, entry)
+            return [*bodies, self._joined(entry, event.samples)]
         self._judging.pending.append(entry)
+        if self.spec.sampling.distinct_programs and len(self._candidates.entries) == self.k:
+            self._enough = True
+            self._end_drawing(EndReason.COMPLETE)
         finished = CandidateFinished(
             index=entry.index,
             branch=event.branch,
@@ -312,28 +330,27 @@ class Solve:
         )
         return [*bodies, finished]
 
+    def _joined(self, entry: Entry, samples: tuple[int, ...]) -> SamplesJoined:
+        logprobs = tuple(entry.samples[sample] for sample in samples)
+        return SamplesJoined(index=entry.index, samples=samples, sample_logprobs=logprobs)
+
     def _on_judged(self, index: int, report: Report | None) -> list[EventBody]:
         entry = self._candidates.entries[index]
         skipped = Report(verdict=Verdict.SKIPPED, tests_total=len(self._judging.visible))
         entry.report = skipped if report is None else report
-        self._metrics.verdict(entry.report.verdict.value)
-        if report is not None:
-            self.accounting.candidates_executed += 1
-            self.accounting.execution_queue_time += report.queue_seconds
-            self.accounting.execution_time += report.wall_seconds
-            self._metrics.execution(
-                queue_seconds=report.queue_seconds,
-                startup_seconds=report.startup_seconds,
-                run_seconds=report.wall_seconds,
-            )
+        self._books.judged(entry, report)
+        for branch in entry.branches:
+            self._tell_engine(branch, entry)
         if entry.passed:
-            self.accounting.candidates_passed += 1
-            if self.accounting.time_to_first_pass is None:
-                self.accounting.time_to_first_pass = self.seconds
             enough = self.accounting.candidates_passed >= self.spec.stop_after_passes
             if enough and self.spec.return_policy is ReturnPolicy.FIRST_PASS:
                 self._decide(EndReason.CUT_OFF)
         return [CandidateJudged(candidate=self._candidates.public(entry))]
+
+    def _tell_engine(self, branch: int, entry: Entry) -> None:
+        if entry.report is not None and entry.report.verdict is not Verdict.SKIPPED:
+            judged = entry.report.verdict is not Verdict.SANDBOX_FAILURE
+            self._engine.judged(self._solve, branch, passed=entry.passed if judged else None)
 
     # Decisions
 
@@ -342,11 +359,22 @@ class Solve:
         if self._decision is not None:
             return
         self._decision = reason
-        self._decided_at = time.monotonic()
-        if not self._drawn:
-            self._engine.end(self._solve, reason)
-            self._timers.append(asyncio.get_running_loop().call_later(_GRACE_SECONDS, self.interrupt, Timer.GRACE))
+        self._books.decided(self._phase())
+        self._end_drawing(reason)
         self._judging.cancel(keep_passed=self._error is None)
+        if not self._over():
+            self._timers.start(Timer.GRACE, GRACE_SECONDS)
+
+    def _end_drawing(self, reason: EndReason) -> None:
+        if not self._drawn and not self._told_to_end:
+            self._told_to_end = True
+            self._engine.end(self._solve, reason)
+
+    def _phase(self) -> str:
+        """The decision in the words of the metrics."""
+        if self._decision is not EndReason.ERROR:
+            return _PHASES.get(self._decision or EndReason.COMPLETE, "budget")
+        return "drain" if isinstance(self._error, Unavailable) and self._error.reason == "DRAINING" else "error"
 
     def _fail(self, reason: EndReason, error: SolveError) -> None:
         """End the solve with an error, unless it is decided already."""
@@ -361,7 +389,7 @@ class Solve:
             judging.launch()
             if judging.running:
                 return []
-            if judging.spent and (judging.pending or not self._drawn):
+            if judging.spent and (judging.pending or not (self._drawn or self._enough)):
                 self._decide(EndReason.BUDGET_EXECUTIONS)
             elif self._drawn and not judging.pending:
                 self._decide(EndReason.COMPLETE)
@@ -370,20 +398,7 @@ class Solve:
             bodies += self._on_judged(judging.pending.popleft().index, None)
         return bodies
 
-    # Timers, end
-
-    def _start_timers(self, deadline: float | None) -> None:
-        loop = asyncio.get_running_loop()
-        if deadline is not None:
-            self._timers.append(loop.call_later(max(deadline, 0.0), self.interrupt, Timer.DEADLINE))
-        wall = self.spec.budget.wall_seconds
-        if wall is not None:
-            self._timers.append(loop.call_later(max(wall - self.seconds, 0.0), self.interrupt, Timer.BUDGET))
-
-    def _stop_timers(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+    # The end
 
     def _summary(self) -> Summary:
         entries = self._candidates.entries

@@ -11,11 +11,11 @@ from functools import partial
 
 import structlog
 
-from engine.core.types import Filters
 from engine.loop.client import EngineClient, EngineDown, Link, SubmitRefused
-from engine.loop.messages import Infill, Refused, StepReport, Submit, Turn
+from engine.loop.messages import Refused, StepReport
 from engine.metrics import Metrics
 from engine.solving.backing import OwnedExecutor, watch_executor
+from engine.solving.drawing import submission
 from engine.solving.errors import (
     DeadlineExceeded,
     EngineFailed,
@@ -26,27 +26,12 @@ from engine.solving.errors import (
     Unavailable,
     Unsupported,
 )
-from engine.solving.solve import Solve, Timer
-from engine.solving.types import (
-    ChatPrompt,
-    CompletionPrompt,
-    InfillPrompt,
-    Load,
-    ModelInfo,
-    Priority,
-    Prompt,
-    ReturnPolicy,
-    SolveEvent,
-    SolveSpec,
-)
+from engine.solving.solve import Solve
+from engine.solving.timers import Timer
+from engine.solving.types import Load, ModelInfo, SolveEvent, SolveSpec
 from executor import ExecutorLike, SandboxInfo
 
-DEFAULT_K = 16
-DEFAULT_TEMPERATURE = 0.8
-DEFAULT_TOP_P = 0.95
-FIRST_PASS_WIDTH = 8
-"""Rows of a solve that ends at its first pass: on a CPU each row slows the others, and a few samples mostly do."""
-
+_CONSTRAINTS = ("sampling.regex", "sampling.ebnf", "sampling.json_schema")
 _SEED_BITS = 53  # exact in a JSON number
 _RATE_SECONDS = 10.0
 _LEAVE_SECONDS = 2.5
@@ -78,7 +63,10 @@ class _Engine:
 
 
 class Solver:
-    """Runs solves. `starters` start the engine of each model, the first of them that of the default model."""
+    """Runs solves of at most `max_k` samples.
+
+    `starters` start the engine of each model, the first of them that of the default model.
+    """
 
     def __init__(
         self,
@@ -86,9 +74,11 @@ class Solver:
         starters: dict[str, Callable[[], Awaitable[Link]]],
         executor: OwnedExecutor,
         metrics: Metrics,
+        max_k: int,
     ) -> None:
         self.default_model = next(iter(starters))
         self._metrics = metrics
+        self._max_k = max_k
         self._executor = executor
         self._status = Status.STARTING
         self._watchers: list[Callable[[str], None]] = []
@@ -174,6 +164,7 @@ class Solver:
                 infill=facts.infill,
                 dtype=facts.dtype,
                 device=facts.device,
+                deterministic=facts.deterministic,
             )
             for name, engine in self._engines.items()
             if (facts := engine.client.facts) is not None
@@ -244,24 +235,38 @@ class Solver:
             spec,
             model=name,
             seed=seed,
-            k=DEFAULT_K if spec.sampling.k is None else spec.sampling.k,
+            k=spec.samples(self._max_k),
             executor=self._executor,
             slots=self._executor.stats().slots,
             engine=client,
             metrics=self._metrics,
         )
-        try:
-            async with asyncio.timeout(deadline):
-                admitted = await client.submit(_submission(spec, solve.k, seed), solve.take)
-        except TimeoutError as error:
-            raise DeadlineExceeded(queued=True) from error
-        except EngineDown as error:
-            raise Unavailable("ENGINE_RESTARTING", str(error), retry_after=5.0) from error
-        except SubmitRefused as error:
-            raise self._refusal(error.refusal, client) from error
-        self._metrics.solve_waiting(name)
+        # From here on a drain waits for it, and ends it.
         self._live.add(solve)
         self._idle.clear()
+        try:
+            async with asyncio.timeout(deadline):
+                asked = submission(
+                    spec,
+                    k=solve.k,
+                    most=self._max_k,
+                    seed=seed,
+                    judges=self._executor.stats().slots,
+                    seconds_left=None if deadline is None else deadline - (time.monotonic() - began),
+                )
+                admitted = await client.submit(asked, solve.take)
+        except BaseException as error:
+            self._leave(solve)
+            match error:
+                case TimeoutError():
+                    raise DeadlineExceeded(queued=True) from error
+                case EngineDown():
+                    raise Unavailable("ENGINE_RESTARTING", str(error), retry_after=5.0) from error
+                case SubmitRefused():
+                    raise self._refusal(error.refusal, client) from error
+                case _:
+                    raise
+        self._metrics.solve_waiting(name)
         left = None if deadline is None else deadline - (time.monotonic() - began)
         try:
             async with contextlib.aclosing(solve.events(admitted, left)) as events:
@@ -279,6 +284,7 @@ class Solver:
                 await asyncio.wait_for(solve.abandon(), _LEAVE_SECONDS)
             except TimeoutError:
                 _log.error("solve_did_not_end", request_id=solve.spec.request_id)
+                solve.give_up()
             self._metrics.solve_ended(
                 solve.model,
                 solve.outcome,
@@ -289,9 +295,12 @@ class Solver:
             )
         finally:
             client.forget(number)
-            self._live.discard(solve)
-            if not self._live:
-                self._idle.set()
+            self._leave(solve)
+
+    def _leave(self, solve: Solve) -> None:
+        self._live.discard(solve)
+        if not self._live:
+            self._idle.set()
 
     def _require_open(self) -> None:
         """Whether an engine is up is asked of the engine itself: one that has died does not close the others."""
@@ -306,53 +315,14 @@ class Solver:
                 return InvalidRequest(refusal.field, refusal.detail, reason="PROMPT_TOO_LONG")
             case "bad_field":
                 return InvalidRequest(refusal.field, refusal.detail)
+            case "unsupported" if refusal.field in _CONSTRAINTS:
+                return Unsupported(refusal.field, refusal.detail, reason="CONSTRAINT_UNSUPPORTED")
             case "unsupported":
                 return Unsupported(refusal.field, refusal.detail)
+            case "deadline":
+                return DeadlineExceeded(queued=True, detail=refusal.detail)
             case "queue_full":
                 waiting = sum(1 for solve in self._live if not solve.started)
                 return QueueFull(waiting, retry_after=1.0)
             case _:
                 return EngineFailed(f"the engine refused with {refusal.kind!r}: {refusal.detail}")
-
-
-def _prompt(prompt: Prompt) -> str | tuple[Turn, ...] | Infill:
-    match prompt:
-        case CompletionPrompt():
-            return prompt.text
-        case InfillPrompt():
-            return Infill(prompt.prefix, prompt.suffix, prompt.path)
-        case ChatPrompt():
-            return tuple(Turn(message.role, message.content) for message in prompt.messages)
-
-
-def _submission(spec: SolveSpec, k: int, seed: int) -> Submit:
-    """The engine's part of a request, with the defaults filled in. A single sample is greedy unless told otherwise."""
-    sampling = spec.sampling
-    temperature = sampling.temperature
-    if temperature is None:
-        temperature = 0.0 if k == 1 else DEFAULT_TEMPERATURE
-    first_pass = spec.return_policy is ReturnPolicy.FIRST_PASS
-    prompt = spec.prompt
-    return Submit(
-        solve=0,
-        prompt=_prompt(prompt),
-        k=k,
-        filters=Filters(
-            temperature=temperature,
-            top_k=sampling.top_k or 0,
-            top_p=DEFAULT_TOP_P if sampling.top_p is None else sampling.top_p,
-            min_p=sampling.min_p or 0.0,
-        ),
-        seed=seed,
-        max_new_tokens=sampling.max_new_tokens,
-        stop=sampling.stop,
-        end_at_program=not sampling.keep_after_program,
-        part_of_program=isinstance(prompt, CompletionPrompt) and prompt.part_of_program,
-        entry_point=spec.entry_point,
-        greedy_first=sampling.greedy_first,
-        width=sampling.width if sampling.width is not None or not first_pass else FIRST_PASS_WIDTH,
-        max_rows=spec.budget.rows,
-        max_tokens=spec.budget.generated_tokens,
-        interactive=spec.priority is Priority.INTERACTIVE,
-        delta_seconds=spec.events.delta_interval if spec.events.token_deltas else None,
-    )

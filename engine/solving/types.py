@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from engine.core.types import FinishReason as FinishReason
+from engine.core.types import Mode as Mode
 from executor.types import Limits, Test
 from executor.verdict import Report, TestReport
 
@@ -23,6 +25,13 @@ class Priority(StrEnum):
     BATCH = "batch"
 
 
+class Prune(StrEnum):
+    """When a sample is given up before its text ends."""
+
+    NONE = "none"
+    SYNTAX = "syntax"
+
+
 class SolveOutcome(StrEnum):
     """Why a solve ended well enough to have a summary."""
 
@@ -38,6 +47,7 @@ class BranchOutcome(StrEnum):
     """How a branch ended. Each branch ends exactly once."""
 
     FINISHED = "finished"
+    PRUNED = "pruned"
     DUPLICATE = "duplicate"
     CUT_OFF = "cut_off"
     CANCELLED = "cancelled"
@@ -91,20 +101,40 @@ class HeldTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """What the text of every sample must match: a regular expression, a grammar or a JSON schema."""
+
+    kind: Literal["regex", "ebnf", "json_schema"]
+    text: str
+
+
+DEFAULT_K = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How samples are drawn. None means the model's or the server's default."""
+    """How samples are drawn. None means the model's or the server's default, and so does an empty `temperatures`.
+
+    Sample i is drawn at temperature number (i // prompts) % count. `distinct_programs`: texts whose program is there
+    already do not count towards k.
+    """
 
     k: int | None = None
-    temperature: float | None = None
+    mode: Mode = Mode.INDEPENDENT
+    temperatures: tuple[float, ...] = ()
     top_p: float | None = None
     top_k: int | None = None
     min_p: float | None = None
+    length_penalty: float = 1.0
     max_new_tokens: int | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
     greedy_first: bool = False
     width: int | None = None
     keep_after_program: bool = False
+    prune: Prune = Prune.NONE
+    constraint: Constraint | None = None
+    distinct_programs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +145,11 @@ class Budget:
     generated_tokens: int | None = None
     executions: int | None = None
     rows: int | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether there is any limit."""
+        return self != Budget()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +165,7 @@ class EventOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolveSpec:
-    """One validated request."""
+    """One validated request. `variants` are other prompts of the same problem: sample i continues number i % count."""
 
     request_id: str
     prompt: Prompt
@@ -146,13 +181,27 @@ class SolveSpec:
     budget: Budget = field(default_factory=Budget)
     events: EventOptions = field(default_factory=EventOptions)
     priority: Priority = Priority.INTERACTIVE
+    variants: tuple[Prompt, ...] = ()
+    client: str = ""  # whom the engine's time is shared between
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """All prompts, the problem's own first."""
+        return (self.prompt, *self.variants)
+
+    def samples(self, most: int) -> int:
+        """How many samples to draw at most: k; without it as many as a budget pays for, up to `most`."""
+        if self.sampling.k is not None:
+            return self.sampling.k
+        return most if self.budget.given else min(DEFAULT_K, most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A finished program. Samples with the same program share one candidate.
 
-    `mean_logprob` is per token in natural logarithm; it and `generated_tokens` are those of its first sample.
+    Log-probabilities are natural logarithms: `mean_logprob` is per token, and like `generated_tokens` of its first
+    sample; `sample_logprobs` are summed over the tokens of each of `samples`.
     """
 
     index: int
@@ -162,6 +211,7 @@ class Candidate:
     samples: tuple[int, ...]
     model: str
     mean_logprob: float | None = None
+    sample_logprobs: tuple[float, ...] = ()
     report: Report | None = None
     held_out: Report | None = None
 
@@ -241,6 +291,7 @@ class SamplesJoined:
 
     index: int
     samples: tuple[int, ...]
+    sample_logprobs: tuple[float, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -250,6 +301,7 @@ class Accounting:
     samples_requested: int = 0
     samples_started: int = 0
     samples_finished: int = 0
+    samples_pruned: int = 0
     samples_cut_off: int = 0
     samples_passed: int = 0
     branches_started: int = 0
@@ -262,6 +314,8 @@ class Accounting:
     rows_computed: int = 0
     rows_saved: int = 0
     wasted_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_draft_tokens: int = 0
     time_to_first_pass: float | None = None
     queue_time: float = 0.0
     generation_time: float = 0.0
@@ -313,7 +367,7 @@ class SolveEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """A served model."""
+    """A served model. `deterministic`: what a sample draws does not depend on what else is drawn, bit for bit."""
 
     name: str
     context_length: int
@@ -321,6 +375,7 @@ class ModelInfo:
     infill: bool
     dtype: str
     device: str
+    deterministic: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,11 @@ class CompletionEnd:
             self._complete = not self._state.fresh or last[:1].isspace() or last.rstrip().endswith(":")
         self._settled = bool(self._line) or not self._state.fresh
 
+    @property
+    def under_way(self) -> bool:
+        """Whether the program is there and has lines of the completion: a statement it does not need would end it."""
+        return self._complete and self.end > 0
+
     def fork(self) -> "CompletionEnd":
         """An independent copy."""
         copy = CompletionEnd.__new__(CompletionEnd)

@@ -2,12 +2,20 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from engine.text.completion_end import CompletionEnd
+from engine.text.constraint import Constraint
+from engine.text.extract import Found, extract_program
 from engine.text.fences import blocks
-from engine.text.middle import MiddleEnd
-from engine.text.python_source import is_program
+from engine.text.middle import MiddleEnd, fill
+from engine.text.python_source import is_program, parse
+from engine.text.syntax import is_hopeless
 from engine.text.tokenizer import IncrementalDecoder, Tokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class StopReason(StrEnum):
@@ -16,6 +24,7 @@ class StopReason(StrEnum):
     END_OF_TEXT = "end_of_text"
     STOP_SEQUENCE = "stop_sequence"
     END_OF_PROGRAM = "end_of_program"
+    PRUNED = "pruned"
 
 
 class ProgramEnd(StrEnum):
@@ -44,9 +53,27 @@ class StopRules:
 
     `prompt` is the text that a COMPLETION continues or that stands before the hole of an INFILL, `suffix` what stands
     after the hole. An empty stop string is refused (ValueError).
+
+    `prune`: a text whose program can no longer become valid Python ends there. If the lines before the wrong one are a
+    program, as they would be in the end, they are what it has written (END_OF_PROGRAM); if not, it is PRUNED.
+
+    `constraint`: what the text must match; only tokens of `mask` may be pushed then. It ends (END_OF_TEXT) with a token
+    that ends texts, or where nothing can follow.
     """
 
-    __slots__ = ("_completion", "_decoder", "_entry_point", "_eos", "_program", "_stop", "text")
+    __slots__ = (
+        "_completion",
+        "_constraint",
+        "_decoder",
+        "_entry_point",
+        "_eos",
+        "_program",
+        "_prompt",
+        "_prune",
+        "_stop",
+        "_suffix",
+        "text",
+    )
 
     def __init__(
         self,
@@ -57,6 +84,8 @@ class StopRules:
         entry_point: str | None = None,
         prompt: str = "",
         suffix: str = "",
+        prune: bool = False,
+        constraint: Constraint | None = None,
     ) -> None:
         if "" in stop:
             raise ValueError("stop: a stop string is empty and would end every text at its start; leave it out")
@@ -65,6 +94,10 @@ class StopRules:
         self._stop = stop
         self._program = program
         self._entry_point = entry_point
+        self._prompt = prompt
+        self._suffix = suffix
+        self._prune = prune
+        self._constraint = constraint
         self._completion: CompletionEnd | MiddleEnd | None = None
         if program is ProgramEnd.COMPLETION:
             self._completion = CompletionEnd(prompt, entry_point)
@@ -81,16 +114,32 @@ class StopRules:
         copy._stop = self._stop
         copy._program = self._program
         copy._entry_point = self._entry_point
+        copy._prompt = self._prompt
+        copy._suffix = self._suffix
+        copy._prune = self._prune
+        copy._constraint = None if self._constraint is None else self._constraint.fork()
         copy._completion = None if self._completion is None else self._completion.fork()
         copy.text = self.text
         return copy
+
+    @property
+    def mask(self) -> "npt.NDArray[np.uint32] | None":
+        """The tokens that may come next; None for all. See Constraint.mask."""
+        return None if self._constraint is None else self._constraint.mask
 
     def push(self, token: int) -> Stop | None:
         """Take the next token; a Stop if the text ends with it. Nothing may be pushed after a Stop."""
         if token in self._eos:
             self.text += self._decoder.flush()
             return Stop(StopReason.END_OF_TEXT, len(self.text))
-        piece = self._decoder.push(token)
+        matched = self._constraint is not None and self._constraint.push(token)
+        stop = self._read(self._decoder.push(token))
+        if matched and stop is None:
+            self.text += self._decoder.flush()
+            return Stop(StopReason.END_OF_TEXT, len(self.text))
+        return stop
+
+    def _read(self, piece: str) -> Stop | None:
         if not piece:
             return None
         before = len(self.text)
@@ -104,6 +153,8 @@ class StopRules:
             end = self._program_end(piece, before)
             if end is not None and (found is None or end < found.text_end):
                 found = Stop(StopReason.END_OF_PROGRAM, end)
+        if found is None and self._prune and "\n" in piece:
+            found = self._pruned()
         if found is not None:
             self.text = text[: found.text_end]
         return found
@@ -118,3 +169,36 @@ class StopRules:
             return None
         whole = (block for block in blocks(self.text) if block.closed and block.may_be_python)
         return next((block.end for block in whole if is_program(block.code, self._entry_point)), None)
+
+    def _pruned(self) -> Stop | None:
+        """The end of a text that goes on for nothing."""
+        text = self.text[: self.text.rfind("\n") + 1]
+        written = self._written(text)
+        if written is None or not is_hopeless(written):
+            return None
+        match self._program:
+            case ProgramEnd.INFILL:
+                whole = fill(self._prompt, text, self._suffix, ended=False).reason is Found.FILLED
+            case _:
+                prompt = self._prompt if self._program is ProgramEnd.COMPLETION else None
+                extracted = extract_program(text, prompt=prompt, entry_point=self._entry_point)
+                whole = extracted.defines_entry_point and parse(extracted.code) is not None
+        return Stop(StopReason.END_OF_PROGRAM if whole else StopReason.PRUNED, len(self.text))
+
+    def _written(self, text: str) -> str | None:
+        """The program so far, if nothing that follows can take its place: not while another block may still come."""
+        if isinstance(self._completion, CompletionEnd):
+            fenced = "```" in text or "~~~" in text
+            return self._prompt + text if self._completion.under_way and not fenced else None
+        if self._completion is not None:
+            lines = text.lstrip("\n")
+            # An answer that begins as prose may come to a block yet.
+            begun = not is_hopeless(self._prompt + text[: len(text) - len(lines) + lines.find("\n") + 1])
+            return self._prompt + text if begun and "```" not in text and "~~~" not in text else None
+        if self._program is ProgramEnd.NONE or not (found := blocks(text)):
+            return None
+        block = found[-1]
+        session = block.code.lstrip().startswith(">>>")
+        # Such a block ends the text where it is closed.
+        ends = block.may_be_python and not block.closed and is_program(block.code, self._entry_point)
+        return block.code if ends and not session else None

@@ -53,7 +53,7 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path, monkeypatch: p
 
 def test_plain_settings_read_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THRESHER_LIMITS_MAX_K", "1")
-    assert Settings().limits.max_k == 256
+    assert Settings().limits.max_k == 4096
 
 
 def test_values_are_read_from_text(monkeypatch: pytest.MonkeyPatch) -> None:

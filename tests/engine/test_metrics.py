@@ -24,8 +24,9 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 COST = Accounting(
     samples_requested=8,
-    samples_started=8,
+    samples_started=10,
     samples_finished=5,
+    samples_pruned=2,
     samples_cut_off=3,
     samples_passed=2,
     candidates_finished=4,
@@ -37,6 +38,8 @@ COST = Accounting(
     rows_computed=500,
     rows_saved=400,
     wasted_tokens=60,
+    drafted_tokens=20,
+    accepted_draft_tokens=15,
     time_to_first_pass=1.5,
 )
 
@@ -64,6 +67,9 @@ def test_a_solve_is_counted_once_with_its_cost(metrics: Metrics) -> None:
     assert value(metrics, "thresher_solves_total", model="m", outcome="solved", priority="batch") == 1
     assert value(metrics, "thresher_queue_seconds_sum", priority="batch") == 0.25
     assert value(metrics, "thresher_samples_total", model="m", stage="cut_off") == 3
+    assert value(metrics, "thresher_samples_total", model="m", stage="pruned") == 2
+    assert value(metrics, "thresher_draft_tokens_total", model="m", result="accepted") == 15
+    assert value(metrics, "thresher_draft_tokens_total", model="m", result="rejected") == 5
     assert value(metrics, "thresher_candidates_total", model="m", stage="executed") == 3
     assert value(metrics, "thresher_cached_prompt_tokens_total", model="m") == 40
     assert value(metrics, "thresher_wasted_tokens_total", model="m", reason="cut_off") == 60
@@ -103,6 +109,7 @@ def exercise(metrics: Metrics) -> None:
     metrics.solve_started("m", "interactive", 0.1)
     metrics.solve_ended("m", "solved", "interactive", COST, 1.0)
     metrics.branch_ended("m", "cut_off")
+    metrics.branch_ended("m", "pruned")
     metrics.verdict("passed")
     metrics.wasted("m", "preempted", 4)
     metrics.cancel_latency("pass", 0.01)

@@ -85,6 +85,11 @@ class EventOrderChecker:
             ended.outcome != solve_pb2.BRANCH_OUTCOME_UNSPECIFIED, f"branch {ended.branch} ended without an outcome"
         )
         self._branches[ended.branch] = True
+        made = (solve_pb2.BRANCH_OUTCOME_FINISHED, solve_pb2.BRANCH_OUTCOME_DUPLICATE)
+        _require(
+            ended.HasField("candidate") == (ended.outcome in made),
+            f"branch {ended.branch} with a candidate it cannot have made, or without the one it made",
+        )
         if ended.HasField("candidate"):
             self._named_by_branches.add(ended.candidate)
 
@@ -100,6 +105,7 @@ class EventOrderChecker:
     def _see_samples_joined(self, joined: solve_pb2.SamplesJoined) -> None:
         _require(joined.index in self._samples, f"samples joined candidate {joined.index} before it finished")
         _require(bool(joined.samples), "nobody joined")
+        _require(len(joined.sample_logprobs) == len(joined.samples), "a sample joined without its log-probability")
         self._join(joined.index, joined.samples)
 
     def _see_test_finished(self, finished: solve_pb2.TestFinished) -> None:
@@ -117,6 +123,7 @@ class EventOrderChecker:
         self._require_live(candidate.index, "a verdict on")
         _require(candidate.report.verdict != verdict_pb2.VERDICT_UNSPECIFIED, "a candidate without a verdict")
         _require(set(candidate.samples) <= self._samples[candidate.index], "a candidate of samples that never drew it")
+        _require(len(candidate.sample_logprobs) == len(candidate.samples), "a sample without its log-probability")
         self._judged[candidate.index] = candidate
 
     def _see_summary(self, summary: solve_pb2.Summary) -> None:
@@ -133,9 +140,12 @@ class EventOrderChecker:
         cost = summary.accounting
         _require(cost.samples_passed <= cost.samples_finished, "more samples passed than finished")
         _require(
-            cost.samples_finished + cost.samples_cut_off <= cost.samples_started, "more samples ended than started"
+            cost.samples_finished + cost.samples_pruned + cost.samples_cut_off == cost.samples_started,
+            "the samples that ended are not those that started",
         )
-        _require(cost.samples_started <= cost.samples_requested, "more samples started than requested")
+        if not self._finds_k:
+            _require(cost.samples_started <= cost.samples_requested, "more samples started than requested")
+        _require(cost.accepted_draft_tokens <= cost.drafted_tokens <= cost.rows_computed, "drafts are off")
         if self._spec.sampling.HasField("k"):
             _require(cost.samples_requested == self._spec.sampling.k, "samples_requested is not k")
         _require(sum(map(len, self._samples.values())) <= cost.samples_finished, "candidates of unfinished samples")
@@ -178,8 +188,13 @@ class EventOrderChecker:
             _require(not new & known, f"samples {new & known} drew candidate {other} already")
         self._samples[index] |= new
 
+    @property
+    def _finds_k(self) -> bool:
+        """Whether more than k samples may be started to find the k."""
+        return self._spec.sampling.mode in (solve_pb2.SAMPLING_MODE_DISTINCT, solve_pb2.SAMPLING_MODE_BEAM)
+
     def _require_samples(self, samples: Iterable[int]) -> None:
-        if self._spec.sampling.HasField("k"):
+        if self._spec.sampling.HasField("k") and not self._finds_k:
             _require(all(sample < self._spec.sampling.k for sample in samples), "a sample index beyond k")
 
     def _require_live(self, index: int, what: str) -> None:

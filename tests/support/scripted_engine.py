@@ -14,7 +14,7 @@ from tokenizers import models, pre_tokenizers
 
 from engine.core.distribution import Distribution, from_probabilities
 from engine.core.scheduler import Limits, Scheduler
-from engine.core.types import Step
+from engine.core.types import Mask, Step
 from engine.loop.engine import Engine
 from engine.loop.messages import Ready, frame
 from engine.metrics import Metrics
@@ -66,21 +66,22 @@ class Script:
         }
         self._pool: dict[int, int] = {}
 
-    def run(self, step: Step) -> list[Distribution | None]:
+    def run(self, step: Step) -> list[list[Distribution]]:
         """Answer each chunk from the tokens along its path."""
         if self.fail:
             raise RuntimeError("scripted failure of a step")
         if self.step_seconds:
             time.sleep(self.step_seconds)
         self.steps += 1
-        results: list[Distribution | None] = []
+        results: list[list[Distribution]] = []
         for chunk in step.chunks:
             path = np.concatenate([chunk.prefix, chunk.suffix]).tolist()
             self._pool.update(zip(path[chunk.start :], chunk.tokens, strict=True))
-            results.append(None if chunk.filters is None else self._distribution(bytes(self._pool[s] for s in path)))
+            tokens = bytes(self._pool[slot] for slot in path)
+            results.append([self._distribution(tokens[: chunk.start + ask.token + 1], ask.mask) for ask in chunk.asks])
         return results
 
-    def _distribution(self, path: bytes) -> Distribution:
+    def _distribution(self, path: bytes, mask: Mask | None) -> Distribution:
         name = max((name for name in self._programs if path.startswith(name)), key=len)
         drawn = path[len(name) :]
         weights: dict[int, float] = {}
@@ -88,6 +89,10 @@ class Script:
             if text.startswith(drawn):
                 token = text[len(drawn)] if len(text) > len(drawn) else EOS
                 weights[token] = weights.get(token, 0.0) + weight
+        if not weights:
+            weights = {EOS: 1.0}  # after a wrong draft: nobody draws from this
+        if mask is not None:
+            weights = {token: weight for token, weight in weights.items() if mask[token // 32] >> (token % 32) & 1}
         ids = np.array(sorted(weights), np.int32)
         probabilities = np.array([weights[token] for token in ids.tolist()])
         probabilities /= probabilities.sum()
@@ -111,6 +116,7 @@ def serve_script(
             infill=infill is not None,
             dtype="float32",
             device="none",
+            deterministic=True,
             pages=script.pages,
             page_size=script.page_size,
             load_seconds=0.0,
@@ -199,6 +205,8 @@ def scripted_solver(
     rows: int = 16,
     waiting: int = 64,
     infill: InfillForm | None = None,
+    max_k: int = 256,
+    metrics: Metrics | None = None,
 ) -> Solver:
     """A solver over a scripted engine in a thread and a fake executor."""
     from engine.loop.client import thread_starter
@@ -206,5 +214,6 @@ def scripted_solver(
     return Solver(
         starters={NAME: thread_starter(serve_script(script, rows=rows, waiting=waiting, infill=infill))},
         executor=executor,  # type: ignore[arg-type]
-        metrics=Metrics(),
+        metrics=metrics or Metrics(),
+        max_k=max_k,
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from engine.core.distribution import Distribution, from_probabilities
-from engine.core.types import FinishReason, Step
+from engine.core.types import Ask, FinishReason, Mask, Step
 
 EOS = 0
 
@@ -35,7 +35,7 @@ class ScriptedRunner:
         self.computed: list[int] = []
         self.before_step: Callable[[], None] = lambda: None
 
-    def run(self, step: Step) -> list[Distribution | None]:
+    def run(self, step: Step) -> list[list[Distribution]]:
         """Write the chunk's tokens into the slots, check the paths, answer with scripted distributions."""
         self.before_step()
         self.steps.append(step)
@@ -48,30 +48,35 @@ class ScriptedRunner:
             ):
                 self.pool[slot] = (token, position)
                 self.computed.append(token)
-        results: list[Distribution | None] = []
+        results: list[list[Distribution]] = []
         for chunk in step.chunks:
             path = np.concatenate([chunk.prefix, chunk.suffix])
             held = [self.pool[slot] for slot in path.tolist()]
             assert [p for _, p in held] == list(range(len(path))), f"positions along the path are {held}"  # type: ignore[misc]
             tokens = [t for t, _ in held]  # type: ignore[misc]
-            if chunk.filters is None:
-                results.append(None)
-                continue
-            assert chunk.numbers is not None
-            results.append(self.distribution(tokens, chunk.numbers))
+            results.append([self.distribution(tokens[: chunk.start + ask.token + 1], ask) for ask in chunk.asks])
         return results
 
-    def distribution(self, tokens: list[int], numbers: np.ndarray | None) -> Distribution:
-        """The scripted distribution after a path."""
+    def distribution(self, tokens: list[int], ask: Ask | None) -> Distribution:
+        """The scripted distribution after a path; without an ask, all of it at temperature 1."""
         digest = hashlib.blake2b(repr(tokens).encode(), digest_size=16).digest()
         random = np.random.default_rng(int.from_bytes(digest, "little"))
         ids = np.sort(random.choice(self.vocabulary, self.spread, replace=False)).astype(np.int32)
         probabilities = random.dirichlet(np.full(self.spread, 0.4)) + 1e-6
         logprobs = np.log(probabilities / probabilities.sum()).astype(np.float32)
-        full = from_probabilities(ids, probabilities, logprobs, int(np.argmax(probabilities)))
-        if self.keep is None or numbers is None:
+        greedy = int(np.argmax(probabilities))
+        if ask is None:
+            return from_probabilities(ids, probabilities, logprobs, greedy)
+        if ask.filters.temperature not in (0.0, 1.0):
+            probabilities = probabilities ** (1.0 / ask.filters.temperature)
+        if ask.filters.top_k:
+            best = np.sort(np.argsort(-probabilities, kind="stable")[: ask.filters.top_k])
+            ids, probabilities, logprobs = ids[best], probabilities[best], logprobs[best]
+            greedy = int(np.argmax(probabilities))
+        full = from_probabilities(ids, probabilities, logprobs, greedy)
+        if self.keep is None or ask.whole:
             return full
-        kept = set(np.argsort(-probabilities)[: self.keep].tolist()) | set(full.find(numbers).tolist())
+        kept = set(np.argsort(-probabilities)[: self.keep].tolist()) | set(full.find(ask.numbers).tolist())
         index = np.array(sorted(kept))
         greedy = int(np.searchsorted(index, full.greedy))
         return Distribution(full.ids[index], full.low[index], full.high[index], full.logprobs[index], greedy)
@@ -93,3 +98,7 @@ class TokenStopper:
     @property
     def text(self) -> str:
         return " ".join(map(str, self.tokens))
+
+    @property
+    def mask(self) -> Mask | None:
+        return None

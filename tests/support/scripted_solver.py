@@ -167,7 +167,15 @@ class ScriptedSolver:
 
     def models(self) -> tuple[ModelInfo, ...]:
         return tuple(
-            ModelInfo(name=name, context_length=1024, chat=True, infill=False, dtype="float32", device="cpu")
+            ModelInfo(
+                name=name,
+                context_length=1024,
+                chat=True,
+                infill=False,
+                dtype="float32",
+                device="cpu",
+                deterministic=name == "scripted",
+            )
             for name in ("scripted", "second", "third")
         )
 
@@ -210,6 +218,7 @@ def passing_script(spec: SolveSpec) -> list[Step]:
         samples=(0,),
         model="scripted",
         mean_logprob=-0.25,
+        sample_logprobs=(-2.25,),
         report=passed_report(visible),
     )
     cost = Accounting(

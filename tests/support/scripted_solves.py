@@ -27,6 +27,8 @@ from engine.solving.types import (
 from executor.verdict import Report, TestReport, Verdict
 
 _FAILED = (Verdict.WRONG_ANSWER, Verdict.TIME_LIMIT, Verdict.COMPILE_ERROR, Verdict.SANDBOX_FAILURE)
+# A pruned text is no candidate.
+_REASONS = [reason for reason in FinishReason if reason is not FinishReason.PRUNED]
 _ERRORS = (
     EngineFailed("the engine died"),
     Unavailable("DRAINING", "stopping"),
@@ -65,6 +67,7 @@ class _Play:
     branches: dict[int, list[int]] = field(default_factory=dict)  # live branch -> samples
     made: list[_Made] = field(default_factory=list)
     started_branches: int = 0
+    pruned: int = 0
     cost: Accounting = field(default_factory=Accounting)
 
     def branch(self, samples: list[int], parent: int | None, position: int) -> int:
@@ -100,6 +103,7 @@ class _Play:
             finish_reason=made.reason,
             generated_tokens=made.tokens,
             samples=tuple(sorted(made.samples)),
+            sample_logprobs=tuple(-float(sample + 1) for sample in sorted(made.samples)),
             model="scripted",
             report=made.report,
         )
@@ -124,7 +128,8 @@ class _Play:
         cost.samples_requested = self.spec.sampling.k
         cost.samples_finished = sum(len(made.samples) for made in self.made)
         cost.samples_cut_off = cut_off
-        cost.samples_started = cost.samples_finished + cut_off
+        cost.samples_pruned = self.pruned
+        cost.samples_started = cost.samples_finished + cost.samples_pruned + cut_off
         cost.samples_passed = sum(len(made.samples) for made in self.passed)
         cost.branches_started = self.started_branches
         cost.candidates_finished = len(self.made)
@@ -182,7 +187,7 @@ def _play_on(draw: st.DrawFn, play: _Play) -> SolveOutcome:
         choices = ["finish"] if play.branches else []
         choices += ["judge"] if play.pending else []
         if idle_steps:
-            choices += ["repeat", "fork", "grow", "budget"] if play.branches else []
+            choices += ["repeat", "fork", "grow", "prune", "budget"] if play.branches else []
             choices += ["test"] if play.pending else []
             idle_steps -= 1
         match draw(st.sampled_from(choices)):
@@ -198,7 +203,7 @@ def _play_on(draw: st.DrawFn, play: _Play) -> SolveOutcome:
                     play.branch(samples[cut:], branch, 2)
             case "finish":
                 branch = draw(st.sampled_from(sorted(play.branches)))
-                made = _Made(len(play.made), play.branches[branch], draw(st.sampled_from(list(FinishReason))), 5)
+                made = _Made(len(play.made), play.branches[branch], draw(st.sampled_from(_REASONS)), 5)
                 play.made.append(made)
                 play.bodies.append(
                     CandidateFinished(
@@ -215,8 +220,16 @@ def _play_on(draw: st.DrawFn, play: _Play) -> SolveOutcome:
                 made = draw(st.sampled_from(play.made))
                 samples = play.branches[branch]
                 made.samples = [*made.samples, *samples]
-                play.bodies.append(SamplesJoined(index=made.index, samples=tuple(samples)))
+                play.bodies.append(
+                    SamplesJoined(
+                        index=made.index, samples=tuple(samples), sample_logprobs=tuple([-1.0] * len(samples))
+                    )
+                )
                 play.end(branch, BranchOutcome.DUPLICATE, 5, made.index)
+            case "prune":
+                branch = draw(st.sampled_from(sorted(play.branches)))
+                play.pruned += len(play.branches[branch])
+                play.end(branch, BranchOutcome.PRUNED, 4)
             case "budget" if draw(st.integers(0, 9)) == 0:
                 return draw(st.sampled_from([word for word in SolveOutcome if word.startswith("budget")]))
             case "test":

@@ -52,9 +52,9 @@ def test_a_problem_is_solved_and_the_events_keep_their_order(client: Client, pol
 def test_the_same_seed_draws_the_same_programs(client: Client) -> None:
     spec = solve_spec(steady.document(2, policy="all"))
     first, again = (client.solve_once(spec, timeout=240).summary for _ in range(2))
-    assert [(c.code, list(c.samples)) for c in first.candidates] == [
-        (c.code, list(c.samples)) for c in again.candidates
-    ]
+    # Who is first depends on drafts and on the prompt, which is there the second time.
+    drawn = [{tuple(sorted(c.samples)): c.code for c in summary.candidates} for summary in (first, again)]
+    assert drawn[0] == drawn[1]
 
 
 def test_in_int8_other_solves_change_no_program(client: Client) -> None:
@@ -65,7 +65,7 @@ def test_in_int8_other_solves_change_no_program(client: Client) -> None:
 
     def drawn() -> dict[str, list[int]]:
         summary = client.solve_once(spec, timeout=240).summary
-        return {candidate.code: list(candidate.samples) for candidate in summary.candidates}
+        return {candidate.code: sorted(candidate.samples) for candidate in summary.candidates}
 
     alone = drawn()
     with ThreadPoolExecutor(3) as pool:
@@ -87,8 +87,8 @@ def test_a_program_is_judged_without_a_model(client: Client) -> None:
 
 def test_what_is_not_there_is_refused_by_name(client: Client) -> None:
     spec = solve_spec(steady.document(0))
-    spec.sampling.regex = "a+"
-    with pytest.raises(ThresherError, match="regex"):
+    spec.sampling.repetition_penalty = 1.1
+    with pytest.raises(ThresherError, match="repetition_penalty"):
         client.solve_once(spec)
 
 

@@ -103,6 +103,41 @@ def test_options_win_over_the_file(server: FakeServer, problem: str) -> None:
     assert [test.snippet.code for test in spec.problem.tests] == ["assert add(1, 2) == 3", "assert add(0, 0) == 0"]
 
 
+def test_how_to_draw_is_said_by_options(server: FakeServer, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("Sum them.\n")
+    (tmp_path / "hole.yaml").write_text("infill: {prefix: a, suffix: b}\n")
+    (tmp_path / "schema.json").write_text('{"type": "integer"}')
+    run = ("solve", problem, "--address", server.address, "-q")
+    thresher(*run, "--mode", "distinct", "--distinct-programs", "--temperature", "0.5", "--regex", "a+")
+    schema = str(tmp_path / "schema.json")
+    thresher(*run, "--mode", "beam", "--k", "3", "--length-penalty", "0", "--json-schema", schema)
+    files = [str(tmp_path / "words.txt"), str(tmp_path / "hole.yaml")]
+    thresher(*run, "--temperatures", "0.2,0.8", "--prune", "syntax", "--variant", files[0], "--variant", files[1])
+    thresher(*run, "--open-end", "--max-rows", "9", "--max-tokens", "8", "--max-executions", "7")
+    distinct, beam, ladder, endless = server.specs
+    assert distinct.sampling == solve_pb2.SamplingParams(
+        k=4, top_p=0.5, mode="SAMPLING_MODE_DISTINCT", distinct_programs=True, temperature=0.5, regex="a+"
+    )
+    assert beam.sampling == solve_pb2.SamplingParams(
+        k=3, mode="SAMPLING_MODE_BEAM", length_penalty=0, json_schema='{"type": "integer"}'
+    )
+    assert (list(ladder.sampling.temperatures), ladder.sampling.prune) == ([0.2, 0.8], solve_pb2.PRUNE_SYNTAX)
+    words, hole = ladder.problem.variants
+    assert "Sum them." in words.chat.messages[0].content
+    assert hole.infill == problem_pb2.InfillPrompt(prefix="a", suffix="b")
+    assert not endless.sampling.HasField("k")
+    assert endless.budget == solve_pb2.Budget(rows=9, generated_tokens=8, executions=7)
+
+
+def test_an_option_takes_the_place_of_what_it_excludes(server: FakeServer, tmp_path: Path) -> None:
+    file, grammar = tmp_path / "p.yaml", tmp_path / "g.lark"
+    file.write_text(PROBLEM.replace("{k: 4, top_p: 0.5}", "{temperatures: [0.1, 0.2], regex: a}"))
+    grammar.write_text('start: "a"\n')
+    run = ("solve", str(file), "--address", server.address, "-q")
+    thresher(*run, "--temperature", "0.5", "--ebnf", str(grammar))
+    assert server.specs[0].sampling == solve_pb2.SamplingParams(temperature=0.5, ebnf='start: "a"\n')
+
+
 def test_prompt_and_tests_instead_of_a_file(server: FakeServer) -> None:
     arguments = ("--prompt", "Add.", "--test", "assert add(1, 2) == 3", "--test", "assert add(0, 0) == 0")
     result = thresher("solve", *arguments, "--entry-point", "add", "--address", server.address)
@@ -129,6 +164,14 @@ def test_standard_input_and_environment(server: FakeServer, monkeypatch: pytest.
         (["{file}"], "a: [", "not readable as YAML"),
         (["/does/not/exist.yaml"], "", "cannot read /does/not/exist.yaml"),
         (["{file}", "--policy", "some"], PROBLEM, "'some' is none of first_pass, all, best"),
+        (["{file}", "--mode", "wild"], PROBLEM, "'wild' is none of independent, distinct, beam"),
+        (["{file}", "--temperature", "1", "--temperatures", "1,2"], PROBLEM, "either --temperature or --temperatures"),
+        (["{file}", "--temperatures", "hot"], PROBLEM, "write it like 0.2,0.8"),
+        (["{file}", "--regex", "a", "--ebnf", "{file}"], PROBLEM, "only one of --regex, --ebnf and --json-schema"),
+        (["{file}", "--ebnf", "/does/not/exist"], PROBLEM, "cannot read /does/not/exist"),
+        (["{file}", "--variant", "{file}"], PROBLEM, "variants[0].entry_point: unknown key"),
+        (["{file}", "--open-end"], PROBLEM, "--open-end needs a budget"),
+        (["{file}", "--open-end", "--k", "3"], PROBLEM, "either --k or --open-end"),
         (["{file}", "--k", "-1"], PROBLEM, "sampling.k: -1 is out of range"),
         (["{file}", "--k", "3"], PROBLEM.replace("{k: 4, top_p: 0.5}", "[]"), "sampling: expected a mapping"),
     ],
@@ -183,7 +226,10 @@ def test_refusals_and_failures(server: FakeServer, problem: str, error: Any, cod
 def test_interrupt_cancels_the_call_and_exits_130(server: FakeServer, problem: str) -> None:
     server.hang = True
     command = [sys.executable, "-m", "engine.cli.main", "solve", problem, "--address", server.address]
+    # A process inherits it if SIGINT is ignored, as in all that a shell runs in the background; a handler it does not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     assert process.stderr is not None
     assert "accepted" in process.stderr.readline()
     process.send_signal(signal.SIGINT)

@@ -102,3 +102,23 @@ def test_cost_of_a_solve_in_which_nothing_passed() -> None:
     out = io.StringIO()
     Console(file=out, width=100).print(cost_table(summary))
     assert "none passed" in out.getvalue()
+
+
+def test_cost_says_what_was_given_up_and_guessed_only_where_there_was_any() -> None:
+    summary = unsolved_events()[-1].summary
+    out = io.StringIO()
+    Console(file=out, width=120).print(cost_table(summary))
+    assert "given up" not in out.getvalue() and "guessed" not in out.getvalue()
+    summary.accounting.MergeFrom(solve_pb2.Accounting(samples_pruned=3, drafted_tokens=40, accepted_draft_tokens=10))
+    Console(file=out, width=120).print(cost_table(summary))
+    assert "3 given up" in out.getvalue()
+    assert "40, 10 right (25 %)" in out.getvalue()
+
+
+def test_headline_counts_branches_that_were_given_up() -> None:
+    display = SolveDisplay(Console(file=io.StringIO(), width=200))
+    for event in solved_events()[:2]:
+        display.handle(event)
+    ended = solve_pb2.BranchEnded(branch=0, outcome="BRANCH_OUTCOME_PRUNED", generated_tokens=9)
+    assert display.view.apply(solve_pb2.SolveEvent(branch_ended=ended)) == "branch 0: pruned after 9 tokens"
+    assert "0 of 1 branches live, 1 given up" in str(display._headline(display.view))

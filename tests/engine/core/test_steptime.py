@@ -13,21 +13,53 @@ def test_budgets_stay_near_the_truth_after_long_steady_decoding() -> None:
 
         for _ in range(5):
             for _ in range(300):
-                learned.observe(rows, 0, took(0))
+                learned.observe(rows, 200 * rows, 0, took(0))
             left = 2000
             while left > 0:
-                budget = min(left, learned.prefill_budget(rows, 0.1, 32))
+                budget = min(left, learned.prefill_budget(rows, 200 * rows, 0.1, 32))
                 seconds = took(budget)
                 assert seconds < 0.3, "a step is bounded"
-                learned.observe(rows, budget, seconds)
+                learned.observe(rows, 200 * rows, budget, seconds)
                 left -= budget
         ideal = (0.1 - 0.02 - 0.0008 * rows) / 0.0005
-        assert max(32, 0.5 * ideal) <= learned.prefill_budget(rows, 0.1, 32) <= max(32, 2 * ideal)
+        assert max(32, 0.5 * ideal) <= learned.prefill_budget(rows, 200 * rows, 0.1, 32) <= max(32, 2 * ideal)
 
 
 def test_the_price_of_a_row_is_learned() -> None:
     learned = StepTime()
     for step in range(400):
         rows = 1 + step % 32
-        learned.observe(rows, 0, 0.03 + 0.002 * rows)
-    assert abs(learned.predict(16, 0) - 0.062) < 0.004
+        learned.observe(rows, 100, 0, 0.03 + 0.002 * rows)
+    assert abs(learned.predict(16, 100, 0) - 0.062) < 0.004
+
+
+def test_the_price_of_context_is_learned() -> None:
+    noise = random.Random(1)
+    learned = StepTime()
+    for step in range(600):
+        rows, context = 1 + step % 32, noise.randrange(100, 20_000)
+        learned.observe(rows, context, 0, (0.02 + 0.001 * rows + 2e-6 * context) * noise.uniform(0.95, 1.05))
+    assert abs(learned.predict(8, 0, 0) - 0.028) < 0.004
+    assert abs(learned.predict(8, 16_000, 0) - 0.060) < 0.006
+
+
+def test_a_change_of_speed_is_followed() -> None:
+    learned = StepTime()
+    for speed in (1.0, 2.0, 0.5):
+        for step in range(300):
+            rows = 1 + step % 16
+            learned.observe(rows, 50 * rows, 0, speed * (0.02 + 0.001 * rows))
+        assert abs(learned.predict(8, 400, 0) / (speed * 0.028) - 1) < 0.1
+
+
+def test_what_does_not_vary_keeps_its_price() -> None:
+    """Long runs of one width say nothing about a row's price, whatever the noise."""
+    noise = random.Random(2)
+    learned = StepTime()
+    for step in range(400):
+        rows = 1 + step % 32
+        learned.observe(rows, 100, 0, 0.03 + 0.002 * rows)
+    for _ in range(2000):
+        learned.observe(8, 100, 0, 0.046 * noise.uniform(0.9, 1.1))
+    assert abs(learned.predict(8, 100, 0) - 0.046) < 0.004
+    assert abs(learned.predict(32, 100, 0) - 0.094) < 0.03

@@ -6,30 +6,37 @@ import threading
 
 import pytest
 
-from engine.core.types import EndReason, Filters
+from engine.core.types import EndReason, Filters, Mode
 from engine.loop.client import EngineClient, EngineDown, thread_starter
-from engine.loop.messages import LENGTH, StepReport, Submit
+from engine.loop.messages import LENGTH, Completion, StepReport, Submit
 from tests.support.scripted_engine import Script, serve_script
 
 
 def submission() -> Submit:
     return Submit(
         solve=0,
-        prompt="long",
+        prompts=(Completion("long", part_of_program=False),),
         k=2,
-        filters=Filters(),
+        mode=Mode.INDEPENDENT,
+        filters=(Filters(),),
+        length_penalty=1.0,
         seed=1,
         max_new_tokens=None,
         stop=(),
         end_at_program=False,
-        part_of_program=False,
         entry_point=None,
+        prune=False,
+        constraint=None,
         greedy_first=False,
         width=None,
         max_rows=None,
         max_tokens=None,
         interactive=True,
         delta_seconds=None,
+        client="",
+        seconds_left=None,
+        first_pass=False,
+        judges=1,
     )
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.types import Chunk, Filters, Step
+from engine.core.types import Chunk, Step
 from engine.runner.attention_cpu import StepAttention
 from kernels.reference import attention, causal_attention, merge
 
@@ -34,7 +34,7 @@ def test_equals_the_reference(
     chunks: list[Chunk] = []
     for solve, (prompt, suffixes) in enumerate(groups):
         prefix = take(prompt)
-        chunks += [Chunk(solve, [1], prompt + length - 1, prefix, take(length), Filters()) for length in suffixes]
+        chunks += [Chunk(solve, [1], prompt + length - 1, prefix, take(length)) for length in suffixes]
     for solve, (before, tokens) in enumerate(runs):
         path = take(before + tokens)
         chunks.append(Chunk(100 + solve, [1] * tokens, before, np.empty(0, np.int32), path))
@@ -49,15 +49,12 @@ def test_equals_the_reference(
     k, v = torch.randn(2, step.tokens, kv_heads, dim)
     output = layout.attend(pool, q, k, v)
     assert output.shape == (step.tokens, kv_heads * group_size * dim)
-    first = 0
-    for index in layout.order:
-        chunk = chunks[index]
+    for chunk, first in zip(chunks, layout.first, strict=True):
         path = torch.from_numpy(np.concatenate([chunk.prefix, chunk.suffix])).long()
         last = first + len(chunk.tokens)
         assert torch.equal(pool[path[-len(chunk.tokens) :], 0], k[first:last])
         expected = causal_attention(q[first:last], pool[path, 0], pool[path, 1], dim**-0.5).flatten(1)
         torch.testing.assert_close(output[first:last].double(), expected, rtol=1e-4, atol=1e-5)
-        first = last
 
 
 def test_merging_parts_equals_the_whole() -> None:

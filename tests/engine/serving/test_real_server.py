@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from thresher.v1 import (
 )
 
 from tests.support.event_order import EventOrderChecker
+from tests.support.sampling_page import run_page
 from tests.support.served import refused
 
 pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -216,6 +218,84 @@ async def test_the_same_seed_gives_the_same_candidates(shared: Server) -> None:
     codes = [{tuple(one.samples): one.code for one in reply.summary.candidates} for reply in (first, second)]
     assert codes[0] == codes[1]
     assert first.summary.seed == 11
+
+
+@pytest.mark.parametrize(
+    ("fields", "samples", "programs"),
+    [
+        ({"mode": "SAMPLING_MODE_DISTINCT", "k": 6, "seed": 3}, 6, None),
+        ({"mode": "SAMPLING_MODE_DISTINCT", "k": 4, "seed": 3, "distinct_programs": True}, None, 4),
+        ({"mode": "SAMPLING_MODE_BEAM", "k": 4}, None, None),
+        ({"temperatures": [0.0, 0.6, 1.2], "k": 6, "seed": 3}, 6, None),
+        ({"prune": "PRUNE_SYNTAX", "k": 16, "temperature": 1.0, "seed": 1}, None, None),
+    ],
+    ids=str,
+)
+async def test_each_way_to_draw(
+    shared: Server, fields: dict[str, Any], samples: int | None, programs: int | None
+) -> None:
+    spec = solve_pb2.SolveSpec(
+        problem=problem(),
+        sampling=solve_pb2.SamplingParams(max_new_tokens=24, **fields),
+        return_policy=solve_pb2.RETURN_POLICY_ALL,
+        events=EVENTS,
+    )
+    first, again = [(await checked(shared, spec)).summary for _ in range(2)]
+    codes = [[(sorted(one.samples), one.code) for one in summary.candidates] for summary in (first, again)]
+    if "DISTINCT" not in fields.get("mode", ""):
+        # Only distinct draws have an order; elsewhere drafts and a prompt that is there already change who is first.
+        codes = [sorted(one) for one in codes]
+    assert codes[0] == codes[1], "nothing but the seed decides"
+    assert first.outcome == solve_pb2.SOLVE_OUTCOME_SOLVED
+    assert samples in (None, first.accounting.samples_finished)
+    assert programs in (None, len(first.candidates))
+    await shared.wait_idle()
+
+
+async def test_samples_take_turns_with_the_prompts(shared: Server) -> None:
+    spec = solve_pb2.SolveSpec(
+        problem=problem(),
+        sampling=solve_pb2.SamplingParams(max_new_tokens=24, temperatures=[0.0, 0.6], k=6, seed=3),
+        return_policy=solve_pb2.RETURN_POLICY_ALL,
+        events=EVENTS,
+    )
+    variant = spec.problem.variants.add().completion
+    variant.text, variant.part_of_program = 'def add(x, y):\n    """Return the sum of x and y."""\n    return', True
+    for candidate in (await checked(shared, spec)).summary.candidates:
+        names = {0: "def add(a, b)", 1: "def add(x, y)"}
+        assert all(names[sample % 2] in candidate.code for sample in candidate.samples)
+    await shared.wait_idle()
+
+
+async def test_an_open_end_goes_on_until_its_budget(shared: Server) -> None:
+    spec = solve_pb2.SolveSpec(
+        problem=problem("assert add(1, 2) == 4"),
+        sampling=solve_pb2.SamplingParams(max_new_tokens=24, temperature=1.0, seed=3),
+        budget=solve_pb2.Budget(rows=150),
+        events=EVENTS,
+    )
+    summary = (await checked(shared, spec)).summary
+    assert summary.outcome == solve_pb2.SOLVE_OUTCOME_BUDGET_ROWS
+    assert summary.accounting.samples_requested == 4096
+    await shared.wait_idle()
+
+
+async def test_the_page_on_sampling_holds(shared: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THRESHER_ADDRESS", f"unix:{shared.folder}/s")
+    await asyncio.to_thread(run_page)
+    await shared.wait_idle()
+
+
+async def test_a_text_matches_its_expression(shared: Server) -> None:
+    spec = solve_pb2.SolveSpec(
+        problem=problem(),
+        sampling=solve_pb2.SamplingParams(k=4, seed=3, max_new_tokens=24, regex=r" [ab] [-+] [ab]\n"),
+        return_policy=solve_pb2.RETURN_POLICY_ALL,
+        events=EVENTS,
+    )
+    for candidate in (await checked(shared, spec)).summary.candidates:
+        assert re.search(r"return [ab] [-+] [ab]$", candidate.code.strip())
+    await shared.wait_idle()
 
 
 async def test_errors_of_a_real_server_have_their_reasons(shared: Server) -> None:

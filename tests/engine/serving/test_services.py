@@ -104,7 +104,8 @@ async def test_features_are_real_names_of_the_protocol() -> None:
         for enum in file.DESCRIPTOR.enum_types_by_name.values()
         for value in enum.values
     }
-    messages = problem_pb2.DESCRIPTOR.message_types_by_name.values()
+    files = (problem_pb2, solve_pb2)
+    messages = [message for file in files for message in file.DESCRIPTOR.message_types_by_name.values()]
     fields = {f"{message.name}.{field.name}" for message in messages for field in message.fields}
     services = [
         file.DESCRIPTOR.services_by_name[name]
@@ -124,6 +125,7 @@ async def test_models_come_in_pages() -> None:
         bad = await refused(served.info.ListModels(info_service_pb2.ListModelsRequest(page_token="77")))
     assert [model.name for model in first.models] == ["models/scripted", "models/second"]
     assert [model.name for model in second.models] == ["models/third"]
+    assert [model.deterministic for model in (*first.models, *second.models)] == [True, False, False]
     assert second.next_page_token == ""
     assert bad.code is grpc.StatusCode.INVALID_ARGUMENT
 

@@ -170,18 +170,6 @@ INVALID: list[tuple[str, Change]] = [
     ("spec.problem.limits.memory_bytes", limits(memory_bytes=0)),
     ("spec.problem.limits.output_bytes", limits(output_bytes=0)),
     ("spec.problem.limits.max_processes", limits(max_processes=0)),
-    ("spec.sampling.k", sampling(k=0)),
-    ("spec.sampling.k", sampling(k=33)),
-    ("spec.sampling.temperature", sampling(temperature=-0.1)),
-    ("spec.sampling.temperature", sampling(temperature=math.inf)),
-    ("spec.sampling.temperature", sampling(temperature=1e-9)),
-    ("spec.sampling.top_p", sampling(top_p=0)),
-    ("spec.sampling.top_p", sampling(top_p=1.01)),
-    ("spec.sampling.min_p", sampling(min_p=-0.1)),
-    ("spec.sampling.max_new_tokens", sampling(max_new_tokens=0)),
-    ("spec.sampling.stop", sampling(stop=["x"] * 17)),
-    ("spec.sampling.stop[1]", sampling(stop=["x", ""])),
-    ("spec.sampling.width", sampling(width=0)),
     ("spec.stop_after_passes", put("stop_after_passes", 0)),
     ("spec.stop_after_passes", lambda message: (sampling(k=2)(message), put("stop_after_passes", 3)(message))),
     (
@@ -210,13 +198,6 @@ UNSUPPORTED: list[tuple[str, str, Change]] = [
     ("spec.problem.language", "LANGUAGE_UNSUPPORTED", put("problem.language", 7)),
     ("spec.problem.language", "LANGUAGE_UNSUPPORTED", put("problem.language", problem_pb2.LANGUAGE_CPP)),
     ("spec.problem.language", "LANGUAGE_UNSUPPORTED", put("problem.language", problem_pb2.LANGUAGE_JAVASCRIPT)),
-    ("spec.sampling.regex", "CONSTRAINT_UNSUPPORTED", put("sampling.regex", "a*")),
-    ("spec.sampling.ebnf", "CONSTRAINT_UNSUPPORTED", put("sampling.ebnf", "root ::= x")),
-    ("spec.sampling.json_schema", "CONSTRAINT_UNSUPPORTED", put("sampling.json_schema", "{}")),
-    ("spec.sampling.repetition_penalty", "UNSUPPORTED", put("sampling.repetition_penalty", 1.1)),
-    ("spec.sampling.mode", "UNSUPPORTED", put("sampling.mode", solve_pb2.SAMPLING_MODE_DISTINCT)),
-    ("spec.sampling.mode", "UNSUPPORTED", put("sampling.mode", solve_pb2.SAMPLING_MODE_BEAM)),
-    ("spec.sampling.mode", "UNSUPPORTED", put("sampling.mode", 9)),
     ("spec.return_policy", "UNSUPPORTED", put("return_policy", 9)),
     ("spec.priority", "UNSUPPORTED", put("priority", 9)),
     ("spec.problem.tests[0].call.comparison", "UNSUPPORTED", set_test(call_test(comparison=9))),
@@ -265,7 +246,8 @@ def test_a_bare_request_takes_the_documented_defaults() -> None:
     assert found.stop_after_passes == 1
     assert found.model == ""
     assert found.sampling.k is None
-    assert found.sampling.temperature is None
+    assert found.sampling.temperatures == ()
+    assert found.prompts == (found.prompt,)
     assert found.events.delta_interval == 0.05
     assert found.limits.cpu_seconds == 3
     assert isinstance(found.tests[0].test, SnippetTest)
@@ -282,7 +264,7 @@ def test_a_hole_to_fill_arrives() -> None:
 def test_zero_is_a_value() -> None:
     message = spec(sampling=solve_pb2.SamplingParams(temperature=0, top_k=0, min_p=0, seed=0, repetition_penalty=1))
     found = read(message).sampling
-    assert (found.temperature, found.top_k, found.min_p, found.seed) == (0, 0, 0, 0)
+    assert (found.temperatures, found.top_k, found.min_p, found.seed) == ((0,), 0, 0, 0)
 
 
 def test_everything_that_is_set_arrives() -> None:
@@ -322,6 +304,7 @@ def test_everything_that_is_set_arrives() -> None:
     assert found.prompt == ChatPrompt(messages=(ChatMessage("system", "be brief"), ChatMessage("user", "write f")))
     assert found.setup_code == "import math"
     assert found.sampling.seed == 2**64 - 1
+    assert found.sampling.temperatures == (0.8,)
     assert found.sampling.stop == ("\n\n",)
     assert found.sampling.greedy_first
     assert found.sampling.keep_after_program

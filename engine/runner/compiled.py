@@ -1,4 +1,6 @@
-"""Executes steps on a CPU in bytes: one pass of compiled kernels over prefill chunks and decode rows together."""
+"""Executes steps on a CPU: one pass of compiled kernels over prefill chunks and decode rows together.
+
+What a row gives depends on its own path alone, bit for bit, in any of the three arithmetics."""
 
 import struct
 from dataclasses import dataclass
@@ -10,11 +12,10 @@ from torch import Tensor
 from engine.core.distribution import Distribution
 from engine.core.types import Step
 from engine.models.decoder import Decoder, Linear
-from engine.runner.int8_layer import Int8Linear
+from engine.runner.answers import answer
 from engine.runner.layout_cpu import StepLayout, lay_out
-from engine.runner.sampler import distributions
-from kernels.cpu import attention, int8_linear, rotation, rows, sampling
-from kernels.cpu.int8_linear import Int8Weight, multiplying
+from engine.runner.operands import KERNELS, Call, Operands, Weight, weight_of
+from kernels.cpu import attention, rotation, sampling
 from kernels.cpu.launch import Kernel
 from kernels.cpu.program import Program
 
@@ -26,43 +27,50 @@ class _Layer:
     """Weights of a layer, norms as addresses (0: none)."""
 
     attention_norm: int
-    qkv: Int8Weight
+    qkv: Weight
     q_norm: int
     k_norm: int
-    attention_out: Int8Weight
+    attention_out: Weight
     mlp_norm: int
-    gate_up: Int8Weight
-    down: Int8Weight
+    gate_up: Weight
+    down: Weight
 
 
-def runs_in_bytes(decoder: Decoder) -> bool:
-    """Whether this runner can run a decoder: one in int8 whose heads are as long as the kernels want them."""
+def is_packed(decoder: Decoder) -> bool:
+    """Whether this runner can run a decoder: one with packed weights whose heads are as long as the kernels want."""
     config = decoder.config
     return (
-        isinstance(decoder.weights.head, Int8Linear)
+        weight_of(decoder.weights.head) is not None
         and config.head_dim % 64 == 0
         and max(config.hidden, config.intermediate) <= 1 << 16
     )
 
 
-class Int8Runner:
-    """Owns the KV pool: for each layer bfloat16 in the tiles of kernels.cpu.rotation, reached by slot.
+class CompiledRunner:
+    """Owns the KV pool: for each layer the tiles of kernels.cpu.rotation, reached by slot; in float32 for a decoder in
+    float32, else in bfloat16.
 
-    A step is a pure function of the pool and the chunks: the runner keeps nothing else between steps. Integer sums are
-    exact, and a token's attention goes through its keys in their own order: what a row gives depends on its own path
-    and where that lies in the pool, not on the rest of the batch.
+    A step is a pure function of the pool and the chunks: the runner keeps nothing else between steps. Every sum has one
+    order, and a token's attention goes through its keys in their own order: what a row gives depends on its own path,
+    not on where that lies in the pool nor on the rest of the batch.
     """
+
+    deterministic = True
+    """Whether a row's answers are the same, bit for bit, in any batch."""
 
     def __init__(self, decoder: Decoder, *, kv_bytes: int, page_size: int = 16) -> None:
         """`kv_bytes`: memory of the pool.
 
         Raises:
-            ValueError: not even one page fits, or `runs_in_bytes` says no.
+            ValueError: not even one page fits, or `is_packed` says no.
         """
-        if not runs_in_bytes(decoder):
-            raise ValueError("this decoder is not in int8, or its heads are not of 64 or 128 dimensions")
+        if not is_packed(decoder):
+            raise ValueError("this decoder is not packed, or its heads are not of 64 or 128 dimensions")
         config = decoder.config
-        per_token = config.layers * 2 * config.kv_heads * config.head_dim * 2
+        self._head = _packed(decoder.weights.head)
+        self._size = self._head.panels.dtype.itemsize
+        self._key_size = max(self._size, 2)
+        per_token = config.layers * 2 * config.kv_heads * config.head_dim * self._key_size
         self.page_size = page_size
         self.pages = kv_bytes // (per_token * page_size)
         if self.pages < 1:
@@ -72,60 +80,44 @@ class Int8Runner:
         self._layers = [
             _Layer(
                 layer.attention_norm.data_ptr(),
-                _bytes_of(layer.qkv),
+                _packed(layer.qkv),
                 0 if layer.q_norm is None else layer.q_norm.data_ptr(),
                 0 if layer.k_norm is None else layer.k_norm.data_ptr(),
-                _bytes_of(layer.attention_out),
+                _packed(layer.attention_out),
                 layer.mlp_norm.data_ptr(),
-                _bytes_of(layer.gate_up),
-                _bytes_of(layer.down),
+                _packed(layer.gate_up),
+                _packed(layer.down),
             )
             for layer in decoder.weights.layers
         ]
-        self._head = _bytes_of(decoder.weights.head)
         self._epsilon = struct.unpack("<i", struct.pack("<f", config.norm_eps))[0]
         group = config.heads // config.kv_heads
         self._block = max(1, attention.QUERIES // group)
-        self._scratch_bytes = attention.scratch_bytes(self._block * group, config.head_dim)
+        self._scratch_bytes = attention.scratch_bytes(self._block * group, config.head_dim, self._key_size)
         # numpy takes zeros from the system, which maps them when they are first written: the pool costs what is used of
         # it. torch.zeros would write them all. Keys and values are multiplied a cache line at a time.
         tiles = -(-self.pages * page_size // _TILE)
-        shape = (tiles, 2, config.kv_heads, _TILE * config.head_dim)
-        self._pool = [_zeros(shape) for _ in range(config.layers)]
+        per_layer = tiles * 2 * config.kv_heads * _TILE * config.head_dim * self._key_size
+        self._pool = [_zeros(per_layer) for _ in range(config.layers)]
         self._room = (0, 0)
         self._shape = (0, 0)
         self._program: Program | None = None
         self._buffers: dict[str, Tensor] = {}
         self._logits = torch.empty(0)
         for kernel in (
-            rows.norm_kernel,
-            rows.activate_kernel,
-            rows.bytes_kernel,
+            *KERNELS[self._size],
             rotation.place_kernel,
             attention.attend_kernel,
-            int8_linear.multiply_kernel,
             sampling.sample_kernel,
         ):
             kernel.compile()
 
     @torch.inference_mode()
-    def run(self, step: Step) -> list[Distribution | None]:
-        """Compute the step's tokens; one entry per chunk, a distribution where the chunk asks for one."""
+    def run(self, step: Step) -> list[list[Distribution]]:
+        """Compute the step's tokens; for each chunk the distributions it asks for, in the order of its asks."""
         layout = lay_out(step, self._block)
         self._hidden(layout)
-        results: list[Distribution | None] = [None] * len(step.chunks)
-        asking = [place for place, index in enumerate(layout.order) if step.chunks[index].filters is not None]
-        if not asking:
-            return results
-        chunks = [step.chunks[layout.order[place]] for place in asking]
-        found = distributions(
-            self._head_of(layout.last[asking]),
-            [chunk.filters for chunk in chunks if chunk.filters is not None],
-            [np.empty(0) if chunk.numbers is None else chunk.numbers for chunk in chunks],
-        )
-        for place, distribution in zip(asking, found, strict=True):
-            results[layout.order[place]] = distribution
-        return results
+        return answer(step, layout.first, self._head_of)
 
     def shares(self) -> dict[Kernel, float]:
         """Each kernel's part in the time that the last step spent in the layers."""
@@ -146,46 +138,39 @@ class Int8Runner:
             self._program, self._shape = Program(self._calls(*shape)), shape
         self._program.run()
 
-    def _calls(self, count: int, blocks: int) -> list[tuple[Kernel, tuple[int, ...]]]:
+    def _operands(self) -> Operands:
+        buffers = self._buffers
+        return Operands(self._size, buffers["narrow"].data_ptr(), buffers["scales"].data_ptr(), self._epsilon)
+
+    def _calls(self, count: int, blocks: int) -> list[Call]:
         """A step of so many tokens in so many blocks."""
-        config, decoder = self._config, self._decoder
+        config, decoder, operands, size = self._config, self._decoder, self._operands(), self._key_size
         hidden, heads, kv_heads, dim = config.hidden, config.heads, config.kv_heads, config.head_dim
         at = {name: buffer.data_ptr() for name, buffer in self._buffers.items()}
-        stream, projected, narrow, scales, wide = (
-            at[name] for name in ("stream", "projected", "narrow", "scales", "wide")
-        )
+        stream, projected, wide = (at[name] for name in ("stream", "projected", "wide"))
         queries, attended = at["queries"], at["attended"]
         layout = (at["blocks"], at["own"], at["slots"])
         turns = (at["positions"], at["writes"], decoder.cos.data_ptr(), decoder.sin.data_ptr(), queries)
-        epsilon = self._epsilon
-        calls: list[tuple[Kernel, tuple[int, ...]]] = []
+        room = (at["scratch"], self._scratch_bytes, size)
+        calls: list[Call] = []
         added = 0
         for layer, keys in zip(self._layers, self._pool, strict=True):
             pool, stride, sizes = keys.data_ptr(), layer.down.width * 4, (heads, kv_heads, dim)
-            norms = (layer.q_norm, layer.k_norm)
+            norms = (layer.q_norm, layer.k_norm, self._epsilon)
             calls += [
-                (
-                    rows.norm_kernel,
-                    (count, hidden, stream, added, layer.attention_norm, narrow, scales, epsilon, stride),
-                ),
-                (int8_linear.multiply_kernel, multiplying(count, narrow, scales, layer.qkv, wide)),
+                operands.norm(count, hidden, stream, added, layer.attention_norm, stride),
+                operands.product(count, layer.qkv, wide),
                 (
                     rotation.place_kernel,
-                    (count, *sizes, layer.qkv.width * 4, wide, *turns, *norms, epsilon, attended, pool),
+                    (count, *sizes, layer.qkv.width * 4, wide, *turns, *norms, attended, pool, size),
                 ),
-                (
-                    attention.attend_kernel,
-                    (blocks, *sizes, count, *layout, queries, attended, pool, at["scratch"], self._scratch_bytes),
-                ),
-                (rows.bytes_kernel, (count, heads * dim, attended, narrow, scales)),
-                (int8_linear.multiply_kernel, multiplying(count, narrow, scales, layer.attention_out, projected)),
-                (
-                    rows.norm_kernel,
-                    (count, hidden, stream, projected, layer.mlp_norm, narrow, scales, epsilon, stride),
-                ),
-                (int8_linear.multiply_kernel, multiplying(count, narrow, scales, layer.gate_up, wide)),
-                (rows.activate_kernel, (count, config.intermediate, wide, narrow, scales, layer.gate_up.width * 4)),
-                (int8_linear.multiply_kernel, multiplying(count, narrow, scales, layer.down, projected)),
+                (attention.attend_kernel, (blocks, *sizes, count, *layout, queries, attended, pool, *room)),
+                operands.copy(count, heads * dim, attended),
+                operands.product(count, layer.attention_out, projected),
+                operands.norm(count, hidden, stream, projected, layer.mlp_norm, stride),
+                operands.product(count, layer.gate_up, wide),
+                operands.activation(count, config.intermediate, wide, layer.gate_up.width * 4),
+                operands.product(count, layer.down, projected),
             ]
             added = projected
         return calls
@@ -195,12 +180,13 @@ class Int8Runner:
         count, hidden = len(places), self._config.hidden
         stream = self._buffers["stream"][places]
         stream += self._buffers["projected"][places, :hidden]
-        at = {name: buffer.data_ptr() for name, buffer in self._buffers.items()}
-        norm = self._decoder.weights.norm.data_ptr()
-        rows.norm_kernel(count, hidden, stream.data_ptr(), 0, norm, at["narrow"], at["scales"], self._epsilon, 0)
+        operands = self._operands()
+        kernel, given = operands.norm(count, hidden, stream.data_ptr(), 0, self._decoder.weights.norm.data_ptr(), 0)
+        kernel(*given)
         if len(self._logits) < count:
             self._logits = torch.empty(count, self._head.width)
-        int8_linear.multiply(count, at["narrow"], at["scales"], self._head, self._logits.data_ptr())
+        kernel, given = operands.product(count, self._head, self._logits.data_ptr())
+        kernel(*given)
         return self._logits[:count, : self._config.vocab]
 
     def _make_room(self, tokens: int, slots: int) -> None:
@@ -213,33 +199,34 @@ class Int8Runner:
         self._room = (room, seen)
         config, layer = self._config, self._layers[0]
         inner = config.heads * config.head_dim
+        widest = max(config.hidden, config.intermediate, inner)
         self._buffers = {
             "positions": torch.empty(room, dtype=torch.int64),
             "writes": torch.empty(room, dtype=torch.int64),
             "slots": torch.empty(seen, dtype=torch.int32),
             "blocks": torch.empty(room, 5, dtype=torch.int64),
             "own": torch.empty(room, 2, dtype=torch.int64),
-            "embedded": torch.empty(room, config.hidden, dtype=torch.bfloat16),
+            "embedded": torch.empty(room, config.hidden, dtype=self._decoder.weights.embedding.dtype),
             "stream": torch.empty(room, config.hidden),
             "projected": torch.empty(room, layer.down.width),
-            "narrow": torch.empty(room * max(config.hidden, config.intermediate, inner), dtype=torch.uint8),
+            "narrow": torch.empty(room * widest * self._size, dtype=torch.uint8),
             "scales": torch.empty(room),
             "wide": torch.empty(room * max(layer.gate_up.width, layer.qkv.width)),
-            "queries": torch.empty(room * inner, dtype=torch.int16),
+            "queries": torch.empty(room * inner * self._key_size, dtype=torch.uint8),
             "attended": torch.empty(room * inner),
             "scratch": torch.empty(self._scratch_bytes * torch.get_num_threads(), dtype=torch.uint8),
         }
 
 
-def _bytes_of(linear: Linear) -> Int8Weight:
-    if not isinstance(linear, Int8Linear):
-        raise ValueError("a linear layer of the decoder is not in int8")
-    return linear.weight
+def _packed(linear: Linear) -> Weight:
+    weight = weight_of(linear)
+    if weight is None:
+        raise ValueError("a linear layer of the decoder is not packed")
+    return weight
 
 
-def _zeros(shape: tuple[int, ...]) -> Tensor:
-    """Zeros of two bytes each, mapped when written, from the start of a cache line on."""
-    count = int(np.prod(shape))
-    raw = np.zeros(2 * count + 64, np.uint8)
+def _zeros(size: int) -> Tensor:
+    """So many bytes, mapped when written, from the start of a cache line on."""
+    raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    return torch.from_numpy(raw[start : start + 2 * count]).view(torch.int16).view(shape)
+    return torch.from_numpy(raw[start : start + size])

@@ -1,108 +1,43 @@
-"""The compiled int8 runner: its attention against the reference, its steps against the plain decoder."""
+"""The compiled runner in each arithmetic: its steps against the plain decoder, its rows alone and among others."""
 
-from dataclasses import replace
 from random import Random
 
 import numpy as np
 import pytest
 import torch
+from support.random_decoders import config, packed_as, random_decoder
 
-from engine.core.types import Chunk, Filters, Slots, Step
-from engine.models.decoder import Decoder, DecoderConfig, Layer, Weights
+from engine.core.types import Ask, Chunk, Filters, Slots, Step
+from engine.models.decoder import Decoder
 from engine.runner.choice import runner_for
+from engine.runner.compiled import CompiledRunner
 from engine.runner.cpu import CpuRunner
-from engine.runner.int8 import Int8Runner
-from engine.runner.int8_layer import Int8Linear
-from engine.runner.smoothing import Open, opened, smooth
-from kernels.cpu.int8_linear import pack
+from engine.runner.smoothing import smooth
 from kernels.cpu.launch import has_vnni
-
-pytestmark = pytest.mark.skipif(not has_vnni(), reason="this processor has no AVX512_VNNI")
 
 FILTERS = Filters(temperature=1.0, top_k=30)
 NOTHING: Slots = np.empty(0, np.int32)
 
 
-def config(*, qk_norm: bool = False, head_dim: int = 64) -> DecoderConfig:
-    return DecoderConfig(
-        architecture="qwen2",
-        layers=2,
-        heads=6,
-        kv_heads=2,
-        head_dim=head_dim,
-        hidden=96,
-        intermediate=140,
-        vocab=500,
-        rope_theta=1e4,
-        norm_eps=1e-6,
-        context_length=256,
-        qkv_bias=True,
-        qk_norm=qk_norm,
-        tied_embeddings=False,
-    )
-
-
-def random_decoder(shape: DecoderConfig) -> Decoder:
-    torch.manual_seed(5)
-    inner, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-
-    def linear(out: int, width: int, *, bias: bool = False) -> Open:
-        return Open(torch.randn(out, width) * width**-0.5, torch.randn(out) * 0.3 if bias else None)
-
-    def norm() -> torch.Tensor:
-        return torch.rand(shape.hidden) + 0.5
-
-    layers = tuple(
-        Layer(
-            attention_norm=norm(),
-            qkv=linear(inner + 2 * kv, shape.hidden, bias=True),
-            q_norm=torch.rand(shape.head_dim) + 0.5 if shape.qk_norm else None,
-            k_norm=torch.rand(shape.head_dim) + 0.5 if shape.qk_norm else None,
-            attention_out=linear(shape.hidden, inner),
-            mlp_norm=norm(),
-            gate_up=linear(2 * shape.intermediate, shape.hidden),
-            down=linear(shape.hidden, shape.intermediate),
-        )
-        for _ in range(shape.layers)
-    )
-    embedding = torch.randn(shape.vocab, shape.hidden)
-    weights = Weights(embedding=embedding, layers=layers, norm=norm(), head=linear(shape.vocab, shape.hidden))
-    return Decoder(shape, weights, torch.float32)
-
-
-def in_bytes(decoder: Decoder) -> Decoder:
-    def packed(linear: object) -> Int8Linear:
-        return Int8Linear(pack(opened(linear).weight, opened(linear).bias))
-
-    weights = decoder.weights
-    layers = tuple(
-        replace(
-            layer,
-            qkv=packed(layer.qkv),
-            attention_out=packed(layer.attention_out),
-            gate_up=packed(layer.gate_up),
-            down=packed(layer.down),
-        )
-        for layer in weights.layers
-    )
-    weights = replace(weights, embedding=weights.embedding.bfloat16(), layers=layers, head=packed(weights.head))
-    return Decoder(decoder.config, weights, torch.float32)
+needs_bytes = pytest.mark.skipif(not has_vnni(), reason="this processor has no AVX512_VNNI")
+ARITHMETICS = [pytest.param("int8", marks=needs_bytes), "bfloat16", "float32"]
 
 
 def chunk(tokens: list[int], start: int, prefix: Slots, suffix: Slots) -> Chunk:
-    return Chunk(0, tokens, start, prefix, suffix, FILTERS, np.array([0.5]))
+    return Chunk(0, tokens, start, prefix, suffix, [Ask(len(tokens) - 1, FILTERS, np.array([0.5]))])
 
 
 def slots(pages: list[int], count: int, page: int = 16) -> Slots:
     return np.concatenate([np.arange(p * page, (p + 1) * page, dtype=np.int32) for p in pages])[:count]
 
 
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
 @pytest.mark.parametrize(("qk_norm", "head_dim"), [(False, 64), (True, 64), (False, 128)])
-def test_steps_are_those_of_the_plain_decoder(qk_norm: bool, head_dim: int) -> None:
-    """Prefill in pieces, then rows that share the prompt: as the same int8 weights in torch, up to bfloat16 in keys."""
-    decoder = in_bytes(random_decoder(config(qk_norm=qk_norm, head_dim=head_dim)))
+def test_steps_are_those_of_the_plain_decoder(qk_norm: bool, head_dim: int, arithmetic: str) -> None:
+    """Prefill in pieces, then rows that share the prompt: as the same weights in torch, up to the type of the keys."""
+    decoder = packed_as(arithmetic, random_decoder(config(qk_norm=qk_norm, head_dim=head_dim)))
     fast = runner_for(decoder, kv_bytes=1 << 22, page_size=16)
-    assert isinstance(fast, Int8Runner)
+    assert isinstance(fast, CompiledRunner)
     plain = CpuRunner(decoder, kv_bytes=1 << 22)
     tokens = torch.randint(0, 500, (40,)).tolist()
     prompt = slots([3, 9, 1], 37)
@@ -113,11 +48,11 @@ def test_steps_are_those_of_the_plain_decoder(qk_norm: bool, head_dim: int) -> N
         Step([chunk([tokens[38 + n % 2]], 38, prompt, slots([n + 10], 2)) for n in range(9)]),
     ]
     for step in steps:
-        for found, expected in zip(fast.run(step), plain.run(step), strict=True):
-            assert found is not None and expected is not None
+        for (found,), (expected,) in zip(fast.run(step), plain.run(step), strict=True):
             common, mine, theirs = np.intersect1d(found.ids, expected.ids, return_indices=True)
             assert len(common) >= 26
-            np.testing.assert_allclose(found.logprobs[mine], expected.logprobs[theirs], atol=0.08)
+            bound = 1e-4 if arithmetic == "float32" else 0.08
+            np.testing.assert_allclose(found.logprobs[mine], expected.logprobs[theirs], atol=bound)
 
 
 def scattered(random: Random, free: list[int], start: int, count: int) -> Slots:
@@ -131,7 +66,7 @@ def scattered(random: Random, free: list[int], start: int, count: int) -> Slots:
     return np.array(found, np.int32)
 
 
-def told(runner: Int8Runner, random: Random, tokens: list[int], prompt: int, mates: int) -> list[bytes]:
+def told(runner: CompiledRunner, random: Random, tokens: list[int], prompt: int, mates: int) -> list[bytes]:
     """What the rows after a prompt say, computed in pieces and places of chance, among `mates` others."""
     free = list(range(runner.pages))
     random.shuffle(free)
@@ -153,16 +88,17 @@ def told(runner: Int8Runner, random: Random, tokens: list[int], prompt: int, mat
         row = chunk(tokens[at : at + 1], at, prefix, path[len(prefix) : at + 1])
         rows = [chunk([n % 500], at, path[:prompt], other[: at + 1 - prompt]) for n, other in enumerate(others)]
         place = random.randint(0, mates)
-        found = runner.run(Step([*rows[:place], row, *rows[place:]]))[place]
-        assert found is not None
+        (found,) = runner.run(Step([*rows[:place], row, *rows[place:]]))[place]
         answers.append(found.ids.tobytes() + found.high.tobytes() + found.logprobs.tobytes())
     return answers
 
 
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
 @pytest.mark.parametrize("head_dim", [64, 128])
-def test_a_row_depends_on_its_path_alone(head_dim: int) -> None:
+def test_a_row_depends_on_its_path_alone(head_dim: int, arithmetic: str) -> None:
     """Not on the batch, the pieces its prompt came in, the pages, the forks or on who shares them: bit for bit."""
-    runner = Int8Runner(in_bytes(random_decoder(config(head_dim=head_dim))), kv_bytes=1 << 25)
+    runner = CompiledRunner(packed_as(arithmetic, random_decoder(config(head_dim=head_dim))), kv_bytes=1 << 25)
+    assert runner.deterministic
     tokens = torch.randint(0, 500, (150,), generator=torch.Generator().manual_seed(5)).tolist()
     for prompt in (20, 64, 101):
         expected = told(runner, Random(0), tokens, prompt, 0)
@@ -187,12 +123,12 @@ def test_smoothing_changes_nothing_in_float() -> None:
 
 
 def test_heads_of_another_length_run_in_torch() -> None:
-    decoder = in_bytes(random_decoder(config(head_dim=32)))
+    decoder = packed_as("float32", random_decoder(config(head_dim=32)))
     assert isinstance(runner_for(decoder, kv_bytes=1 << 22, page_size=16), CpuRunner)
     with pytest.raises(ValueError, match="64 or 128"):
-        Int8Runner(decoder, kv_bytes=1 << 22)
+        CompiledRunner(decoder, kv_bytes=1 << 22)
 
 
 def test_a_pool_without_a_page_is_refused() -> None:
     with pytest.raises(ValueError, match="kv_bytes"):
-        Int8Runner(in_bytes(random_decoder(config())), kv_bytes=100)
+        CompiledRunner(packed_as("float32", random_decoder(config())), kv_bytes=100)

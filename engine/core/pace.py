@@ -1,0 +1,176 @@
+"""The pace of solves: their verdicts, and the widths that they ask for."""
+
+from dataclasses import dataclass
+
+from engine.core.passrate import PassRates, Verdicts, Weights, posterior
+from engine.core.solves import Solve
+from engine.core.steptime import StepTime
+from engine.core.types import BranchFinished, CoreEvent, CoreRequest, EndReason, Mode, SamplesFinished, WidthChosen
+from engine.core.width import choose
+
+_START_LENGTH = 80.0
+_NEWEST = 0.05
+_DRAWN = 1024
+"""Complete solves remembered until their last verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbours:
+    """What else runs beside a solve: rows and the context they attend to in a step; solves, itself included."""
+
+    rows: int
+    context: float
+    solves: int
+
+
+class Pace:
+    """Decides for one solve. A solve that is not over with its first pass is as wide as it can be."""
+
+    __slots__ = ("_basis", "_choice", "_passed", "_samples", "request")
+
+    def __init__(self, request: CoreRequest) -> None:
+        self.request = request
+        self._samples: dict[int, int] = {}  # finished branch -> its samples
+        self._passed: dict[int, bool] = {}  # finished branch -> verdict
+        self._basis: tuple[int, ...] = ()  # what the last choice rested on
+        self._choice: WidthChosen | None = None
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the width is chosen here."""
+        return self.request.first_pass and self.request.width is None and self.request.mode is not Mode.BEAM
+
+    def finish(self, branch: int, samples: int) -> None:
+        """A branch has finished with so many samples, or so many more have joined it."""
+        self._samples[branch] = self._samples.get(branch, 0) + samples
+
+    def judge(self, branch: int, *, passed: bool | None) -> None:
+        """A finished branch was judged; None if it could not be: it says nothing then."""
+        if passed is None:
+            self._samples.pop(branch, None)
+        elif branch in self._samples:
+            self._passed[branch] = passed
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """Samples by verdict."""
+        passed = sum(self._samples[branch] for branch, verdict in self._passed.items() if verdict)
+        return Verdicts(sum(self._samples[branch] for branch in self._passed) - passed, passed)
+
+    @property
+    def unjudged(self) -> int:
+        """Finished branches without a verdict."""
+        return len(self._samples) - len(self._passed)
+
+    def width(self, most: int) -> int:
+        """Rows it should have now, at most `most`. Candidates that wait for a judge count as rows: more are no use."""
+        if self._choice is None:
+            return most if self.request.width is None else min(most, self.request.width)
+        waiting = max(0, self.unjudged - self.request.judges)
+        return min(most, max(1, self._choice.width - waiting))
+
+    def decide(
+        self, prior: Weights, times: StepTime, length: float, rows: int, beside: Neighbours
+    ) -> WidthChosen | None:
+        """Choose again if anything has changed that the choice rests on. The choice, if it is another one.
+
+        Args:
+            prior: chances of passrate.RATES for any problem.
+            times: of steps.
+            length: expected tokens of a sample.
+            rows: rows of a step at most.
+            beside: what shares the steps.
+        """
+        basis = (len(self._passed), self.unjudged, beside.solves, beside.rows // 4)
+        if basis == self._basis:
+            return None
+        self._basis = basis
+        verdicts = self.verdicts
+        prompts = sum(len(prompt.tokens) for prompt in self.request.prompts)
+        choice = choose(
+            posterior(prior, verdicts),
+            max(1, self.request.k - verdicts.failed - verdicts.passed),
+            rows,
+            lambda width: times.predict(beside.rows + width, beside.context + prompts + width * length / 2, 0),
+            length,
+            beside.solves,
+        )
+        before, self._choice = (
+            self._choice,
+            WidthChosen(
+                solve=self.request.solve,
+                width=choice.width,
+                failed=verdicts.failed,
+                unjudged=self.unjudged,
+                pass_rate=choice.pass_rate,
+                seconds=choice.seconds,
+                sharing=beside.solves,
+            ),
+        )
+        return None if before is not None and before.width == choice.width else self._choice
+
+
+class Paces:
+    """Those of all running solves, and what they have taught about the model: pass rates and lengths of samples."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, Pace] = {}
+        self._drawn: dict[int, Pace] = {}  # of complete solves that wait for verdicts
+        self._rates = PassRates()
+        self._length = _START_LENGTH
+
+    def begin(self, request: CoreRequest) -> None:
+        """A solve begins."""
+        self._running[request.solve] = Pace(request)
+
+    def end(self, solve: int, reason: EndReason) -> None:
+        """A solve draws no more. It teaches about pass rates as soon as its verdicts are there."""
+        pace = self._running.pop(solve)
+        if reason is EndReason.COMPLETE and pace.unjudged:
+            self._drawn[solve] = pace
+            if len(self._drawn) > _DRAWN:  # whoever was to judge the oldest is gone
+                del self._drawn[next(iter(self._drawn))]
+        else:
+            self._rates.learn(pace.verdicts)
+
+    def judge(self, solve: int, branch: int, *, passed: bool | None) -> None:
+        """A finished branch was judged, see Pace; unknown and forgotten solves are ignored."""
+        pace = self._running.get(solve) or self._drawn.get(solve)
+        if pace is None:
+            return
+        pace.judge(branch, passed=passed)
+        if solve in self._drawn and not pace.unjudged:
+            self._rates.learn(self._drawn.pop(solve).verdicts)
+
+    def note(self, events: list[CoreEvent]) -> list[CoreEvent]:
+        """Keep what is needed of events; returns them."""
+        for event in events:
+            if isinstance(event, BranchFinished):
+                self._length += _NEWEST * (event.tokens - self._length)
+            if isinstance(event, BranchFinished | SamplesFinished) and event.solve in self._running:
+                self._running[event.solve].finish(event.branch, len(event.samples))
+        return events
+
+    def width(self, solve: int, most: int) -> int:
+        """Rows that a running solve should have now, at most `most`."""
+        return self._running[solve].width(most)
+
+    def decide(self, solves: list[Solve], times: StepTime, rows: int, context: float) -> list[CoreEvent]:
+        """Have those solves choose whose verdicts or neighbours have changed.
+
+        Args:
+            solves: all that can draw.
+            times: of steps.
+            rows: rows of a step at most.
+            context: tokens that all rows of the last step attended to.
+        """
+        events: list[CoreEvent] = []
+        branches = max(1, min(rows, sum(solve.branches for solve in solves)))
+        for solve in solves:
+            pace = self._running[solve.request.solve]
+            if pace.adaptive:
+                others = branches - min(branches, solve.branches)
+                beside = Neighbours(rows=others, context=context * others / branches, solves=len(solves))
+                chosen = pace.decide(self._rates.prior, times, self._length, rows, beside)
+                events += [] if chosen is None else [chosen]
+        return events

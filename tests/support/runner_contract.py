@@ -1,0 +1,155 @@
+"""What every runner owes the scheduler, as calls that a test makes with a runner of its own.
+
+Each distribution that a step asks for is the one that a plain transformer in float32 gives after the tokens on the
+path, whatever else is in the step and wherever the path lies in the pool.
+"""
+
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import torch
+from support.dense_attention import DenseSequence
+from support.page_tree import Pages, Text
+
+from engine.core.distribution import Distribution
+from engine.core.types import Ask, Chunk, Filters, Mask, Runner, Slots, Step
+from engine.models.decoder import Decoder
+from engine.runner.sorting import distribution
+
+NOTHING: Slots = np.empty(0, np.int32)
+_KEPT = 48
+"""Of the most probable tokens every runner keeps so many; more, and less probable ones, where it likes to."""
+
+
+class Checked:
+    """A runner each of whose answers is compared with the plain transformer's; it knows what the pool must hold."""
+
+    def __init__(self, runner: Runner, decoder: Decoder) -> None:
+        self.page_size = runner.page_size
+        self.pages = runner.pages
+        self.steps: list[Step] = []
+        self._runner = runner
+        self._decoder = decoder
+        self._held: dict[int, int] = {}
+        self._known: dict[tuple[int, ...], np.ndarray] = {}
+
+    def run(self, step: Step) -> list[list[Distribution]]:
+        self.steps.append(step)
+        found = self._runner.run(step)
+        assert [len(part) for part in found] == [len(chunk.asks) for chunk in step.chunks]
+        paths = [np.concatenate([chunk.prefix, chunk.suffix]).tolist() for chunk in step.chunks]
+        for chunk, path in zip(step.chunks, paths, strict=True):
+            self._held.update(zip(path[chunk.start :], chunk.tokens, strict=True))
+        for chunk, path, part in zip(step.chunks, paths, found, strict=True):
+            logits = self._logits([self._held[slot] for slot in path]) if chunk.asks else np.empty(0)
+            for ask, one in zip(chunk.asks, part, strict=True):
+                compare(one, logits[chunk.start + ask.token], ask)
+        return found
+
+    def _logits(self, tokens: list[int]) -> np.ndarray:
+        key = tuple(tokens)
+        if key not in self._known:
+            self._known[key] = DenseSequence(self._decoder, len(tokens)).extend(tokens).numpy()
+        return self._known[key]
+
+
+def compare(found: Distribution, logits: np.ndarray, ask: Ask) -> None:
+    """A runner's distribution with the one of these logits."""
+    expected = distribution(logits, replace(ask, whole=True))
+    assert found.ids[found.greedy] == expected.ids[expected.greedy]
+    assert (np.diff(found.ids) > 0).all() and found.ids.dtype == np.int32
+    common, mine, theirs = np.intersect1d(found.ids, expected.ids, return_indices=True)
+    # A token at the edge of a filter may fall on its other side.
+    assert len(common) >= len(found.ids) - 1
+    np.testing.assert_allclose(found.logprobs[mine], expected.logprobs[theirs], atol=2e-3)
+    chances = expected.high - expected.low
+    np.testing.assert_allclose((found.high - found.low)[mine], chances[theirs], atol=1e-3)
+    probable = np.argsort(-chances)[: None if ask.whole else _KEPT]
+    wanted = expected.ids[probable[chances[probable] > (1e-9 if ask.whole else 1e-3)]]
+    at_edge = ask.filters.top_p < 1 or ask.filters.min_p > 0
+    assert len(set(wanted.tolist()) - set(found.ids.tolist())) <= at_edge
+    for number in ask.numbers.tolist():
+        near = expected.ids[expected.find(np.clip([number - 1e-3, number + 1e-3], 0, 1 - 2**-53))]
+        (index,) = found.find(np.array([number]))
+        assert index >= 0, "an announced number falls into a gap"
+        assert near[0] != near[1] or found.ids[index] == near[0]
+
+
+def asked(token: int, seed: int = 0, *, mask: Mask | None = None, whole: bool = False, **filters: float) -> Ask:
+    given = Filters(**{"temperature": 1.0, **filters})  # type: ignore[arg-type]
+    return Ask(token, given, np.random.default_rng(seed).random(5), mask, whole)
+
+
+def last(text: Text, prompt: Text | None, tokens: list[int], prefix: Slots, *asks: Ask) -> Chunk:
+    """The last tokens of a text."""
+    first = 0 if prompt is None else len(prompt.slots)
+    return Chunk(1, tokens, len(text.slots) - len(tokens), prefix, text.array(first), list(asks))
+
+
+def hand_made_steps(runner: Checked) -> None:
+    """A prompt in pieces, rows that share it, forks at every place, drafts, and prompts computed beside all of them."""
+    random = Random(3)
+    pages = Pages(random, runner.page_size, runner.pages)
+    drawn = torch.randint(0, 500, (400,), generator=torch.Generator().manual_seed(1)).tolist()
+
+    def token(count: int = 1) -> list[int]:
+        return [drawn.pop() for _ in range(count)]
+
+    prompt = pages.text(20)
+    runner.run(Step([Chunk(1, token(20), 0, NOTHING, prompt.array())]))
+    prompt.grow(23)
+    pieces = [asked(22), asked(22, 1, temperature=0.0), asked(3, top_k=7)]
+    runner.run(Step([Chunk(1, token(23), 20, NOTHING, prompt.array(), pieces)]))
+    prefix = prompt.array()
+    texts = [prompt.fork(43).grow(1) for _ in range(9)]
+    runner.run(Step([last(text, prompt, token(), prefix, asked(0, n)) for n, text in enumerate(texts)]))
+    # One text alone goes on, and others fork off it late: at its end, in the middle of a page, at a page's beginning.
+    long = texts[0]
+    for _ in range(2):
+        long.grow(13)
+        runner.run(Step([last(long, prompt, token(13), prefix, asked(12), asked(0, whole=True))]))
+    forks = [long.fork(at).grow(1) for at in (70, 70, 70, 64, 64, 66, 50, 44)]
+    other = pages.text(21)
+    runner.run(
+        Step(
+            [
+                *(last(fork, prompt, token(), prefix, asked(0, n, top_p=0.7)) for n, fork in enumerate(forks)),
+                Chunk(2, token(21), 0, NOTHING, other.array(), [asked(20, min_p=0.1)]),
+                *(last(text.grow(1), prompt, token(), prefix, asked(0)) for text in texts[1:3]),
+            ]
+        )
+    )
+    # Drafts: rows of several tokens, asked about at each, beside rows of one; more rows than any graph was made for.
+    rows = [last(fork.grow(4), prompt, token(4), prefix, *(asked(n, n) for n in range(4))) for fork in forks[:4]]
+    rows += [last(fork.grow(1), prompt, token(), prefix, asked(0)) for fork in forks[4:]]
+    random.shuffle(rows)
+    runner.run(Step(rows))
+    # A row whose path is all its own, as of a text that leaves out a part of the prompt.
+    whole = other.fork(10).grow(1)
+    runner.run(Step([last(whole, None, token(), NOTHING, asked(0)), last(forks[0].grow(1), prompt, token(), prefix)]))
+
+
+def masks_and_filters(runner: Checked) -> None:
+    """Allowed tokens, greedy and filtered draws, several asks about one token."""
+    pages = Pages(Random(1), runner.page_size, runner.pages)
+    prompt = pages.text(18)
+    few = np.zeros(16, np.uint32)
+    few[[0, 3]] = 0b101, 0xFFFFFFFF
+    one = np.zeros(16, np.uint32)
+    one[15] = 1 << 7
+    asks = [
+        asked(17, mask=few),
+        asked(17, mask=one),
+        asked(17, mask=few, temperature=0.0),
+        asked(17, mask=few, top_k=3, whole=True),
+        asked(17, mask=few, top_p=0.5),
+        asked(17, temperature=0.0),
+        asked(17, temperature=0.3, top_k=40, top_p=0.9, min_p=0.01),
+        asked(17, temperature=2.0, whole=True),
+        asked(17),
+    ]
+    runner.run(Step([Chunk(1, list(range(18)), 0, NOTHING, prompt.array(), asks)]))
+    row = prompt.fork(18).grow(1)
+    asks = [replace(ask, token=0) for ask in asks]
+    runner.run(Step([last(row, prompt, [9], prompt.array(), *asks)]))
