@@ -7,7 +7,9 @@ import numpy as np
 import torch
 
 from benchmarks.decode import Served
+from engine.models import load
 from engine.models.decoder import Linear
+from engine.runner.float_layer import FloatLinear
 from engine.runner.int8_layer import Int8Linear
 from kernels.cpu import int8_linear
 
@@ -17,11 +19,14 @@ Products = Callable[[], None]
 def ceilings(served: Served, rows: int, head_rows: int, rounds: int = 5) -> dict[str, float]:
     """Milliseconds of all matrix products of a step of `rows` rows, `head_rows` of which go through the LM head.
 
-    Medians of `rounds`. In int8 the products of bytes that are there, "ours" and "onednn" for weights of the same
-    shapes; otherwise the linear layers, which are oneDNN's.
+    Medians of `rounds`. "onednn" where the layers are torch's; else "ours", and "onednn" for weights of the same
+    shapes.
     """
     if served.arithmetic != "int8":
-        return {"onednn": _timed(_linears(served, rows, head_rows), rounds)}
+        linears = _timed(_linears(served, rows, head_rows), rounds)
+        if not isinstance(served.decoder.weights.head, FloatLinear):
+            return {"onednn": linears}
+        return {"ours": linears, "onednn": _timed(_onednn_floats(served, rows, head_rows), rounds)}
     return {
         "ours": _timed(_ours(served, rows, head_rows), rounds),
         "onednn": _timed(_onednn(served, rows, head_rows), rounds),
@@ -79,6 +84,23 @@ def _ours(served: Served, rows: int, head_rows: int) -> Products:
         for linear, _, count in layers:
             assert isinstance(linear, Int8Linear)
             int8_linear.multiply(count, taken.data_ptr(), scales.data_ptr(), linear.weight, out.data_ptr())
+
+    return products
+
+
+def _onednn_floats(served: Served, rows: int, head_rows: int) -> Products:
+    dtype = served.decoder.dtype
+    kind = load._Plain if dtype is torch.float32 else load._Packed  # pyright: ignore[reportPrivateUsage]
+    layers: list[tuple[torch.Tensor, Linear]] = []
+    head = (served.decoder.weights.head, served.decoder.config.hidden)
+    for place, (linear, width) in enumerate([head, *_layers(served)]):
+        assert isinstance(linear, FloatLinear)
+        made = kind(torch.randn(linear.weight.out_features, width, dtype=dtype), None)
+        layers.append((torch.randn(rows if place else head_rows, width).to(dtype), made))
+
+    def products() -> None:
+        for taken, linear in layers:
+            linear(taken)
 
     return products
 

@@ -18,18 +18,18 @@ import numpy as np
 from benchmarks.stopwatch import Stopwatch
 from engine.core.distribution import Distribution, from_probabilities
 from engine.core.scheduler import Limits, Scheduler
-from engine.core.types import CoreRequest, Filters, FinishReason, Runner, SolveEnded, Step
+from engine.core.types import CoreRequest, Filters, FinishReason, Prompt, Runner, SolveEnded, Step
 from engine.loop.engine import TextStopper
 from engine.models import load
 from engine.models.catalogue import fetch
 from engine.models.decoder import Decoder
-from engine.runner import attention_cpu, cpu, int8
+from engine.runner import answers, attention_cpu, compiled
 from engine.runner.arithmetic import Arithmetic, load_decoder
 from engine.runner.choice import runner_for
 from engine.text.model_text import read_model_text
 from engine.text.stops import ProgramEnd, StopRules
 from engine.text.tokenizer import Tokenizer
-from kernels.cpu import attention, int8_linear, rotation, rows
+from kernels.cpu import attention, float_linear, float_rows, int8_linear, rotation, rows
 
 FILTERS = Filters(temperature=0.8, top_p=0.95)
 PROMPT = '''Complete this Python function. Answer with the whole function in one code block.
@@ -79,31 +79,32 @@ class EndlessStopper(TextStopper):
 class PartingRunner:
     """A runner under which the k samples of a prompt draw k different first tokens, `firsts` [k] ascending."""
 
-    def __init__(self, runner: Runner, firsts: np.ndarray) -> None:
+    def __init__(self, runner: Runner, prompt_tokens: int, firsts: np.ndarray) -> None:
         self._runner = runner
+        self._prompt_tokens = prompt_tokens
         self._firsts = firsts
         self.page_size = runner.page_size
         self.pages = runner.pages
 
-    def run(self, step: Step) -> list[Distribution | None]:
+    def run(self, step: Step) -> list[list[Distribution]]:
         """As the runner, but for the distribution after the prompt."""
         results = self._runner.run(step)
-        for index, (chunk, found) in enumerate(zip(step.chunks, results, strict=True)):
-            if found is None or chunk.numbers is None or len(chunk.tokens) == 1:
+        for chunk, found in zip(step.chunks, results, strict=True):
+            if chunk.start + len(chunk.tokens) != self._prompt_tokens:
                 continue
-            numbers = np.sort(chunk.numbers)
+            numbers = np.sort(chunk.asks[0].numbers)
             edges = np.concatenate([[0.0], (numbers[1:] + numbers[:-1]) / 2, [1.0]])
-            results[index] = from_probabilities(self._firsts, np.diff(edges), np.zeros(len(numbers), np.float32), 0)
+            found[0] = from_probabilities(self._firsts, np.diff(edges), np.zeros(len(numbers), np.float32), 0)
         return results
 
 
-def serve(name: str, arithmetic: Arithmetic) -> Served:
-    """Load a model and encode the prompt."""
+def serve(name: str, arithmetic: Arithmetic, *, strict: bool | None = None) -> Served:
+    """Load a model and encode the prompt; `strict` as in load_decoder."""
     path = fetch(name)
     began = time.perf_counter()
     text = read_model_text(path)
     tokenizer = text.tokenizer
-    decoder = load_decoder(path, arithmetic=arithmetic, tokenizer=tokenizer)
+    decoder = load_decoder(path, arithmetic=arithmetic, tokenizer=tokenizer, strict=strict)
     if text.template is None:
         prompt = tokenizer.encode(PROMPT, special=False)
     else:
@@ -124,19 +125,20 @@ def decode(served: Served, k: int, new_tokens: int, seed: int, watch: Stopwatch 
     firsts = np.unique(served.tokenizer.encode(PROMPT + (__doc__ or "") + _WORDS, special=False))[:k].astype(np.int32)
     if len(firsts) < k:
         raise ValueError(f"k: {k} is more than the {len(firsts)} first tokens at hand")
-    parting = PartingRunner(runner, firsts)
+    parting = PartingRunner(runner, len(served.prompt), firsts)
     scheduler = Scheduler(
-        pages=runner.pages, page_size=runner.page_size, limits=Limits(rows=k, step_seconds=0.1, waiting=1)
+        pages=runner.pages,
+        page_size=runner.page_size,
+        limits=Limits(rows=k, step_seconds=0.1, waiting=1, drafting=False),
     )
     rules = StopRules(served.tokenizer, stop=(), program=ProgramEnd.NONE, entry_point=None, prompt="")
     request = CoreRequest(
         solve=0,
-        prompt=served.prompt,
+        prompts=(Prompt(served.prompt, EndlessStopper(rules)),),
         k=k,
-        filters=FILTERS,
+        filters=(FILTERS,),
         seed=seed,
         max_new_tokens=new_tokens,
-        stopper=EndlessStopper(rules),
     )
     began = time.perf_counter()
     scheduler.submit(request)
@@ -187,7 +189,7 @@ def decode(served: Served, k: int, new_tokens: int, seed: int, watch: Stopwatch 
 
 def _split(runner: Runner, watch: Stopwatch | None) -> None:
     """Tell the parts of a compiled step apart: it is one call from outside."""
-    if watch is None or not isinstance(runner, int8.Int8Runner):
+    if watch is None or not isinstance(runner, compiled.CompiledRunner):
         return
     seconds = watch.seconds.pop(_LAYERS)
     for kernel, share in runner.shares().items():
@@ -202,11 +204,11 @@ def _parts(scheduler: Scheduler) -> dict[str, list[tuple[Any, str]]]:
             (load._Plain, "__call__"),  # pyright: ignore[reportPrivateUsage]
         ],
         "attention": [(attention_cpu.StepAttention, "attend")],
-        "layout": [(attention_cpu.StepAttention, "__init__"), (int8, "lay_out")],
+        "layout": [(attention_cpu.StepAttention, "__init__"), (compiled, "lay_out")],
         "norms, rotation, activation": [(Decoder, "hidden")],
-        _LAYERS: [(int8.Int8Runner, "_hidden")],
-        "LM head": [(Decoder, "logits"), (int8.Int8Runner, "_head_of")],
-        "sampler": [(cpu, "distributions"), (int8, "distributions")],
+        _LAYERS: [(compiled.CompiledRunner, "_hidden")],
+        "LM head": [(Decoder, "logits"), (compiled.CompiledRunner, "_head_of")],
+        "sampler": [(answers, "distributions")],
         "scheduler": [(scheduler, "plan"), (scheduler, "finish")],
     }
 
@@ -214,7 +216,12 @@ def _parts(scheduler: Scheduler) -> dict[str, list[tuple[Any, str]]]:
 _LAYERS = "layers"
 _KERNELS = {
     int8_linear.multiply_kernel: "matrix products",
+    int8_linear.multiply_matrices_kernel: "matrix products",
     attention.attend_kernel: "attention",
+    float_linear.multiply_kernel: "matrix products",
+    float_rows.norm_kernel: "norms, rotation, activation",
+    float_rows.activate_kernel: "norms, rotation, activation",
+    float_rows.copy_kernel: "norms, rotation, activation",
     rows.norm_kernel: "norms, rotation, activation",
     rows.activate_kernel: "norms, rotation, activation",
     rows.bytes_kernel: "norms, rotation, activation",

@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from thresher.client import Client
+from thresher.client import Client, ThresherError
 
 _START_SECONDS = 300.0
 _STOP_SECONDS = 60.0
@@ -24,13 +25,34 @@ class Server:
     pid: int
 
 
+def _wait(process: subprocess.Popen[bytes], address: str) -> None:
+    """Until the server is ready; a RuntimeError if it ends instead."""
+    until = time.monotonic() + _START_SECONDS
+    with Client(address) as client:
+        while True:
+            try:
+                client.wait_ready(2.0)
+            except ThresherError as error:
+                if process.poll() is not None:
+                    raise RuntimeError(
+                        f"the server ended with status {process.returncode} before it was ready"
+                    ) from error
+                if time.monotonic() > until:
+                    raise
+            else:
+                return
+
+
 @contextmanager
 def own_server(*flags: str) -> Generator[Server]:
     """`thresher serve` with these flags on a Unix socket in a temporary folder.
 
+    A SIGTERM to this process ends it too.
+
     Raises:
         RuntimeError: it does not get ready, or does not stop with status 0; the message holds the end of its log.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="thresher-") as folder:
         address = f"unix:{folder}/s.sock"
         log = Path(folder) / "server.log"
@@ -43,8 +65,7 @@ def own_server(*flags: str) -> Generator[Server]:
                 start_new_session=True,
             )
         try:
-            with Client(address) as client:
-                client.wait_ready(_START_SECONDS)
+            _wait(process, address)
             yield Server(address, process.pid)
         except Exception as error:
             raise RuntimeError(f"{error}\nthe server's log ends with:\n{log.read_text()[-4000:]}") from error

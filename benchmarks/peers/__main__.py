@@ -85,19 +85,23 @@ def main() -> None:
     if options.setup:
         raise SystemExit(1 if missing else 0)
     present = [peer for peer in options.peers if peer not in missing]
+    made_by = provenance(["python", "-m", "benchmarks.peers", *sys.argv[1:]])
+    before: dict[str, Any] = (
+        json.loads(options.out.read_text())["models"] if options.out and options.out.exists() else {}
+    )
     result: dict[str, Any] = {
         "experiment": "peers",
-        "provenance": provenance(["python", "-m", "benchmarks.peers", *sys.argv[1:]]),
         "peers": {peer: home.made(peer) for peer in present},
         "missing": missing,
         "skipped": options.skip,
         "new_tokens": options.new_tokens,
         "rounds": options.rounds,
-        "models": {},
+        # Other models of an earlier run stay.
+        "models": {name: entry for name, entry in before.items() if name not in options.models},
     }
     for model in options.models:
         say(f"{model}:")
-        result["models"][model] = race_model(home, model, present, options)
+        result["models"][model] = {"provenance": made_by, **race_model(home, model, present, options)}
         if options.out is not None:
             write(options.out, result)
     print(json.dumps(result, indent=2))

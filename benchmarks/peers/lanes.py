@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ SAME = "same"
 TEMPERATURE, TOP_P = 0.8, 0.95
 
 # Of the quantisations that llama.cpp computes fast, the first is best for few rows and the second for many.
-_LLAMA_KINDS = ("Q4_0", "BF16")
+LLAMA_KINDS = ("Q4_0", "BF16")
+VLLM_FORMS = ("bf16", "w8a8")
 _SCRIPT = Path(__file__).with_name("vllm_script.py")
 
 
@@ -43,12 +45,12 @@ def peer_lanes(home: Home, peer: str, model: Path, widest: int) -> list[Lane]:
 def _llama(home: Home, model: Path, widest: int) -> list[Lane]:
     lanes: list[Lane] = []
     threads = cores()
-    for kind in _LLAMA_KINDS:
+    for kind in LLAMA_KINDS:
         file = home.gguf(model, kind)
         name = f"llama-batched-bench {kind}"
         bench = home.program("llama-batched-bench")
         lanes.append(BatchedBench(name=name, program=bench, model=file, threads=threads, log=home.log(name)))
-    for kind in _LLAMA_KINDS:
+    for kind in LLAMA_KINDS:
         name = f"llama-server {kind}"
         lanes.append(
             LlamaServer(
@@ -67,6 +69,32 @@ def _llama(home: Home, model: Path, widest: int) -> list[Lane]:
 
 def _vllm(home: Home, model: Path, widest: int) -> list[Lane]:
     lanes: list[Lane] = []
+    for form in VLLM_FORMS:
+        engine, settings = vllm_engine(home, model, form, VllmScript(_SCRIPT, widest), log=home.log(f"vllm {form}"))
+        for sampler, top_p in ((SAME, TOP_P), ("without top-p", 1.0)):
+            name = f"vllm {form}" + ("" if sampler == SAME else f" {sampler}")
+            extra = {"temperature": TEMPERATURE, "top_p": top_p}
+            lanes.append(
+                ScriptedLane(name=name, peer=VLLM, sampler=sampler, settings=settings, engine=engine, extra=extra)
+            )
+    return lanes
+
+
+@dataclass(frozen=True, slots=True)
+class VllmScript:
+    """A script around vllm.LLM: how many samples it is to have at once, of at most so many tokens, prompt included.
+
+    `tokenizer` is a Hugging Face folder, for scripts that deal in texts.
+    """
+
+    path: Path
+    widest: int
+    longest: int = 512
+    tokenizer: Path | None = None
+
+
+def vllm_engine(home: Home, model: Path, form: str, script: VllmScript, *, log: Path) -> tuple[Engine, dict[str, Any]]:
+    """The process that runs the script, and its settings for the record. Raises SetupFailed."""
     ids = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
     preloads = home.preloads()
     # In one process: on two cores its scheduler's process, which spins, would take one of them, and its own choice of
@@ -84,28 +112,21 @@ def _vllm(home: Home, model: Path, widest: int) -> list[Lane]:
     }
     arguments: dict[str, Any] = {
         "dtype": "bfloat16",
-        "max_model_len": 512,
-        "max_num_seqs": widest,
+        "max_model_len": script.longest,
+        "max_num_seqs": script.widest,
         "kv_cache_memory_bytes": 1 << 30,
         "enable_prefix_caching": True,
         # Its default of 128 lets samples share the first 128 tokens of the prompt only.
         "block_size": 32,
-        "skip_tokenizer_init": True,
+        "skip_tokenizer_init": script.tokenizer is None,
         "disable_log_stats": True,
     }
-    for form in ("bf16", "w8a8"):
-        folder = home.hugging_face(model, form)
-        command = [str(home.vllm_python), "-I", str(_SCRIPT), str(folder), json.dumps(arguments)]
-        engine = Engine(command, os.environ | environment | quiet, home.log(f"vllm {form}"))
-        settings = {
-            "weights": form,
-            "arguments": arguments,
-            "environment": environment | {"LD_PRELOAD": " ".join(path.name for path in preloads)},
-        }
-        for sampler, top_p in ((SAME, TOP_P), ("without top-p", 1.0)):
-            name = f"vllm {form}" + ("" if sampler == SAME else f" {sampler}")
-            extra = {"temperature": TEMPERATURE, "top_p": top_p}
-            lanes.append(
-                ScriptedLane(name=name, peer=VLLM, sampler=sampler, settings=settings, engine=engine, extra=extra)
-            )
-    return lanes
+    more = {} if script.tokenizer is None else {"tokenizer": str(script.tokenizer)}
+    folder = home.hugging_face(model, form)
+    command = [str(home.vllm_python), "-I", str(script.path), str(folder), json.dumps(arguments | more)]
+    settings = {
+        "weights": form,
+        "arguments": arguments,
+        "environment": environment | {"LD_PRELOAD": " ".join(path.name for path in preloads)},
+    }
+    return Engine(command, os.environ | environment | quiet, log), settings

@@ -20,8 +20,8 @@ _CELLS = 512
 
 
 class LlamaServer:
-    """llama-server with as many slots as samples; all samples of a prompt are one request (n_cmpl), which prefills it
-    once. `samplers` and `parameters` go into the request."""
+    """llama-server with as many slots as samples, of `cells` KV cells each; all samples of a prompt are one request
+    (n_cmpl), which prefills it once. `samplers` and `parameters` go into the request."""
 
     def __init__(
         self,
@@ -31,6 +31,7 @@ class LlamaServer:
         program: Path,
         model: Path,
         slots: int,
+        cells: int = _CELLS,
         threads: int,
         parameters: dict[str, Any],
         log: Path,
@@ -43,7 +44,7 @@ class LlamaServer:
         self._log = log
         self._port = 0
         self._family: Family | None = None
-        self._options = ["--model", str(model), "--parallel", str(slots), "--ctx-size", str(slots * _CELLS)]
+        self._options = ["--model", str(model), "--parallel", str(slots), "--ctx-size", str(slots * cells)]
         self._options += ["--threads", str(threads), "--threads-batch", str(threads), "--no-kv-unified"]
         # Prompts of earlier requests are never wanted again.
         self._options += ["--cache-ram", "0", "--no-webui"]
@@ -51,6 +52,11 @@ class LlamaServer:
             "options": " ".join(["llama-server", "--model", model.name, *self._options[2:]]),
             "request": parameters | {"ignore_eos": True, "cache_prompt": False},
         }
+
+    @property
+    def port(self) -> int:
+        """Where it listens on the loopback, once started."""
+        return self._port
 
     def start(self) -> float:
         """See Lane."""
@@ -100,7 +106,7 @@ class LlamaServer:
         body = {
             "prompt": work.prompt,
             "n_predict": work.new_tokens,
-            "ignore_eos": True,
+            "ignore_eos": not work.ends,  # its model knows them itself
             "cache_prompt": False,
             # Texts of thousands of tokens are not what is measured.
             "response_fields": ["tokens_predicted", "tokens"],

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.decode import Served, decode, serve
 from engine.core.scheduler import Limits, Scheduler
-from engine.core.types import CoreRequest, Filters, FinishReason, SolveEnded
+from engine.core.types import CoreRequest, Filters, FinishReason, Prompt, SolveEnded
 from engine.runner.arithmetic import best_arithmetic
 from engine.runner.choice import runner_for
 
@@ -22,6 +22,7 @@ class Recorder:
     def __init__(self) -> None:
         self.tokens: list[int] = []
         self.text = ""
+        self.mask = None
 
     def push(self, token: int) -> FinishReason | None:
         """Take the next token."""
@@ -55,12 +56,11 @@ def greedy(served: Served, request: dict[str, Any]) -> dict[str, Any]:
     scheduler.submit(
         CoreRequest(
             solve=0,
-            prompt=request["prompt"],
+            prompts=(Prompt(request["prompt"], recorder),),
             k=1,
-            filters=Filters(temperature=0.0),
+            filters=(Filters(temperature=0.0),),
             seed=1,
             max_new_tokens=request["new_tokens"],
-            stopper=recorder,
         )
     )
     while True:

@@ -39,12 +39,16 @@ class Engine:
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The script's answer. Raises LaneFailed if it ends instead or says nothing for long."""
+        self.tell(request)
+        return self._answer(_ANSWER_SECONDS)
+
+    def tell(self, request: dict[str, Any]) -> None:
+        """Do not wait for an answer. Raises LaneFailed if the script has ended."""
         try:
             self.family.pipes[0].write(json.dumps(request) + "\n")
             self.family.pipes[0].flush()
         except (OSError, ValueError) as error:  # ValueError: the pipe was closed when the process was ended
             raise LaneFailed(f"its process has ended; {self._log} ends with: {self.family.last_words()}") from error
-        return self._answer(_ANSWER_SECONDS)
 
     @property
     def family(self) -> Family:
@@ -101,7 +105,14 @@ class ScriptedLane:
     def draw(self, work: Work) -> Drawn:
         """See Lane."""
         answer = self._engine.ask(
-            {"do": "draw", "prompt": work.prompt, "k": work.k, "new_tokens": work.new_tokens, **self._extra}
+            {
+                "do": "draw",
+                "prompt": work.prompt,
+                "k": work.k,
+                "new_tokens": work.new_tokens,
+                "ends": list(work.ends),
+                **self._extra,
+            }
         )
         return Drawn(
             tokens=check_tokens(self.name, answer["counts"], work),

@@ -13,6 +13,8 @@ import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from benchmarks.peers.tokenizer import write_tokenizer
+
 LLAMA, VLLM = "llama.cpp", "vllm"
 PEERS = (LLAMA, VLLM)
 
@@ -28,6 +30,9 @@ _TCMALLOC = "libtcmalloc-minimal4"
 _LLAMA_PROGRAMS = ("llama-server", "llama-batched-bench", "llama-quantize")
 _LLAMA_OPTIONS = {
     "CMAKE_BUILD_TYPE": "Release",
+    # GCC 12 takes _tile_loadconfig to read 8 bytes and drops what is stored in the other 56: where there is AMX, every
+    # product in Q4_0 would then end the process.
+    "CMAKE_CXX_FLAGS": "-fno-tree-dse -fno-dse",
     "GGML_NATIVE": "ON",
     "BUILD_SHARED_LIBS": "OFF",
     "LLAMA_OPENSSL": "OFF",
@@ -103,6 +108,16 @@ class Home:
             part = out.with_name(f"{out.name}.part")
             shutil.rmtree(part, ignore_errors=True)
             run([sys.executable, "-m", "benchmarks.peers.folder", str(model), str(part), form], self.log(out.name))
+            part.rename(out)
+        return out
+
+    def tokenizer(self, model: Path) -> Path:
+        """The model's tokenizer as a Hugging Face folder. Raises what write_tokenizer raises."""
+        out = self.folder / "models" / f"{model.stem}-tokenizer"
+        if not out.exists():
+            part = out.with_name(f"{out.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            write_tokenizer(model, part)
             part.rename(out)
         return out
 

