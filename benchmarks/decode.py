@@ -17,7 +17,8 @@ import numpy as np
 
 from benchmarks.stopwatch import Stopwatch
 from engine.core.distribution import Distribution, from_probabilities
-from engine.core.scheduler import Limits, Scheduler
+from engine.core.limits import Limits
+from engine.core.scheduler import Scheduler
 from engine.core.types import CoreRequest, Filters, FinishReason, Prompt, Runner, SolveEnded, Step
 from engine.loop.engine import TextStopper
 from engine.models import load

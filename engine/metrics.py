@@ -41,8 +41,8 @@ VERDICTS = (
 SOURCES = ("sampled", "request")
 """Who wrote the program that was judged: the model, or a caller of ExecutionService."""
 BRANCH_OUTCOMES = ("finished", "pruned", "duplicate", "cut_off", "cancelled", "deadline", "budget", "dropped", "error")
-WASTE = ("cut_off", "client_gone", "deadline", "budget", "preempted", "error")
-"""Why drawn tokens were of no use."""
+WASTE = ("cut_off", "client_gone", "deadline", "budget", "pruned", "preempted", "error")
+"""Why tokens were computed for nothing."""
 DRAFT_RESULTS = ("accepted", "rejected")
 """What came of a token that was guessed ahead of the model."""
 CANCEL_PHASES = ("pass", "client", "deadline", "budget", "drain", "error")
@@ -97,6 +97,12 @@ class SolveCost(Protocol):
     @property
     def wasted_tokens(self) -> int: ...
     @property
+    def pruned_tokens(self) -> int: ...
+    @property
+    def recomputed_tokens(self) -> int: ...
+    @property
+    def preemptions(self) -> int: ...
+    @property
     def drafted_tokens(self) -> int: ...
     @property
     def accepted_draft_tokens(self) -> int: ...
@@ -113,8 +119,7 @@ class Metrics:
     - `solve_waiting(model)` then either `solve_started(model, priority, queue_seconds)` or straight to
       `solve_ended(model, outcome, priority, cost, seconds, started=False)`; every solve ends exactly once
     - `solve_ended(model, outcome, priority, cost, seconds, started=True)`: takes samples, programs, tokens from `cost`
-    - `branch_ended(model, outcome)`, `verdict(verdict, source)`, `wasted(model, reason, tokens)` (preemption only; the
-      waste of a solve comes from its cost), `cancel_latency(phase, seconds)`
+    - `branch_ended(model, outcome)`, `verdict(verdict, source)`, `cancel_latency(phase, seconds)`
     - `step(model, rows, seconds)`: one engine step with its decode rows; `kv_cache(model, usage, pages_shared)`;
       `engine_idle(cause, seconds)`
     - `executor(busy, idle, starting, queue_depth)`, `execution(queue_seconds, startup_seconds, run_seconds)`,
@@ -150,8 +155,14 @@ class Metrics:
         )
         self._rows = counter("rows_computed_total", "Decode rows the model really ran.", "model")
         self._rows_saved = counter("rows_saved_total", "Generated tokens that needed no row of their own.", "model")
+        self._preemptions = counter(
+            "preemptions_total", "Branches that lost their pages to others and were computed again.", "model"
+        )
         self._wasted = counter(
-            "wasted_tokens_total", "Tokens drawn by samples that came to nothing.", "model", "reason"
+            "wasted_tokens_total",
+            "Tokens drawn by samples that came to nothing; preempted: computed again for lack of pages.",
+            "model",
+            "reason",
         )
         self._drafted = counter("draft_tokens_total", "Tokens guessed ahead of the model.", "model", "result")
         self._first_pass = histogram(
@@ -210,7 +221,14 @@ class Metrics:
         for model in models:
             for gauge in (self._running, self._waiting, self._batch, self._kv_usage, self._kv_shared):
                 gauge.labels(model)
-            for counter in (self._prompt, self._cached, self._generated, self._rows, self._rows_saved):
+            for counter in (
+                self._prompt,
+                self._cached,
+                self._generated,
+                self._rows,
+                self._rows_saved,
+                self._preemptions,
+            ):
                 counter.labels(model)
             for outcome in OUTCOMES:
                 for priority in PRIORITIES:
@@ -256,9 +274,15 @@ class Metrics:
         self._cached.labels(model).inc(cost.cached_prompt_tokens)
         self._generated.labels(model).inc(cost.generated_tokens)
         self._rows_saved.labels(model).inc(cost.rows_saved)
+        self._preemptions.labels(model).inc(cost.preemptions)
         self._drafted.labels(model, "accepted").inc(cost.accepted_draft_tokens)
         self._drafted.labels(model, "rejected").inc(cost.drafted_tokens - cost.accepted_draft_tokens)
-        self.wasted(model, _WASTE_OF.get(outcome, "budget"), cost.wasted_tokens)
+        for reason, tokens in (
+            ("pruned", cost.pruned_tokens),
+            ("preempted", cost.recomputed_tokens),
+            (_WASTE_OF.get(outcome, "budget"), cost.wasted_tokens - cost.pruned_tokens),
+        ):
+            self._wasted.labels(model, reason).inc(tokens)
         if cost.time_to_first_pass is not None:
             self._first_pass.labels(model).observe(cost.time_to_first_pass)
         if outcome == "solved":
@@ -271,10 +295,6 @@ class Metrics:
     def verdict(self, verdict: str, source: str = "sampled") -> None:
         """A program was judged."""
         self._verdicts.labels(_one_of(verdict, VERDICTS), _one_of(source, SOURCES)).inc()
-
-    def wasted(self, model: str, reason: str, tokens: int) -> None:
-        """Tokens were drawn for nothing."""
-        self._wasted.labels(model, _one_of(reason, WASTE)).inc(tokens)
 
     def cancel_latency(self, phase: str, seconds: float) -> None:
         """The last row of an ended solve is gone, `seconds` after what has ended it."""

@@ -13,7 +13,8 @@ from benchmarks.gpu.problems import HALF, SEVEN, TINY, Model
 from benchmarks.gpu.session import Session
 from benchmarks.gpu.step_times import Weights, weights
 from benchmarks.gpu.timing import Ceilings
-from engine.core.scheduler import Limits, Scheduler
+from engine.core.limits import Limits
+from engine.core.scheduler import Scheduler
 from engine.core.types import CoreRequest, Filters, FinishReason, Mask, Prompt, SolveEnded
 from engine.models import decoder as decoders
 from engine.models.decoder import Decoder, DecoderConfig

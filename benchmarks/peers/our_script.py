@@ -10,7 +10,8 @@ import time
 from typing import Any
 
 from benchmarks.decode import Served, decode, serve
-from engine.core.scheduler import Limits, Scheduler
+from engine.core.limits import Limits
+from engine.core.scheduler import Scheduler
 from engine.core.types import CoreRequest, Filters, FinishReason, Prompt, SolveEnded
 from engine.runner.arithmetic import best_arithmetic
 from engine.runner.choice import runner_for

@@ -25,7 +25,8 @@ from benchmarks.decode import PROMPT
 from benchmarks.record import provenance, write
 from benchmarks.stopwatch import Stopwatch
 from engine.core.distribution import Distribution, from_probabilities
-from engine.core.scheduler import Limits, Scheduler
+from engine.core.limits import Limits
+from engine.core.scheduler import Scheduler
 from engine.core.types import CoreRequest, Filters, FinishReason, Mask, Mode, Prompt, Runner, SolveStarted, Step
 from engine.loop.engine import Engine
 from engine.loop.messages import Submit, Turn, frame

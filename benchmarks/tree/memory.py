@@ -15,7 +15,8 @@ from typing import Any
 from benchmarks.decode import serve
 from benchmarks.record import provenance, write
 from benchmarks.tree.humaneval import data_folder, load
-from engine.core.scheduler import Limits, Scheduler
+from engine.core.limits import Limits
+from engine.core.scheduler import Scheduler
 from engine.core.types import CoreRequest, Filters, Prompt, SolveEnded
 from engine.loop.engine import TextStopper
 from engine.runner.arithmetic import best_arithmetic

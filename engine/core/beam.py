@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.core.branch import Branch
 from engine.core.distribution import Distribution
 from engine.core.pages import PagePool
-from engine.core.tree import Branch, Tree
+from engine.core.tree import Tree
 from engine.core.types import Ask, CoreEvent, CoreRequest, Counts, Filters, FinishReason
 
 _NO_NUMBERS = np.empty(0)

@@ -5,13 +5,14 @@ from itertools import pairwise
 
 import numpy as np
 
+from engine.core.branch import Branch
 from engine.core.drafts import Draft
 from engine.core.memory import Memory
 from engine.core.pages import PagePool
 from engine.core.prefixes import PrefixCache
 from engine.core.segments import Segment
 from engine.core.solves import Solve
-from engine.core.tree import Branch, Tree
+from engine.core.tree import Tree
 from engine.core.types import Chunk, Slots
 
 _EMPTY: Slots = np.empty(0, np.int32)

@@ -18,11 +18,12 @@ from itertools import count
 import numpy as np
 import numpy.typing as npt
 
+from engine.core.branch import Branch
 from engine.core.distribution import Distribution
 from engine.core.pages import PagePool
 from engine.core.randomness import gumbels, path_key
 from engine.core.segments import Segment
-from engine.core.tree import Branch, Tree
+from engine.core.tree import Tree
 from engine.core.types import Ask, CoreEvent, CoreRequest, Counts, FinishReason
 
 _OTHERS = 0xFFFFFFFF

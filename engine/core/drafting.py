@@ -2,9 +2,9 @@
 
 from functools import partial
 
+from engine.core.branch import Branch
 from engine.core.drafts import Draft, Drafts, price
 from engine.core.steptime import StepTime
-from engine.core.tree import Branch
 from engine.core.types import CoreRequest, Mode
 
 

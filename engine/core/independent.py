@@ -11,11 +11,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from engine.core.branch import Branch
 from engine.core.distribution import Distribution
 from engine.core.pages import PagePool
 from engine.core.randomness import uniforms
 from engine.core.segments import Segment
-from engine.core.tree import Branch, Tree
+from engine.core.tree import Tree
 from engine.core.types import Ask, CoreEvent, CoreRequest, Counts, SamplesFinished
 
 Nodes = tuple[Distribution, ...]
@@ -126,6 +127,7 @@ class Independent(Tree):
         if branch.pruned:
             self.counts.samples_pruned += 1
             self.counts.wasted_tokens += branch.generated
+            self.counts.pruned_tokens += branch.generated
             return []
         self.counts.samples_finished += 1
         return [SamplesFinished(self.request.solve, branch.id, (sample,))]

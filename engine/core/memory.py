@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from engine.core.branch import Branch
 from engine.core.pages import PagePool
 from engine.core.prefixes import PrefixCache
 from engine.core.segments import Segment
-from engine.core.tree import Branch, Tree
+from engine.core.tree import Tree
 
 if TYPE_CHECKING:
     from engine.core.solves import Solve

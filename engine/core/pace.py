@@ -32,7 +32,7 @@ class Pace:
         self.request = request
         self._samples: dict[int, int] = {}  # finished branch -> its samples
         self._passed: dict[int, bool] = {}  # finished branch -> verdict
-        self._basis: tuple[int, ...] = ()  # what the last choice rested on
+        self._basis: tuple[int, ...] = ()  # what ran beside it at the last choice
         self._choice: WidthChosen | None = None
 
     @property
@@ -72,7 +72,11 @@ class Pace:
     def decide(
         self, prior: Weights, times: StepTime, length: float, rows: int, beside: Neighbours
     ) -> WidthChosen | None:
-        """Choose again if anything has changed that the choice rests on. The choice, if it is another one.
+        """Choose again where the last choice has come to its end, as many samples having failed as it had rows, or what
+        runs beside it has changed. The choice, if it is another one.
+
+        Not with each failure: the plan knew that its samples fail one by one, and others begun beside them would only
+        hold up those that are nearly complete.
 
         Args:
             prior: chances of passrate.RATES for any problem.
@@ -81,11 +85,10 @@ class Pace:
             rows: rows of a step at most.
             beside: what shares the steps.
         """
-        basis = (len(self._passed), self.unjudged, beside.solves, beside.rows // 4)
-        if basis == self._basis:
+        verdicts, basis, before = self.verdicts, (beside.solves, beside.rows // 4), self._choice
+        if before is not None and basis == self._basis and verdicts.failed - before.failed < before.width:
             return None
         self._basis = basis
-        verdicts = self.verdicts
         prompts = sum(len(prompt.tokens) for prompt in self.request.prompts)
         choice = choose(
             posterior(prior, verdicts),
@@ -95,17 +98,14 @@ class Pace:
             length,
             beside.solves,
         )
-        before, self._choice = (
-            self._choice,
-            WidthChosen(
-                solve=self.request.solve,
-                width=choice.width,
-                failed=verdicts.failed,
-                unjudged=self.unjudged,
-                pass_rate=choice.pass_rate,
-                seconds=choice.seconds,
-                sharing=beside.solves,
-            ),
+        self._choice = WidthChosen(
+            solve=self.request.solve,
+            width=choice.width,
+            failed=verdicts.failed,
+            unjudged=self.unjudged,
+            pass_rate=choice.pass_rate,
+            seconds=choice.seconds,
+            sharing=beside.solves,
         )
         return None if before is not None and before.width == choice.width else self._choice
 

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.core.branch import Branch
 from engine.core.chunks import ChunkMaker, Work
 from engine.core.clients import Clients
 from engine.core.distribution import Distribution
 from engine.core.drafting import Drafting
+from engine.core.limits import DeadlineTooClose, Limits, NeverFits, QueueIsFull
 from engine.core.memory import Memory
 from engine.core.pace import Paces
 from engine.core.pages import PagePool
@@ -19,7 +21,7 @@ from engine.core.prefixes import PrefixCache
 from engine.core.sharing import Sharing
 from engine.core.solves import Solve
 from engine.core.steptime import StepTime
-from engine.core.tree import Branch, Tree
+from engine.core.tree import Tree
 from engine.core.types import (
     BranchText,
     CoreEvent,
@@ -35,33 +37,6 @@ _STARTS = 256
 millisecond each, for which all others wait."""
 
 
-class NeverFits(Exception):
-    """The solve needs more pages than the pool has, even alone."""
-
-
-class QueueIsFull(Exception):
-    """Too many solves are waiting."""
-
-
-class DeadlineTooClose(Exception):
-    """Not even the prompt could be computed before the deadline."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Bounds of the scheduler.
-
-    rows: branches in one step at most. step_seconds: the aim for a step with prefill in it. least_prefill: tokens that
-    the prefill of a step has at least, so that prompts move on beside a full batch. waiting: solves queued at most.
-    """
-
-    rows: int = 64
-    step_seconds: float = 0.1
-    least_prefill: int = 32
-    waiting: int = 256
-    drafting: bool = True
-
-
 @dataclass(slots=True)
 class Plan:
     """A step together with the bookkeeping for its results."""
@@ -71,16 +46,6 @@ class Plan:
     rows: int
     context: int
     prefill_tokens: int
-
-
-@dataclass(slots=True)
-class Totals:
-    """Sums over all solves since the start."""
-
-    steps: int = 0
-    rows: int = 0
-    prefill_tokens: int = 0
-    preemptions: int = 0
 
 
 class Scheduler:
@@ -98,7 +63,6 @@ class Scheduler:
         self.page_size = page_size
         self.pool = PagePool(pages)
         self.step_time = StepTime()
-        self.totals = Totals()
         self._clock = clock
         self._clients = Clients()
         self._running: list[Solve] = []
@@ -246,9 +210,6 @@ class Scheduler:
         self.step_time.observe(plan.rows, plan.context, plan.prefill_tokens, seconds)
         self._rows, self._context = plan.rows, plan.context
         self._charge(plan, seconds)
-        self.totals.steps += 1
-        self.totals.rows += plan.rows
-        self.totals.prefill_tokens += plan.prefill_tokens
         events: list[CoreEvent] = []
         for piece, distributions in zip(plan.work, results, strict=True):
             tree, segment, counts = piece.tree, piece.segment, piece.solve.counts
@@ -402,7 +363,6 @@ class Scheduler:
             self._paces.end(solve.request.solve, reason)
             self._drafting.end(solve.request)
         events = [event for tree in solve.trees for event in tree.cut()]
-        self.totals.preemptions += solve.counts.preemptions
         latency = 0.0 if posted is None else self._clock() - posted
         return [*events, SolveEnded(solve.request.solve, reason, solve.counts, latency)]
 

@@ -18,7 +18,7 @@ from engine.core.distribution import Distribution
 from engine.core.pages import PagePool
 
 if TYPE_CHECKING:
-    from engine.core.tree import Branch
+    from engine.core.branch import Branch
     from engine.core.types import Slots
 
 

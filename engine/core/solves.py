@@ -3,10 +3,11 @@
 from itertools import count
 
 from engine.core.beam import Beam
+from engine.core.branch import Branch
 from engine.core.distinct import Distinct
 from engine.core.independent import Independent
 from engine.core.pages import PagePool
-from engine.core.tree import Branch, Tree
+from engine.core.tree import Tree
 from engine.core.types import CoreEvent, CoreRequest, Counts, Mode
 
 _TREES: dict[Mode, type[Tree]] = {Mode.INDEPENDENT: Independent, Mode.DISTINCT: Distinct, Mode.BEAM: Beam}

@@ -6,10 +6,10 @@ are, and what they draw, is up to the mode: independent.py, distinct.py, beam.py
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 
+from engine.core.branch import Branch
 from engine.core.distribution import Distribution
 from engine.core.pages import PagePool
 from engine.core.segments import LooseTails, Segment
@@ -25,28 +25,7 @@ from engine.core.types import (
     FinishReason,
     Prompt,
     Slots,
-    Stopper,
 )
-
-
-@dataclass(slots=True, eq=False)
-class Branch:
-    """Samples that have drawn the same tokens so far. `generated` counts the tokens after the prompt."""
-
-    id: int
-    tree: "Tree"
-    tip: Segment
-    samples: list[int]
-    stopper: Stopper
-    generated: int = 0
-    logprob: float = 0.0
-    finished: bool = False
-    pruned: bool = False
-    reported: int = 0  # characters of the text already sent
-    suffix: Slots = field(default_factory=lambda: np.empty(0, np.int32))
-    filled: int = 0
-    layout: int = -1  # layout of the tree that `suffix` was made for
-    whole: bool = False  # `suffix` holds the prompt's slots too
 
 
 class Tree(ABC):
@@ -298,6 +277,7 @@ class Tree(ABC):
         branch.pruned = True
         self.counts.samples_pruned += len(branch.samples)
         self.counts.wasted_tokens += branch.generated * len(branch.samples)
+        self.counts.pruned_tokens += branch.generated * len(branch.samples)
         return [BranchPruned(self.request.solve, branch.id, branch.generated, tuple(branch.samples))]
 
     def _new_branch(self, tip: Segment, samples: list[int]) -> Branch:

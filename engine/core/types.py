@@ -282,7 +282,8 @@ class Counts:
     """What a solve has cost so far. Every sample that has started is finished, pruned or cut in the end.
 
     Of `prompt_tokens`, `cached_tokens` were computed for an earlier solve. `rows`: tokens that the model computed for
-    branches, drafted ones included. Of `drafted_tokens`, `accepted_tokens` were what the samples drew.
+    branches, drafted ones included. Of `drafted_tokens`, `accepted_tokens` were what the samples drew. Of
+    `wasted_tokens`, pruned samples drew `pruned_tokens`.
     """
 
     samples_started: int = 0
@@ -296,6 +297,7 @@ class Counts:
     rows: int = 0
     recomputed_tokens: int = 0
     wasted_tokens: int = 0
+    pruned_tokens: int = 0
     preemptions: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
@@ -304,9 +306,11 @@ class Counts:
     def rows_saved(self) -> int:
         """Rows that separate draws would have computed on top.
 
-        A separate draw of n tokens computes n - 1 decode rows: its first token comes from the prompt's last row.
+        A separate draw of n tokens computes n - 1 decode rows: its first token comes from the prompt's last row. Wrong
+        drafts are left out: separate draws would have had theirs.
         """
-        return max(0, self.generated_tokens - self.samples_started - self.rows)
+        wrong = self.drafted_tokens - self.accepted_tokens
+        return max(0, self.generated_tokens - self.samples_started - (self.rows - wrong))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import threading
 import time
 
 from engine.core.distribution import Distribution
-from engine.core.scheduler import DeadlineTooClose, NeverFits, QueueIsFull, Scheduler
+from engine.core.limits import DeadlineTooClose, NeverFits, QueueIsFull
+from engine.core.scheduler import Scheduler
 from engine.core.types import CoreEvent, CoreRequest, FinishReason, Mask, Prompt, Runner, SolveEnded
 from engine.loop.messages import (
     LARGEST_FRAME,
@@ -340,7 +341,6 @@ class Engine:
             branches=scheduler.branches,
             kv_usage=1 - (scheduler.pool.free + scheduler.pool.idle) / scheduler.pool.capacity,
             pages_shared=scheduler.pool.shared,
-            preemptions=scheduler.totals.preemptions,
         )
         connection.sendall(frame(report))
 

@@ -253,7 +253,6 @@ class StepReport(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
     branches: int
     kv_usage: float
     pages_shared: int
-    preemptions: int
 
     @property
     def events(self) -> list[CoreEvent]:

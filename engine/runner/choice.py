@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from engine.core.scheduler import Limits
+from engine.core.limits import Limits
 from engine.models import load
 from engine.models.decoder import Decoder
 from engine.runner.arithmetic import Arithmetic, best_arithmetic, load_decoder

@@ -105,5 +105,8 @@ class Books:
         cost.rows_computed = counts.rows
         cost.rows_saved = counts.rows_saved
         cost.wasted_tokens = counts.wasted_tokens + self._unwanted_tokens
+        cost.pruned_tokens = counts.pruned_tokens
+        cost.recomputed_tokens = counts.recomputed_tokens
+        cost.preemptions = counts.preemptions
         cost.drafted_tokens = counts.drafted_tokens
         cost.accepted_draft_tokens = counts.accepted_tokens

@@ -30,6 +30,7 @@ from engine.metrics import Metrics
 from engine.solving import policy
 from engine.solving.books import Books
 from engine.solving.candidates import Candidates, Entry
+from engine.solving.decision import Decision
 from engine.solving.errors import DeadlineExceeded, EngineFailed, SolveError, Unavailable
 from engine.solving.judging import Broken, Done, HeldOut, Judged, Judging, Posted, Tested
 from engine.solving.timers import GRACE_SECONDS, Timer, Timers
@@ -59,20 +60,6 @@ _log = structlog.stdlib.get_logger("flight")
 
 Happening = list[CoreEvent] | Timer | Posted | None
 
-_BRANCH_OUTCOMES = {
-    EndReason.CUT_OFF: BranchOutcome.CUT_OFF,
-    EndReason.CANCELLED: BranchOutcome.CANCELLED,
-    EndReason.DEADLINE: BranchOutcome.DEADLINE,
-    EndReason.ERROR: BranchOutcome.ERROR,
-}
-_PHASES = {EndReason.CUT_OFF: "pass", EndReason.CANCELLED: "client", EndReason.DEADLINE: "deadline"}
-_BUDGET_OUTCOMES = {
-    EndReason.BUDGET_TIME: SolveOutcome.BUDGET_TIME,
-    EndReason.BUDGET_TOKENS: SolveOutcome.BUDGET_TOKENS,
-    EndReason.BUDGET_ROWS: SolveOutcome.BUDGET_ROWS,
-    EndReason.BUDGET_EXECUTIONS: SolveOutcome.BUDGET_EXECUTIONS,
-}
-
 
 class Solve:
     """Runs one solve. Make it, submit it with `take` as the sink, then read `events` to its end or call `abandon`."""
@@ -101,8 +88,7 @@ class Solve:
         group = f"{spec.request_id}/{id(self):x}"
         self._judging = Judging(spec, executor=executor, slots=slots, group=group, post=self._inbox.put_nowait)
         self._solve = 0
-        self._decision: EndReason | None = None
-        self._error: SolveError | None = None
+        self._decision = Decision()
         self._enough = False  # as many programs as are wanted: what is still being drawn is not
         self._abandoned = False  # nobody reads on
         self._told_to_end = False  # the engine
@@ -165,7 +151,7 @@ class Solve:
                 yield self._event(body)
         self._timers.stop()
         self._books.close(self._candidates.entries)
-        error = self._error or policy.sandbox_error(self._candidates.entries)
+        error = self._decision.error or policy.sandbox_error(self._candidates.entries)
         if error is not None:
             self.outcome = "deadline" if isinstance(error, DeadlineExceeded) else "error"
             raise error
@@ -203,7 +189,7 @@ class Solve:
         return SolveEvent(self._sequence, self.seconds, body)
 
     def _over(self) -> bool:
-        return self._decision is not None and self._drawn and not self._judging.running
+        return self._decision.made and self._drawn and not self._judging.running
 
     def _react(self, happening: Happening) -> list[EventBody]:
         match happening:
@@ -211,24 +197,24 @@ class Solve:
                 return [body for event in happening for body in self._on_core(event)]
             case None:
                 self._drawn = True
-                self._fail(
+                self._decide(
                     EndReason.ERROR,
                     Unavailable("ENGINE_RESTARTING", "the engine died during this solve; send it again"),
                 )
             case Timer.GRACE:
                 self.give_up()
-            case Timer() if self._decision is not None:
+            case Timer() if self._decision.made:
                 # Decided already: hidden tests that still run have had their time.
                 if self._judging.cancel(keep_passed=False):
                     self._timers.start(Timer.GRACE, GRACE_SECONDS)
             case Timer.DEADLINE:
-                self._fail(EndReason.DEADLINE, DeadlineExceeded(queued=not self.started))
+                self._decide(EndReason.DEADLINE, DeadlineExceeded(queued=not self.started))
             case Timer.BUDGET:
                 self._decide(EndReason.BUDGET_TIME)
             case Timer.DRAIN:
-                self._fail(EndReason.ERROR, Unavailable("DRAINING", "the server is shutting down; ask another one"))
+                self._decide(EndReason.ERROR, Unavailable("DRAINING", "the server is shutting down; ask another one"))
             case Tested():
-                visible = self.spec.events.test_results and self._decision is None
+                visible = self.spec.events.test_results and not self._decision.made
                 return [TestFinished(index=happening.index, result=happening.result)] if visible else []
             case Judged():
                 return self._on_judged(happening.index, happening.report)
@@ -239,7 +225,7 @@ class Solve:
                 if self._candidates.entries[happening.index].report is None:
                     return self._on_judged(happening.index, None)
             case Broken():
-                self._fail(EndReason.ERROR, Unavailable("SANDBOX_UNAVAILABLE", str(happening.error)))
+                self._decide(EndReason.ERROR, Unavailable("SANDBOX_UNAVAILABLE", str(happening.error)))
         return []
 
     def _on_core(self, event: CoreEvent) -> list[EventBody]:
@@ -270,7 +256,7 @@ class Solve:
                 return [ended] if wanted.branches else []
             case SolveEnded():
                 if event.reason is EndReason.DEADLINE:
-                    self._fail(EndReason.DEADLINE, DeadlineExceeded(queued=not self.started))
+                    self._decide(EndReason.DEADLINE, DeadlineExceeded(queued=not self.started))
                 elif event.reason is not EndReason.COMPLETE and not self._enough:
                     self._decide(event.reason)
             case SolveStarted():
@@ -297,9 +283,7 @@ class Solve:
 
     def _cut_outcome(self) -> BranchOutcome:
         """Why a branch of this solve is cut: by its decision, or by a budget that the engine itself keeps."""
-        if self._enough:
-            return BranchOutcome.CUT_OFF
-        return _BRANCH_OUTCOMES.get(self._decision or EndReason.BUDGET_ROWS, BranchOutcome.BUDGET)
+        return BranchOutcome.CUT_OFF if self._enough else self._decision.branches
 
     def _on_finished(self, event: BranchFinished) -> list[EventBody]:
         if self._enough:
@@ -354,14 +338,13 @@ class Solve:
 
     # Decisions
 
-    def _decide(self, reason: EndReason) -> None:
+    def _decide(self, reason: EndReason, error: SolveError | None = None) -> None:
         """The first decision wins: rows, queued candidates and running jails of this solve end together."""
-        if self._decision is not None:
+        if not self._decision.make(reason, error):
             return
-        self._decision = reason
-        self._books.decided(self._phase())
+        self._books.decided(self._decision.phase)
         self._end_drawing(reason)
-        self._judging.cancel(keep_passed=self._error is None)
+        self._judging.cancel(keep_passed=error is None)
         if not self._over():
             self._timers.start(Timer.GRACE, GRACE_SECONDS)
 
@@ -370,22 +353,10 @@ class Solve:
             self._told_to_end = True
             self._engine.end(self._solve, reason)
 
-    def _phase(self) -> str:
-        """The decision in the words of the metrics."""
-        if self._decision is not EndReason.ERROR:
-            return _PHASES.get(self._decision or EndReason.COMPLETE, "budget")
-        return "drain" if isinstance(self._error, Unavailable) and self._error.reason == "DRAINING" else "error"
-
-    def _fail(self, reason: EndReason, error: SolveError) -> None:
-        """End the solve with an error, unless it is decided already."""
-        if self._decision is None:
-            self._error = error
-            self._decide(reason)
-
     def _next(self) -> list[EventBody]:
         """Launch what can be launched, skip what is not wanted any more, see whether all is done."""
         judging = self._judging
-        if self._decision is None:
+        if not self._decision.made:
             judging.launch()
             if judging.running:
                 return []
@@ -394,7 +365,7 @@ class Solve:
             elif self._drawn and not judging.pending:
                 self._decide(EndReason.COMPLETE)
         bodies: list[EventBody] = []
-        while self._decision is not None and judging.pending:
+        while self._decision.made and judging.pending:
             bodies += self._on_judged(judging.pending.popleft().index, None)
         return bodies
 
@@ -416,4 +387,4 @@ class Solve:
         enough = 1 if self.spec.return_policy is not ReturnPolicy.FIRST_PASS else self.spec.stop_after_passes
         if self.accounting.candidates_passed >= enough:
             return SolveOutcome.SOLVED
-        return _BUDGET_OUTCOMES.get(self._decision or EndReason.COMPLETE, SolveOutcome.EXHAUSTED)
+        return self._decision.unsolved

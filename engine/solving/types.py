@@ -296,7 +296,11 @@ class SamplesJoined:
 
 @dataclass(slots=True, kw_only=True)
 class Accounting:
-    """What a solve cost. See Accounting in solve.proto for the meaning of each figure."""
+    """What a solve cost. See Accounting in solve.proto for the meaning of each figure.
+
+    For the metrics alone: `pruned_tokens`, those of `wasted_tokens` that pruned samples drew; `recomputed_tokens`;
+    `preemptions`.
+    """
 
     samples_requested: int = 0
     samples_started: int = 0
@@ -314,6 +318,9 @@ class Accounting:
     rows_computed: int = 0
     rows_saved: int = 0
     wasted_tokens: int = 0
+    pruned_tokens: int = 0
+    recomputed_tokens: int = 0
+    preemptions: int = 0
     drafted_tokens: int = 0
     accepted_draft_tokens: int = 0
     time_to_first_pass: float | None = None

@@ -38,6 +38,9 @@ COST = Accounting(
     rows_computed=500,
     rows_saved=400,
     wasted_tokens=60,
+    pruned_tokens=25,
+    recomputed_tokens=7,
+    preemptions=3,
     drafted_tokens=20,
     accepted_draft_tokens=15,
     time_to_first_pass=1.5,
@@ -72,7 +75,10 @@ def test_a_solve_is_counted_once_with_its_cost(metrics: Metrics) -> None:
     assert value(metrics, "thresher_draft_tokens_total", model="m", result="rejected") == 5
     assert value(metrics, "thresher_candidates_total", model="m", stage="executed") == 3
     assert value(metrics, "thresher_cached_prompt_tokens_total", model="m") == 40
-    assert value(metrics, "thresher_wasted_tokens_total", model="m", reason="cut_off") == 60
+    assert value(metrics, "thresher_wasted_tokens_total", model="m", reason="cut_off") == 35
+    assert value(metrics, "thresher_wasted_tokens_total", model="m", reason="pruned") == 25
+    assert value(metrics, "thresher_wasted_tokens_total", model="m", reason="preempted") == 7
+    assert value(metrics, "thresher_preemptions_total", model="m") == 3
     assert value(metrics, "thresher_time_to_first_pass_seconds_sum", model="m") == 1.5
     assert value(metrics, "thresher_tokens_per_solved_problem_count", model="m") == 1
     assert value(metrics, "thresher_solve_duration_seconds_sum", model="m", outcome="solved") == 2.0
@@ -94,7 +100,6 @@ def test_words_that_are_no_label_are_refused(metrics: Metrics) -> None:
         lambda: metrics.solve_started("m", "urgent", 1.0),
         lambda: metrics.verdict("fine"),
         lambda: metrics.verdict("passed", "hearsay"),
-        lambda: metrics.wasted("m", "boredom", 1),
         lambda: metrics.cancel_latency("whim", 1.0),
         lambda: metrics.engine_idle("lunch", 1.0),
         lambda: metrics.branch_ended("m", "bored"),
@@ -111,7 +116,6 @@ def exercise(metrics: Metrics) -> None:
     metrics.branch_ended("m", "cut_off")
     metrics.branch_ended("m", "pruned")
     metrics.verdict("passed")
-    metrics.wasted("m", "preempted", 4)
     metrics.cancel_latency("pass", 0.01)
     metrics.step("m", 12, 0.04)
     metrics.kv_cache("m", 0.5, 7)

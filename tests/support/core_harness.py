@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from engine.core.limits import Limits
 from engine.core.randomness import uniforms
-from engine.core.scheduler import Limits, Plan, Scheduler
+from engine.core.scheduler import Plan, Scheduler
 from engine.core.types import (
     Ask,
     BranchFinished,

@@ -253,7 +253,6 @@ class Ending:
                 branches=0,
                 kv_usage=0.0,
                 pages_shared=0,
-                preemptions=0,
             )
         )
 

@@ -13,7 +13,8 @@ import numpy as np
 from tokenizers import models, pre_tokenizers
 
 from engine.core.distribution import Distribution, from_probabilities
-from engine.core.scheduler import Limits, Scheduler
+from engine.core.limits import Limits
+from engine.core.scheduler import Scheduler
 from engine.core.types import Mask, Step
 from engine.loop.engine import Engine
 from engine.loop.messages import Ready, frame

@@ -34,7 +34,7 @@ def read_sampling(section: Reader, target: solve_pb2.SamplingParams) -> None:
         if not isinstance(text, str):
             raise ProblemError(section.path("stop"), "expected a list of texts")
         target.stop.append(text)
-    temperatures: list[object] = section.take("temperatures", list, [])
+    temperatures: list[object] = section.take_some("temperatures", list, [])
     for number in temperatures:
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise ProblemError(section.path("temperatures"), "expected a list of numbers")

@@ -60,7 +60,8 @@ def solve_spec(document: Problem | Mapping[str, Any]) -> solve_pb2.SolveSpec:
     spec.return_policy = reader.take_word("policy", solve_pb2.ReturnPolicy.DESCRIPTOR)
     spec.priority = reader.take_word("priority", solve_pb2.Priority.DESCRIPTOR)
     reader.fill(spec, {"stop_after_passes": int})
-    if budget := reader.section("budget"):
+    if given := reader.take_some("budget", dict, None):
+        budget = Reader(given, "budget")
         budget.fill(spec.budget, _BUDGET)
         budget.fill_seconds(spec.budget, {"wall_seconds": "wall_time"})
         budget.done()
@@ -115,7 +116,7 @@ def _problem(reader: Reader, *, prompt_needed: bool) -> problem_pb2.Problem:
         read_limits(limits, problem.limits)
     if prompt_needed or any(reader.has(key) for key in _PROMPTS):
         _prompt(reader, problem, problem)
-    variants: list[object] = reader.take("variants", list, [])
+    variants: list[object] = reader.take_some("variants", list, [])
     for index, item in enumerate(variants):
         variant = Reader({"prompt": item} if isinstance(item, str) else item, f"variants[{index}]")
         _prompt(variant, problem.variants.add(), problem)

@@ -64,6 +64,13 @@ class Reader:
             raise ProblemError(self.path(key), f"expected {_NAMES[kind]}, found {_found(value)}")
         return value
 
+    def take_some(self, key: str, kind: type, default: Any) -> Any:
+        """Takes a list or mapping that says nothing where it is empty, and so is refused."""
+        value = self.take(key, kind, default)
+        if value is not default and not value:
+            raise ProblemError(self.path(key), "is empty and would mean nothing; leave it out")
+        return value
+
     def take_any(self, key: str) -> Any:
         """Takes a value of any type."""
         self._known.append(key)

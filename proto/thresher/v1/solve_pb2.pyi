@@ -1082,7 +1082,7 @@ class Accounting(_message.Message):
     rows_computed: _builtins.int
     """decode rows the model really ran"""
     rows_saved: _builtins.int
-    """rows that separate draws would have computed on top (n - 1 for a draw of n tokens)"""
+    """rows that separate draws would have computed on top (n - 1 for a draw of n tokens; wrong drafts left out)"""
     wasted_tokens: _builtins.int
     """drawn by samples that were cut off or pruned"""
     samples_pruned: _builtins.int

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.clients import LAG
-from engine.core.scheduler import DeadlineTooClose, Plan
+from engine.core.limits import DeadlineTooClose
+from engine.core.scheduler import Plan
 from engine.core.types import BranchFinished, EndReason, SolveStarted
 from tests.support.core_harness import Harness, request
 from tests.support.scripted_runner import ScriptedRunner

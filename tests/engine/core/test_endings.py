@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from engine.core.distribution import Distribution, from_probabilities
-from engine.core.scheduler import Limits, Scheduler
+from engine.core.limits import Limits
+from engine.core.scheduler import Scheduler
 from engine.core.types import (
     Ask,
     BranchCut,

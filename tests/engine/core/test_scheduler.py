@@ -4,12 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.scheduler import Limits, NeverFits, QueueIsFull, Scheduler
+from engine.core.limits import Limits, NeverFits, QueueIsFull
+from engine.core.scheduler import Scheduler
 from engine.core.types import (
     BranchCut,
     BranchFinished,
     BranchStarted,
     CoreRequest,
+    Counts,
     EndReason,
     Filters,
     SolveStarted,
@@ -98,6 +100,12 @@ def test_thousands_of_samples_that_agree_do_not_hold_up_a_step() -> None:
         started.append(after - before)
     assert max(started) <= 256
     assert len(harness.texts(1)) == harness.ended(1).counts.samples_finished == 3_000
+
+
+def test_wrong_drafts_are_no_rows_that_sharing_costs() -> None:
+    """Two samples of ten tokens, five of them in common: five rows are saved, however many guesses were wrong."""
+    counts = Counts(generated_tokens=20, samples_started=2, rows=13 + 6, drafted_tokens=9, accepted_tokens=3)
+    assert counts.rows_saved == 5
 
 
 def test_rows_saved_of_one_sample_is_nothing() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from engine.core.distribution import Distribution
-from engine.core.scheduler import Limits, Scheduler
+from engine.core.limits import Limits
+from engine.core.scheduler import Scheduler
 from engine.core.types import BranchStarted, CoreEvent, EndReason, Filters, Mode, SolveEnded, Step
 from engine.loop.engine import Engine
 from engine.loop.messages import LENGTH, Completion, End, StepReport, Submit, ToEngine, frame, from_engine

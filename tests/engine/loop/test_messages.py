@@ -23,7 +23,6 @@ def report(events: list[CoreEvent]) -> StepReport:
         branches=3,
         kv_usage=0.5,
         pages_shared=4,
-        preemptions=5,
     )
 
 
