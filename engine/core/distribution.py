@@ -36,6 +36,11 @@ class Distribution:
             return float(self.low[index]), float(self.high[index])
         return 1.0, 0.0
 
+    def place(self, number: float) -> int:
+        """`find` for one number."""
+        index = int(self.high.searchsorted(number, side="right"))
+        return index if index < len(self.ids) and number >= self.low[index] else -1
+
     def find(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Index into `ids` for each number; -1 where the number falls into a gap."""
         index = np.searchsorted(self.high, numbers, side="right")

@@ -152,8 +152,13 @@ class Independent(Tree):
 
     def asks(self, branch: Branch, token: int, drafted: list[int]) -> list[Ask]:
         """The draws of the branch's samples here and after each drafted token."""
-        rows = np.array(branch.samples) // self._stride
         mask = branch.stopper.mask
+        if len(branch.samples) == 1 and self.rungs == 1:
+            mine = self._numbers[branch.samples[0] // self._stride, branch.generated :]
+            filters = self.request.filters[0]
+            places = range(len(drafted) + 1)
+            return [Ask(token + place, filters, mine[place : place + 1], mask) for place in places]
+        rows = np.array(branch.samples) // self._stride
         asks: list[Ask] = []
         for place in range(len(drafted) + 1):
             numbers = self._numbers[rows, branch.generated + place]
@@ -183,6 +188,8 @@ class Independent(Tree):
         tip = branch.tip
         # A node keeps its distributions for the samples that have yet to come this way.
         tip.dists.append(None if self.settled else dists)
+        if len(branch.samples) == 1 and self.rungs == 1:
+            return self._draw_alone(branch, dists[0])
         groups: dict[int, list[int]] = {}
         logprobs: dict[int, float] = {}
         for rung, distribution in enumerate(dists):
@@ -206,6 +213,21 @@ class Independent(Tree):
             tip.low[rung].append(low)
             tip.high[rung].append(high)
         return self.take_token(branch, token, logprobs[token])
+
+    def _draw_alone(self, branch: Branch, distribution: Distribution) -> list[CoreEvent]:
+        """As `_draw`, for the branch of one sample that most of a step's rows are."""
+        (sample,) = branch.samples
+        number = self._numbers[sample // self._stride, branch.generated]
+        index = distribution.place(number)
+        if self.request.greedy_first and sample == 0:
+            index = distribution.greedy
+        if index < 0:
+            raise AssertionError("the runner left a number of this step unresolved")
+        token, tip = int(distribution.ids[index]), branch.tip
+        tip.tokens.append(token)
+        tip.low[0].append(float(distribution.low[index]))
+        tip.high[0].append(float(distribution.high[index]))
+        return self.take_token(branch, token, float(distribution.logprobs[index]))
 
     def _find(
         self, distribution: Distribution, samples: list[int], numbers: npt.NDArray[np.float64]

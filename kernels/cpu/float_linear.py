@@ -11,12 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.cpu.launch import Kernel, jit
-from kernels.cpu.tiles import COLUMNS, ROWS, value_tiles, wide_value_tiles
+from kernels.cpu.launch import Kernel
+from kernels.cpu.tiles import COLUMNS, add_products_of_floats, add_products_of_pairs
 from kernels.cpu.vector import f32, i64_array, take
-
-_P1, _P2, _P3, _P4, _P5, _P6 = (value_tiles[n] for n in range(1, ROWS + 1))
-_W1, _W2, _W3, _W4, _W5, _W6 = (wide_value_tiles[n] for n in range(1, ROWS + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,38 +61,6 @@ def pack(weight: Tensor, bias: Tensor | None) -> FloatWeight:
     return FloatWeight(panels, biases, rows, inner)
 
 
-@jit
-def _wide(count: Any, steps: Any, x: Any, x_stride: int, w: Any, out: Any, out_stride: int) -> None:
-    if count == 6:
-        _W6(steps, x, x_stride, w, 256, out, out_stride)
-    elif count == 5:
-        _W5(steps, x, x_stride, w, 256, out, out_stride)
-    elif count == 4:
-        _W4(steps, x, x_stride, w, 256, out, out_stride)
-    elif count == 3:
-        _W3(steps, x, x_stride, w, 256, out, out_stride)
-    elif count == 2:
-        _W2(steps, x, x_stride, w, 256, out, out_stride)
-    else:
-        _W1(steps, x, x_stride, w, 256, out, out_stride)
-
-
-@jit
-def _pairs(count: Any, steps: Any, x: Any, x_stride: int, w: Any, out: Any, out_stride: int) -> None:
-    if count == 6:
-        _P6(steps, x, x_stride, w, 256, out, out_stride)
-    elif count == 5:
-        _P5(steps, x, x_stride, w, 256, out, out_stride)
-    elif count == 4:
-        _P4(steps, x, x_stride, w, 256, out, out_stride)
-    elif count == 3:
-        _P3(steps, x, x_stride, w, 256, out, out_stride)
-    elif count == 2:
-        _P2(steps, x, x_stride, w, 256, out, out_stride)
-    else:
-        _P1(steps, x, x_stride, w, 256, out, out_stride)
-
-
 def _multiply(arguments: Any) -> None:
     a = i64_array(arguments)
     rows, panels, steps, wide = a[1], a[2], a[3], a[8] == 4
@@ -119,9 +84,9 @@ def _multiply(arguments: Any) -> None:
                 some = (rows + number) // tiles
                 x, place = a[4] + row * x_stride + at * 4, a[7] + row * out_stride + panel * 256
                 if wide:
-                    _wide(some, count, x, x_stride, w, place, out_stride)
+                    add_products_of_floats(some, count, x, x_stride, w, place, out_stride)
                 else:
-                    _pairs(some, count, x, x_stride, w, place, out_stride)
+                    add_products_of_pairs(some, count, x, x_stride, w, place, out_stride)
                 row += some
 
 

@@ -14,14 +14,10 @@ import torch
 from torch import Tensor
 
 from kernels.cpu import matrix_units
-from kernels.cpu.launch import Kernel, jit
+from kernels.cpu.launch import Kernel
 from kernels.cpu.matrix_units import block_of_16, block_of_32, has_matrix_units
-from kernels.cpu.tiles import COLUMNS, ROWS, byte_tiles
+from kernels.cpu.tiles import COLUMNS, products_of_bytes
 from kernels.cpu.vector import f32, i32, i64_array, rounded_u8, take, u8
-
-_B3, _B4, _B5, _B6 = (byte_tiles[rows, 0] for rows in (3, 4, 5, 6))
-_Q4, _Q5, _Q6 = (byte_tiles[rows, 1] for rows in (4, 5, 6))
-_A1, _A2, _A3, _A4, _A5, _A6 = (byte_tiles[rows, 4] for rows in range(1, ROWS + 1))
 
 _FEW = 8
 """Rows from which on units for matrices are faster."""
@@ -68,51 +64,6 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     raw = np.empty(math.prod(shape) * dtype.itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return torch.from_numpy(raw[start : len(raw) - 64 + start]).view(dtype).view(shape)
-
-
-@jit
-def _tile(
-    count: int,
-    lines: int,
-    quads: int,
-    x: int,
-    x_stride: int,
-    w: int,
-    columns: int,
-    row_scale: int,
-    out: int,
-    out_stride: int,
-    ahead: int,
-) -> None:
-    """A tile of `count` rows that fetches `lines` (0, 1, 4) lines for each quad: of those that `_multiply` asks for."""
-    if lines == 4:
-        if count == 6:
-            _A6(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-        elif count == 5:
-            _A5(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-        elif count == 4:
-            _A4(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-        elif count == 3:
-            _A3(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-        elif count == 2:
-            _A2(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-        else:
-            _A1(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-    elif lines == 1:
-        if count == 6:
-            _Q6(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-        elif count == 5:
-            _Q5(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-        else:
-            _Q4(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-    elif count == 6:
-        _B6(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-    elif count == 5:
-        _B5(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-    elif count == 4:
-        _B4(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
-    else:
-        _B3(quads, x, x_stride, w, columns, row_scale, out, out_stride, ahead)
 
 
 def _pack(arguments: Any) -> None:
@@ -164,7 +115,7 @@ def _multiply(arguments: Any) -> None:
         for number in range(tiles):
             count = (rows + number) // tiles
             fetches = number * lines < 4
-            _tile(
+            products_of_bytes(
                 count,
                 lines if fetches else 0,
                 quads,

@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 
 from kernels.cpu.launch import intrinsic
-from kernels.cpu.vector import F32, I8, I32, I64, LANES, declared, exp_of, loop
+from kernels.cpu.vector import F32, I8, I32, I64, LANES, declared, exps_of, loop
 
 _VF32 = ir.VectorType(F32, LANES)
 _VI32 = ir.VectorType(I32, LANES)
@@ -35,13 +35,14 @@ def _splat(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(first, undefined, ir.Constant(_VI32, [0] * LANES))
 
 
-def _reduced(builder: Any, operation: str, vector: Any) -> Any:
-    """One number of a vector: "fmax" or "fadd" of its lanes."""
+def reduced(builder: Any, operation: str, vector: Any) -> Any:
+    """One number of a vector: "fmax" or "fadd" of its lanes, none of which is NaN."""
     name = f"llvm.vector.reduce.{operation}.v16f32"
     start = [ir.Constant(F32, 0.0)] if operation == "fadd" else []
     kind = ir.FunctionType(F32, [*([F32] * len(start)), _VF32])
     reduce = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    return builder.call(reduce, [*start, vector])
+    # In the order that suits the processor; without saying so it would be one after the other.
+    return builder.call(reduce, [*start, vector], fastmath=("nnan", "reassoc", "nsz"))
 
 
 def _largest(builder: Any, count: Any, value_of: Callable[[Any], Any]) -> Any:
@@ -49,10 +50,10 @@ def _largest(builder: Any, count: Any, value_of: Callable[[Any], Any]) -> Any:
 
     def body(index: Any, values: list[Any]) -> list[Any]:
         value = builder.call(declared(builder, "llvm.fabs", _VF32, 1), [value_of(index)])
-        return [builder.call(declared(builder, "llvm.maxnum", _VF32, 2), [values[0], value])]
+        return [builder.call(declared(builder, "llvm.maxnum", _VF32, 2), [values[0], value], fastmath=("nnan",))]
 
     (found,) = loop(builder, count, [ir.Constant(_VF32, [0.0] * LANES)], body)
-    return _reduced(builder, "fmax", found)
+    return reduced(builder, "fmax", found)
 
 
 @intrinsic
@@ -90,10 +91,10 @@ def highest(typing: Any, values: Any, vectors: Any) -> Any:
 
         def body(index: Any, found: list[Any]) -> list[Any]:
             value = _loaded(builder, values, index)
-            return [builder.call(declared(builder, "llvm.maxnum", _VF32, 2), [found[0], value])]
+            return [builder.call(declared(builder, "llvm.maxnum", _VF32, 2), [found[0], value], fastmath=("nnan",))]
 
         (found,) = loop(builder, vectors, [ir.Constant(_VF32, [-math.inf] * LANES)], body)
-        return _reduced(builder, "fmax", found)
+        return reduced(builder, "fmax", found)
 
     return types.float32(types.int64, types.int64), generate
 
@@ -108,10 +109,10 @@ def sum_of_exp(typing: Any, values: Any, vectors: Any, shift: Any, factor: Any) 
 
         def body(index: Any, sums: list[Any]) -> list[Any]:
             value = builder.fmul(builder.fsub(_loaded(builder, values, index), shift), factor)
-            return [builder.fadd(sums[0], exp_of(builder, value, _VF32, _VI32))]
+            return [builder.fadd(sums[0], exps_of(builder, value))]
 
         (found,) = loop(builder, vectors, [ir.Constant(_VF32, [0.0] * LANES)], body)
-        return _reduced(builder, "fadd", found)
+        return reduced(builder, "fadd", found)
 
     return types.float32(types.int64, types.int64, types.float32, types.float32), generate
 
@@ -128,7 +129,7 @@ def squares(typing: Any, values: Any, vectors: Any) -> Any:
             return [builder.call(declared(builder, "llvm.fma", _VF32, 3), [value, value, sums[0]])]
 
         (found,) = loop(builder, vectors, [ir.Constant(_VF32, [0.0] * LANES)], body)
-        return _reduced(builder, "fadd", found)
+        return reduced(builder, "fadd", found)
 
     return types.float32(types.int64, types.int64), generate
 
@@ -144,7 +145,7 @@ def swiglu(typing: Any, gates: Any, ups: Any, vectors: Any) -> Any:
             place = _place(builder, arguments[0], index, _VF32)
             gate = builder.load(place, align=4)
             up = _loaded(builder, arguments[1], index)
-            below = builder.fadd(one, exp_of(builder, builder.fneg(gate), _VF32, _VI32))
+            below = builder.fadd(one, exps_of(builder, builder.fneg(gate)))
             value = builder.fmul(builder.fdiv(gate, below), up)
             builder.store(value, place, align=4)
             return value

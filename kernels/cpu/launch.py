@@ -3,16 +3,23 @@
 A second set of threads would fight with torch's for the cores: each spins while it waits. So a kernel is handed to the
 OpenMP runtime that torch has loaded, by the entry that compilers call (`GOMP_parallel`, which Intel's and LLVM's
 runtimes have as well). A launch on two cores takes about 2 microseconds, but 50 more if the others have gone to sleep
-since the last. Compiled code is cached on disk by numba.
+since the last.
+
+Compiled code is kept on disk by numba, which knows a function by the file it stands in, and not what it calls. So each
+state of these files has a folder of its own, in NUMBA_CACHE_DIR or the user's cache.
 """
 
 import ctypes
+import hashlib
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
 import numba
+import numba.core.config
 import numba.extending
 import torch
 from numba import types
@@ -29,22 +36,44 @@ _parallel.restype = None
 _Arguments = ctypes.c_int64 * SLOTS
 
 
+def cache_folder(base: Path, sources: Path) -> Path:
+    """Where compiled code of the files of `sources` is kept: another folder when any of them changes."""
+    digest = hashlib.sha256()
+    for file in sorted(sources.glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return base / digest.hexdigest()[:16]
+
+
+def sweep(folder: Path) -> None:
+    """Remove what was compiled of earlier states of the files, but for the latest: somebody may be running them."""
+    others = sorted(
+        (other for other in folder.parent.iterdir() if other.is_dir() and other != folder),
+        key=lambda other: other.stat().st_mtime,
+    )
+    for other in others[:-_KEPT]:
+        shutil.rmtree(other, ignore_errors=True)
+
+
 def _probe() -> None:
     """Nothing: it lies where the kernels lie, so numba can cache it where it can cache them."""
 
 
 def _can_cache() -> bool:
-    """Whether numba finds a folder to write to: beside this file, in the user's cache folder, or NUMBA_CACHE_DIR.
-
-    Where there is none, every start compiles anew, which takes several seconds.
-    """
+    """Whether there is a folder to write to. Where there is none, every start compiles anew, which takes a minute."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    base = Path(os.environ.get("NUMBA_CACHE_DIR") or caches / "thresher" / "kernels")
+    folder = cache_folder(base, Path(__file__).parent)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+        numba.core.config.CACHE_DIR = str(folder)  # pyright: ignore[reportAttributeAccessIssue]
         numba.njit(cache=True)(_probe)
-    except RuntimeError:
+    except (OSError, RuntimeError):
         return False
     return True
 
 
+_KEPT = 4
 _CACHE = _can_cache()
 
 

@@ -75,7 +75,7 @@ def _fetch(builder: Any, address: Any, line: Any) -> list[Any]:
 
 
 def _block(halves: int) -> Any:
-    """out[r, c] of `kernels.cpu.tiles.byte_tiles`, c < 64, to the bit.
+    """out[r, c] of `kernels.cpu.tiles.products_of_bytes`, c < 64, to the bit.
 
     halves: 1 for up to 16 rows, 2 for up to 32. x: uint8 [first + second, 64 * steps], `x_stride` bytes apart. w: int8
     [16 * steps, 64, 4]. ahead: address of what is fetched into the cache meanwhile, `lines` cache lines for each step.

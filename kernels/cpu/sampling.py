@@ -1,7 +1,7 @@
 """Logits to filtered distributions without sorting the vocabulary.
 
-Two passes over a row: the largest logit of each piece, then the sums of exponentials. Only tokens within `reach` of the
-best are looked at one by one; a heap gives them in order of probability until the nucleus is full. Flat rows, where
+One pass over a row gives the largest logit of each piece and its sums of exponentials. Only tokens within `reach` of
+the best are looked at one by one; a heap gives them in order of probability until the nucleus is full. Flat rows, where
 that is not enough, are those of kernels.cpu.flat.
 """
 
@@ -25,7 +25,7 @@ _PIECE = 256
 def scratch_bytes(vocab: int) -> int:
     """Memory of one thread."""
     pieces = -(-vocab // _PIECE)
-    return CANDIDATES * (4 + 4 + 4 + 8 + 1) + 4096 + 4 * (pieces + 1) + 8 * (_BINS + pieces)
+    return CANDIDATES * (4 + 4 + 4 + 8 + 1) + 4096 + 4 * (pieces + 1) + 8 * (_BINS + 2 * pieces)
 
 
 @jit
@@ -154,6 +154,7 @@ def _open(
     x: Any,
     vocab: int,
     maxima: Any,
+    masses: Any,
     greedy: int,
     best: Any,
     inverse: Any,
@@ -175,8 +176,7 @@ def _open(
     pieces = len(maxima)
     for piece in range(pieces):
         start, stop = piece * 256, min((piece + 1) * 256, vocab)
-        added = _mass(line, x, start, stop, best, inverse)
-        above = below + added
+        above = below + masses[piece]
         last = 1.0 if piece == pieces - 1 else above / total
         if maxima[piece] >= edge or start <= greedy < stop or wanted(numbers, below / total, last):
             at = below
@@ -218,6 +218,7 @@ def _sample(arguments: Any) -> None:
     room = f32(scratch + 8192 * 21, most_pieces)
     histogram = f64(scratch + 8192 * 21 + (most_pieces + 1) // 2 * 8, 4096)
     masses = f64(scratch + 8192 * 21 + (most_pieces + 1) // 2 * 8 + 4096 * 8, most_pieces)
+    plain_masses = f64(scratch + 8192 * 21 + (most_pieces + 1) // 2 * 8 + 4096 * 8 + most_pieces * 8, most_pieces)
     while True:
         row = take(arguments)
         if row >= rows:
@@ -232,6 +233,7 @@ def _sample(arguments: Any) -> None:
         low = f64(a[16] + row * capacity * 8, capacity)
         high = f64(a[17] + row * capacity * 8, capacity)
         logprobs = f32(a[18] + row * capacity * 4, capacity)
+        inverse = np.float32(1.0 / temperature) if temperature > 0 else np.float32(1.0)
         best = x[0]
         for piece in range(pieces):
             start, stop = piece * 256, min((piece + 1) * 256, vocab)
@@ -241,6 +243,11 @@ def _sample(arguments: Any) -> None:
                 largest = max(largest, x[i])
             maxima[piece] = largest
             best = max(best, largest)
+            # While the piece is in the cache; put in proportion when the largest of all is known.
+            plain_masses[piece] = _mass(line, x, start, stop, largest, np.float32(1.0))
+            masses[piece] = plain_masses[piece]
+            if inverse != np.float32(1.0):
+                masses[piece] = _mass(line, x, start, stop, largest, inverse)
         greedy = 0
         for piece in range(pieces):
             if maxima[piece] == best:
@@ -248,16 +255,12 @@ def _sample(arguments: Any) -> None:
                 while greedy < vocab - 1 and x[greedy] != best:
                     greedy += 1
                 break
-        inverse = np.float32(1.0 / temperature) if temperature > 0 else np.float32(1.0)
         plain = 0.0
         scaled = 0.0
         for piece in range(pieces):
-            start, stop = piece * 256, min((piece + 1) * 256, vocab)
-            added = _mass(line, x, start, stop, best, np.float32(1.0))
-            plain += added
-            if inverse != np.float32(1.0):
-                added = _mass(line, x, start, stop, best, inverse)
-            scaled += added
+            plain += plain_masses[piece] * math.exp(float(maxima[piece]) - float(best))
+            masses[piece] *= math.exp((float(maxima[piece]) - float(best)) * float(inverse))
+            scaled += masses[piece]
         lse = float(best) + math.log(plain)
         if temperature == 0:
             ids[0], low[0], high[0], logprobs[0] = greedy, 0.0, 1.0, np.float32(best - lse)
@@ -269,6 +272,7 @@ def _sample(arguments: Any) -> None:
                 x,
                 vocab,
                 maxima,
+                masses,
                 greedy,
                 best,
                 inverse,

@@ -1,0 +1,31 @@
+"""Where compiled code is kept."""
+
+import os
+from pathlib import Path
+
+import numba.core.config
+
+from kernels.cpu import launch
+
+
+def test_each_state_of_the_sources_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    """A kernel in one file calls helpers in another; numba itself looks at the first one only."""
+    (tmp_path / "kernel.py").write_text("from helper import f")
+    (tmp_path / "helper.py").write_text("f = 1")
+    before = launch.cache_folder(tmp_path, tmp_path)
+    assert launch.cache_folder(tmp_path, tmp_path) == before
+    (tmp_path / "helper.py").write_text("f = 2")
+    assert launch.cache_folder(tmp_path, tmp_path) != before
+
+
+def test_numba_has_been_told() -> None:
+    folder = Path(numba.core.config.CACHE_DIR)  # pyright: ignore[reportAttributeAccessIssue]
+    assert folder.name == launch.cache_folder(folder.parent, Path(launch.__file__).parent).name
+
+
+def test_old_folders_go_but_for_the_latest(tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / str(number)).mkdir()
+        os.utime(tmp_path / str(number), (number, number))
+    launch.sweep(tmp_path / "3")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "4", "5", "6", "7"]
