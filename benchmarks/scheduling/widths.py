@@ -1,10 +1,10 @@
 """Time to first pass by width: the engine's own choice against fixed widths of 1, 4, 16 and 64, in turns.
 
-    python -m benchmarks.scheduling.widths [--problems 60] [--out FILE.json]
+    python -m benchmarks.scheduling.widths [--each 20] [--rounds 2] [--out FILE.json]
 
 HumanEval. By the model's own pass rate, of benchmarks.tree.rows (64 samples) where that has the problem, else of 32
 samples drawn first, a problem is easy (at least a half), medium (at least a tenth) or hard (below, but not zero); the
-first `--problems` that are not hopeless are taken, as they come.
+first `--each` of each class are taken.
 Then each is solved up to the first pass (k = 64) with each width, in an order that rotates from problem to problem:
 what the first leaves in the cache of prompts helps the others alike. All draw with one seed, and so the same samples:
 drafting is off, or each but the first would find its texts among the drafts. A solve that has not passed within the
@@ -114,9 +114,9 @@ def main(arguments: list[str]) -> int:
     """Class the problems, then solve them with every width."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scheduling.widths", description=__doc__)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--problems", type=int, default=60)
+    parser.add_argument("--each", type=int, default=20)
     parser.add_argument("--rates", type=Path, default=Path("benchmarks/results/cpu/tree-rows.json"))
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--model", default="qwen2.5-coder-0.5b-instruct")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/cpu/widths.json"))
     parser.add_argument("--class-only", action="store_true", help="measure pass rates and stop")
@@ -133,13 +133,16 @@ def main(arguments: list[str]) -> int:
     os.environ["THRESHER_ENGINE_DRAFTING"] = "false"
     with own_server("--model", given.model) as server, Client(server.address) as client:
         order: list[tuple[str, str]] = []
+        taken = Counter[str]()
         for name, document in documents.items():
-            if len(order) >= given.problems:
+            if all(taken[kind] >= given.each for kind in _CLASSES):
                 break
             if name not in rates:
                 rates[name] = pass_rate(client, document)
                 write(given.out, result)
-            if (kind := class_of(rates[name])) is not None:
+            kind = class_of(rates[name])
+            if kind is not None and taken[kind] < given.each:
+                taken[kind] += 1
                 order.append((kind, name))
         print(Counter(kind for kind, _ in order), flush=True)
         if given.class_only:

@@ -22,6 +22,8 @@ MEMORY = 1 << 15
 """Tokens of earlier solves that are remembered."""
 _NEWEST = 0.05
 _START = 0.5
+_PRICED = 4
+"""Rows whose price is taken together."""
 _PROBE = 40
 """Each so manieth guess of a kind that does not pay is tried with one token all the same: times change."""
 
@@ -103,10 +105,10 @@ def price(rows: int, context: float, times: StepTime) -> float:
     """The chance from which on a drafted token makes a step of so many rows faster, per token that it yields.
 
     The step gives `rows` tokens in `predict(rows)` seconds. One more, right with the chance p, costs a row: it pays if
-    p per second is more than that.
+    p per second is more than that. A few rows are taken together: the next one may be free, and the one after it dear.
     """
     seconds = times.predict(rows, context, 0)
-    return rows * times.per_row / seconds if seconds > 0 else 1.0
+    return rows * times.per_row(rows, _PRICED) / seconds if seconds > 0 else 1.0
 
 
 class Drafts:

@@ -257,7 +257,7 @@ class Scheduler:
     def _charge(self, plan: Plan, seconds: float) -> None:
         """Put a step on the clients' accounts."""
         shares: dict[str, float] = {}
-        row, token = max(self.step_time.per_row, 1e-6), self.step_time.per_prefill_token
+        row, token = max(self.step_time.per_row(), 1e-6), self.step_time.per_prefill_token
         for piece in plan.work:
             work = len(piece.chunk.tokens) * (row if piece.is_row else token)
             client = piece.solve.request.client

@@ -79,5 +79,12 @@ class Sharing:
 
     def _beside(self, rows: int, context: float, slower: float) -> int:
         """Rows beside so many that make a step longer by this part of it at most, one at least."""
-        alone, longer = (self._step_time.predict(n, n * context, 0) for n in (rows, rows + 1))
-        return max(1, int(slower * alone / max(longer - alone, 1e-9)))
+
+        def seconds(more: int) -> float:
+            return self._step_time.predict(rows + more, (rows + more) * context, 0)
+
+        longest, low, high = (1 + slower) * seconds(0), 1, max(1, self._rows - rows)
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if seconds(middle) <= longest else (low, middle - 1)
+        return low

@@ -52,6 +52,25 @@ def test_a_change_of_speed_is_followed() -> None:
         assert abs(learned.predict(8, 400, 0) / (speed * 0.028) - 1) < 0.1
 
 
+def test_rows_that_come_in_tiles_are_priced_so() -> None:
+    """Up to six rows cost what one costs, then six more what the next tile does."""
+    noise = random.Random(3)
+    learned = StepTime()
+
+    def took(rows: int) -> float:
+        return 0.012 + 0.006 * max(1, -(-rows // 6))
+
+    for solve in range(60):
+        for step in range(60):
+            rows = min(1 + step, noise.choice([4, 6, 8, 12, 16, 24, 32]))
+            learned.observe(rows, 40 * step, 0, took(rows) * noise.uniform(0.93, 1.09) + 1e-6 * 40 * step)
+        if solve < 20:
+            continue
+        for rows in (1, 4, 6, 8, 12, 16, 24, 32):
+            assert abs(learned.predict(rows, 0, 0) / took(rows) - 1) < 0.12, rows
+    assert learned.per_row(1, 4) < 0.2 * learned.per_row(6, 2)
+
+
 def test_what_does_not_vary_keeps_its_price() -> None:
     """Long runs of one width say nothing about a row's price, whatever the noise."""
     noise = random.Random(2)
