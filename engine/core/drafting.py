@@ -3,7 +3,7 @@
 from functools import partial
 
 from engine.core.branch import Branch
-from engine.core.drafts import Draft, Drafts, price
+from engine.core.drafts import Bargain, Draft, Drafts
 from engine.core.steptime import StepTime
 from engine.core.types import CoreRequest, Mode
 
@@ -15,7 +15,7 @@ class Drafting:
         self._times = times
         self._enabled = enabled
         self._drafts = Drafts()
-        self._price = 1.0
+        self._bargain = Bargain(1, 0, times)
         self._left: dict[str, int] = {}
         self._batch = True
 
@@ -32,7 +32,7 @@ class Drafting:
 
         `room`: tokens that each client may draft; `batch`: whether batch solves may draft at all.
         """
-        self._price = price(max(1, rows), context, self._times)
+        self._bargain = Bargain(max(1, rows), context, self._times)
         self._left = room
         self._batch = batch
 
@@ -51,11 +51,11 @@ class Drafting:
             branch.generated,
             len(branch.samples),
             partial(branch.tree.last_tokens, branch),
-            self._price,
+            room,
+            self._bargain,
         )
         if draft is None:
             return None
-        draft = Draft(draft.tokens[:room], draft.kind)
         self._left[request.client] -= len(draft.tokens)
         return draft
 

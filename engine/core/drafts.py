@@ -22,8 +22,6 @@ MEMORY = 1 << 15
 """Tokens of earlier solves that are remembered."""
 _NEWEST = 0.05
 _START = 0.5
-_PRICED = 4
-"""Rows whose price is taken together."""
 _PROBE = 40
 """Each so manieth guess of a kind that does not pay is tried with one token all the same: times change."""
 
@@ -72,8 +70,46 @@ class _Index:
         return [] if found is None else found[0][found[1] : found[1] + LONGEST]
 
 
+class Bargain:
+    """What drafts are worth in one step: as many tokens as make it yield the most tokens a second.
+
+    A step of `rows` rows yields as many tokens. Drafted tokens are rows, too, and yield one more as long as all before
+    are right. What a row costs depends on how many there are: the next ones may be free, and the one after them dear.
+    """
+
+    def __init__(self, rows: int, context: float, times: StepTime) -> None:
+        self._tokens = rows
+        self._yield = float(rows)
+        self._times = times
+        self._context = context
+        self._seconds: dict[int, float] = {}
+
+    def best(self, right: float, most: int) -> int:
+        """Tokens that are worth drafting, at most `most`, where each is right with that chance if those before are."""
+        best, length = self._yield / self._of(self._tokens), 0
+        chance, gain = 1.0, 0.0
+        for tokens in range(1, most + 1):
+            chance *= right
+            gain += chance
+            rate = (self._yield + gain) / self._of(self._tokens + tokens)
+            if rate > best:
+                best, length = rate, tokens
+        return length
+
+    def take(self, right: float, tokens: int) -> None:
+        """So many are drafted."""
+        self._tokens += tokens
+        self._yield += sum(right**place for place in range(1, tokens + 1))
+
+    def _of(self, tokens: int) -> float:
+        found = self._seconds.get(tokens)
+        if found is None:
+            found = self._seconds[tokens] = max(self._times.predict(tokens, self._context, 0), 1e-6)
+        return found
+
+
 class Acceptance:
-    """How often a drafted token of each kind is right, as fading means; and with it, how long a draft pays."""
+    """How often a drafted token of each kind is right, as fading means."""
 
     def __init__(self) -> None:
         self._right: dict[Kind, float] = {}
@@ -88,27 +124,17 @@ class Acceptance:
             right -= _NEWEST * right
         self._right[kind] = right
 
-    def length(self, kind: Kind, price: float) -> int:
-        """Tokens that are worth drafting where one must be right with at least the chance `price`."""
-        chance = right = self._right.get(kind, _START)
-        length = 0
-        while length < LONGEST and chance > price:
-            length += 1
-            chance *= right
+    def right(self, kind: Kind) -> float:
+        """The chance that a token is right if those before it are."""
+        return self._right.get(kind, _START)
+
+    def length(self, kind: Kind, most: int, bargain: Bargain) -> int:
+        """Tokens to draft, at most `most`."""
+        length = bargain.best(self.right(kind), most)
         if length == 0:
             self._unpaid[kind] = self._unpaid.get(kind, 0) + 1
             return int(self._unpaid[kind] % _PROBE == 0)
         return length
-
-
-def price(rows: int, context: float, times: StepTime) -> float:
-    """The chance from which on a drafted token makes a step of so many rows faster, per token that it yields.
-
-    The step gives `rows` tokens in `predict(rows)` seconds. One more, right with the chance p, costs a row: it pays if
-    p per second is more than that. A few rows are taken together: the next one may be free, and the one after it dear.
-    """
-    seconds = times.predict(rows, context, 0)
-    return rows * times.per_row(rows, _PRICED) / seconds if seconds > 0 else 1.0
 
 
 class Drafts:
@@ -140,9 +166,16 @@ class Drafts:
             self._remembered -= self._earlier.pop().tokens
 
     def guess(
-        self, solve: int, branch: int, generated: int, samples: int, last: Callable[[int], list[int]], price: float
+        self,
+        solve: int,
+        branch: int,
+        generated: int,
+        samples: int,
+        last: Callable[[int], list[int]],
+        most: int,
+        bargain: Bargain,
     ) -> Draft | None:
-        """What may come next in a branch, if drafting it pays.
+        """What may come next in a branch, if drafting it pays; it is taken into the bargain then.
 
         Args:
             solve: one that has begun.
@@ -150,7 +183,8 @@ class Drafts:
             generated: tokens of its text so far.
             samples: how many it carries.
             last: gives the last n tokens of its path, prompt included, or all if there are fewer.
-            price: see `price`.
+            most: tokens at most.
+            bargain: of the step.
         """
         context = self._follow(solve, branch, generated, last)
         own = self._solves[solve]
@@ -165,8 +199,11 @@ class Drafts:
                 if not found:
                     continue
                 kind = (source, order, samples > 1)
-                length = self.acceptance.length(kind, price)
-                return Draft(found[:length], kind) if length else None
+                length = self.acceptance.length(kind, min(most, len(found)), bargain)
+                if length == 0:
+                    return None
+                bargain.take(self.acceptance.right(kind), length)
+                return Draft(found[:length], kind)
         return None
 
     def _follow(self, solve: int, branch: int, generated: int, last: Callable[[int], list[int]]) -> list[int]:

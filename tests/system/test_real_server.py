@@ -1,6 +1,8 @@
 """The whole thing, nothing scripted: a server process, a real model, real jails, real gRPC."""
 
 import asyncio
+import gzip
+import json
 import os
 import re
 import subprocess
@@ -8,6 +10,7 @@ import sys
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -16,6 +19,7 @@ from thresher.v1 import solve_pb2, verdict_pb2
 
 from benchmarks import steady
 from benchmarks.server import Server, own_server
+from engine.text.normalise import program_key
 from tests.support.event_order import EventOrderChecker
 
 pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow]
@@ -31,6 +35,11 @@ def server() -> Generator[Server]:
 def client(server: Server) -> Generator[Client]:
     with Client(server.address) as one:
         yield one
+
+
+def programs(summary: solve_pb2.Summary) -> dict[bytes, list[int]]:
+    """The samples of each program. Who is first, and whose text is shown, depends on load, drafts and kept prompts."""
+    return {program_key(candidate.code): sorted(candidate.samples) for candidate in summary.candidates}
 
 
 @pytest.mark.parametrize("policy", ["first_pass", "all", "best"])
@@ -52,9 +61,7 @@ def test_a_problem_is_solved_and_the_events_keep_their_order(client: Client, pol
 def test_the_same_seed_draws_the_same_programs(client: Client) -> None:
     spec = solve_spec(steady.document(2, policy="all"))
     first, again = (client.solve_once(spec, timeout=240).summary for _ in range(2))
-    # Who is first depends on drafts and on the prompt, which is there the second time.
-    drawn = [{tuple(sorted(c.samples)): c.code for c in summary.candidates} for summary in (first, again)]
-    assert drawn[0] == drawn[1]
+    assert programs(first) == programs(again)
 
 
 def test_in_int8_other_solves_change_no_program(client: Client) -> None:
@@ -63,9 +70,8 @@ def test_in_int8_other_solves_change_no_program(client: Client) -> None:
         pytest.skip("this processor computes in another arithmetic, in which a row depends on its batch")
     spec = solve_spec(steady.document(3, policy="all"))
 
-    def drawn() -> dict[str, list[int]]:
-        summary = client.solve_once(spec, timeout=240).summary
-        return {candidate.code: sorted(candidate.samples) for candidate in summary.candidates}
+    def drawn() -> dict[bytes, list[int]]:
+        return programs(client.solve_once(spec, timeout=240).summary)
 
     alone = drawn()
     with ThreadPoolExecutor(3) as pool:
@@ -73,6 +79,28 @@ def test_in_int8_other_solves_change_no_program(client: Client) -> None:
         crowd = [pool.submit(client.solve_once, other, timeout=240) for other in others]
         assert drawn() == alone
         assert all(future.result().summary.candidates for future in crowd)
+
+
+@pytest.mark.skipif("THRESHER_DATA" not in os.environ, reason="THRESHER_DATA does not name the folder of problem sets")
+def test_twenty_shots_are_computed_once(client: Client) -> None:
+    """A few-shot prompt of MBPP: the next problem behind the same shots computes no more than its own part."""
+    with gzip.open(Path(os.environ["THRESHER_DATA"]) / "mbpp" / "mbpp.jsonl.gz", "rt") as file:
+        records = {record["task_id"]: record for record in map(json.loads, file)}
+
+    def asked(record: dict[str, Any]) -> str:
+        return f"{record['text']}\n{record['test_list'][0]}\n[BEGIN]\n"
+
+    shots = "".join(f"{asked(records[number])}{records[number]['code']}\n[DONE]\n\n" for number in range(601, 621))
+    costs: list[solve_pb2.Accounting] = []
+    for number in (11, 12):
+        record = records[number]
+        document = {"completion": shots + asked(record), "tests": record["test_list"], "policy": "all"}
+        sampling = {"k": 2, "seed": 1, "max_new_tokens": 64, "stop": ["[DONE]"]}
+        costs.append(client.solve_once(solve_spec(document | {"sampling": sampling}), timeout=240).summary.accounting)
+    first, second = costs
+    assert first.prompt_tokens > 1000
+    own = second.prompt_tokens - second.cached_prompt_tokens
+    assert own < 200, "the shots, but for the rest of a page, came from the cache"
 
 
 def test_a_program_is_judged_without_a_model(client: Client) -> None:

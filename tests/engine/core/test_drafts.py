@@ -7,13 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.distribution import Distribution
-from engine.core.drafts import LONGEST, MEMORY, ORDERS, Acceptance, Drafts, Source, price
+from engine.core.drafts import LONGEST, MEMORY, ORDERS, Acceptance, Bargain, Drafts, Source
 from engine.core.steptime import StepTime
 from engine.core.types import Ask
 from tests.support.core_harness import Harness, request
 from tests.support.scripted_runner import ScriptedRunner
 
 KIND = (Source.SOLVE, ORDERS[0], False)
+
+
+def free() -> Bargain:
+    """Of a step in which rows cost next to nothing."""
+    return Bargain(1, 0, StepTime(fixed=0.02, per_row=1e-6))
 
 
 def naive(texts: list[list[int]], context: list[int]) -> list[list[int]]:
@@ -44,7 +49,7 @@ def test_a_guess_is_what_followed_the_longest_known_run(prompt: list[int], growt
     for branch, token in growth:
         path = paths.setdefault(branch, list(prompt))
         path.append(token)
-        found = drafts.guess(1, branch, len(path) - len(prompt), 1, lambda n, path=path: path[-n:], 0.1)
+        found = drafts.guess(1, branch, len(path) - len(prompt), 1, lambda n, path=path: path[-n:], LONGEST, free())
         known = naive([prompt, *paths.values()], path)
         assert (found is None) == (not known)
         assert found is None or any(one[: len(found.tokens)] == found.tokens for one in known)
@@ -56,35 +61,48 @@ def test_earlier_solves_are_remembered_and_forgotten() -> None:
     drafts.begin(1, [text])
     drafts.end(1)
     drafts.begin(2, [[1000]])
-    found = drafts.guess(2, 0, 7, 1, lambda n: text[20:27][-n:], 0.1)
+    found = drafts.guess(2, 0, 7, 1, lambda n: text[20:27][-n:], LONGEST, free())
     assert found is not None
     assert found.kind == (Source.EARLIER, 6, False)
     assert found.tokens == text[27 : 27 + len(found.tokens)]
     for solve in range(3, 6):
         drafts.begin(solve, [[solve * 10_000 + n for n in range(MEMORY)]])
         drafts.end(solve)
-    assert drafts.guess(2, 0, 8, 1, lambda n: text[20:28][-n:], 0.1) is None
+    assert drafts.guess(2, 0, 8, 1, lambda n: text[20:28][-n:], LONGEST, free()) is None
 
 
 def test_drafts_are_as_long_as_they_pay() -> None:
-    acceptance = Acceptance()
+    acceptance, bargain = Acceptance(), Bargain(1, 0, StepTime(fixed=0.02, per_row=0.001))
     for _ in range(200):
         acceptance.learn(KIND, 4, 4)
-    assert acceptance.length(KIND, 0.05) == LONGEST
+    assert acceptance.length(KIND, LONGEST, bargain) == LONGEST
+    assert acceptance.length(KIND, 3, bargain) == 3
     for _ in range(200):
         acceptance.learn(KIND, 4, 0)
-    tried = [acceptance.length(KIND, 0.05) for _ in range(400)]
+    tried = [acceptance.length(KIND, LONGEST, bargain) for _ in range(400)]
     assert set(tried) == {0, 1}
     assert 5 <= sum(tried) <= 20, "what does not pay is tried now and then"
 
 
-def test_the_price_of_a_drafted_token_grows_with_the_rows() -> None:
+def test_the_more_rows_a_step_has_the_shorter_are_its_drafts() -> None:
     times = StepTime(fixed=0.02, per_row=0.001)
-    prices = [price(rows, 0, times) for rows in (1, 4, 16, 64)]
-    assert prices == sorted(prices)
-    assert prices[0] < 0.06
-    assert prices[-1] > 0.7
-    assert price(8, 0, StepTime(fixed=0.02, per_row=0.0)) == 0.0, "where rows are free so are drafts"
+    lengths = [Bargain(rows, 0, times).best(0.7, LONGEST) for rows in (1, 4, 16, 64)]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] > 4
+    assert lengths[-1] == 0
+    assert Bargain(64, 0, StepTime(fixed=0.02, per_row=0.0)).best(0.1, LONGEST) == LONGEST, "where rows are free"
+
+
+def test_drafts_fill_a_tile_and_no_more() -> None:
+    """Six rows cost what one does, the seventh as much as the first: the second of two drafts has what is left."""
+    times = StepTime()
+    times.predict = lambda rows, context, prefill_tokens: 0.01 * max(1, -(-rows // 6))  # type: ignore[method-assign]
+    bargain = Bargain(2, 0, times)
+    assert bargain.best(0.6, LONGEST) == 4
+    bargain.take(0.6, 3)
+    assert bargain.best(0.6, LONGEST) == 1
+    bargain.take(0.6, 1)
+    assert bargain.best(0.6, LONGEST) == 0
 
 
 class Repeating(ScriptedRunner):
