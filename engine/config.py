@@ -179,6 +179,8 @@ class LimitSettings(Section):
     """Length of one program, test snippet or setup code, in bytes of UTF-8."""
     max_prompt_bytes: _Positive = 1 << 20
     """Length of a prompt, in bytes of UTF-8."""
+    max_prior_attempts: _Positive = 256
+    """Programs of others that one solve may bring along (cascade.prior_attempts)."""
     max_waiting: _Positive = 256
     """Solves that wait for the engine; one more is refused with RESOURCE_EXHAUSTED."""
 

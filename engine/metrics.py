@@ -38,8 +38,8 @@ VERDICTS = (
     "skipped",
     "sandbox_failure",
 )
-SOURCES = ("sampled", "request")
-"""Who wrote the program that was judged: the model, or a caller of ExecutionService."""
+SOURCES = ("sampled", "prior_attempt", "request")
+"""Who wrote the program that was judged: the model, somebody before it, or a caller of ExecutionService."""
 BRANCH_OUTCOMES = ("finished", "pruned", "duplicate", "cut_off", "cancelled", "deadline", "budget", "dropped", "error")
 WASTE = ("cut_off", "client_gone", "deadline", "budget", "pruned", "preempted", "error")
 """Why tokens were computed for nothing."""

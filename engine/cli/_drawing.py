@@ -53,6 +53,16 @@ def set_constraint(document: dict[str, Any], regex: str | None, ebnf: Path | Non
         _instead(document, _CONSTRAINTS, **given)
 
 
+def add_attempts(document: dict[str, Any], files: list[Path]) -> None:
+    """Programs of others, after those of the file."""
+    if not files:
+        return
+    cascade = document.setdefault("cascade", {})
+    present = cascade.setdefault("prior_attempts", []) if isinstance(cascade, dict) else None
+    if isinstance(present, list):  # anything else is refused, with its name, where the document is read
+        present += [read_text(file) for file in files]
+
+
 def add_variants(document: dict[str, Any], files: list[Path]) -> None:
     """More prompts after those of the file: problem documents with a prompt alone, or tasks in words."""
     found = [read_document(file) if file.suffix in _DOCUMENTS else read_text(file) for file in files]

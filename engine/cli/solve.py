@@ -15,7 +15,7 @@ from thresher.v1 import solve_pb2
 
 from engine.cli._connection import Address, TokenFile, read_token
 from engine.cli._document import add_tests, override, read_document
-from engine.cli._drawing import add_variants, open_end, set_constraint, set_mode, set_temperatures
+from engine.cli._drawing import add_attempts, add_variants, open_end, set_constraint, set_mode, set_temperatures
 from engine.cli._interrupt import on_interrupt
 from engine.cli._live import SolveDisplay
 from engine.cli._output import (
@@ -76,6 +76,13 @@ def solve(
     to_the_end: Annotated[
         bool, typer.Option("--open-end", help="No k: draw until a program passes or one of these is reached.")
     ] = False,
+    attempt: Annotated[
+        list[Path] | None,
+        typer.Option(help="A program that somebody wrote for it: judged before any is drawn. May be repeated."),
+    ] = None,
+    attempts_in_prompt: Annotated[
+        bool | None, typer.Option("--attempts-in-prompt", help="Show the model those that failed, and how.")
+    ] = None,
     address: Address = None,
     token_file: TokenFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
@@ -96,6 +103,8 @@ def solve(
         set_temperatures(document, temperature, temperatures)
         set_constraint(document, regex, ebnf, json_schema)
         add_variants(document, variant or [])
+        add_attempts(document, attempt or [])
+        override(document, "cascade", attempts_in_prompt=attempts_in_prompt)
         override(document, "budget", wall_seconds=timeout, rows=max_rows, generated_tokens=max_tokens)
         override(document, "budget", executions=max_executions)
         if to_the_end:

@@ -21,7 +21,7 @@ class Drafting:
 
     def begin(self, request: CoreRequest) -> None:
         """A solve begins."""
-        self._drafts.begin(request.solve, [prompt.tokens for prompt in request.prompts])
+        self._drafts.begin(request.solve, [*(prompt.tokens for prompt in request.prompts), *request.likenesses])
 
     def end(self, request: CoreRequest) -> None:
         """A solve is over."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.core.passrate import PassRates, Verdicts, Weights, posterior
+from engine.core.passrate import PassRates, Verdicts, Weights, guessed, posterior
 from engine.core.solves import Solve
 from engine.core.steptime import StepTime
 from engine.core.types import BranchFinished, CoreEvent, CoreRequest, EndReason, Mode, SamplesFinished, WidthChosen
@@ -90,6 +90,8 @@ class Pace:
             return None
         self._basis = basis
         prompts = sum(len(prompt.tokens) for prompt in self.request.prompts)
+        if self.request.difficulty is not None:
+            prior = guessed(prior, self.request.difficulty)
         choice = choose(
             posterior(prior, verdicts),
             max(1, self.request.k - verdicts.failed - verdicts.passed),

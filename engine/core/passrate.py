@@ -21,6 +21,8 @@ RATES: Weights = np.array(
 _START: Weights = np.full(len(RATES), 1 / len(RATES))
 _NEWEST = 0.04
 """Weight of one solve: some 25 solves decide."""
+_GUESS = 4.0
+"""Verdicts that somebody's guess of the difficulty is worth."""
 _DOUBT = 0.1
 """Part of the prior that never learns: no rate is ruled out for good."""
 
@@ -48,6 +50,12 @@ class PassRates:
         """A solve has ended with these verdicts."""
         if verdicts.failed or verdicts.passed:
             self._learned += _NEWEST * (posterior(self.prior, verdicts) - self._learned)
+
+
+def guessed(prior: Weights, difficulty: float) -> Weights:
+    """Chances of each of RATES where somebody guesses the chance that a sample fails: worth `_GUESS` verdicts."""
+    weights = prior * RATES ** (_GUESS * (1 - difficulty)) * (1 - RATES) ** (_GUESS * difficulty)
+    return weights / weights.sum()
 
 
 def posterior(prior: Weights, verdicts: Verdicts) -> Weights:

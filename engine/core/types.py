@@ -108,7 +108,8 @@ class CoreRequest:
     mode begins them one by one: where nobody knows how many of the k will be wanted, others are not begun for nothing.
     `interactive` solves go ahead of the others; between those of one kind the clients share the rows. `deadline` is on
     the scheduler's clock, in seconds. `first_pass`: the solve is over with the first sample that passes, so that its
-    width is chosen for that; `judges` candidates can be judged at once.
+    width is chosen for that; `judges` candidates can be judged at once. `likenesses`: texts like those that will be
+    drawn, as token ids; drafts come from them, too. `difficulty`: the chance that a sample fails, as somebody guesses.
     """
 
     solve: int
@@ -129,6 +130,8 @@ class CoreRequest:
     deadline: float | None = None
     first_pass: bool = False
     judges: int = 1
+    likenesses: tuple[list[int], ...] = ()
+    difficulty: float | None = None
 
 
 @dataclass(slots=True)

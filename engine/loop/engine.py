@@ -4,10 +4,12 @@ Runs in a process or thread of its own. A reader thread fills the inbox, so that
 at its end; everything else happens in one thread.
 """
 
+import contextlib
 import queue
 import socket
 import threading
 import time
+from collections.abc import Iterator
 
 from engine.core.distribution import Distribution
 from engine.core.limits import DeadlineTooClose, NeverFits, QueueIsFull
@@ -195,6 +197,8 @@ class Engine:
             deadline=None if message.seconds_left is None else self._scheduler.now + message.seconds_left,
             first_pass=message.first_pass,
             judges=message.judges,
+            likenesses=tuple(self._likenesses(message)),
+            difficulty=message.difficulty,
         )
         try:
             ahead = self._scheduler.submit(request)
@@ -209,6 +213,12 @@ class Engine:
         if message.delta_seconds is not None:
             self._deltas[message.solve] = (message.delta_seconds, 0.0)
         return Admitted(message.solve, sum(map(len, prompts)), ahead)
+
+    def _likenesses(self, message: Submit) -> Iterator[list[int]]:
+        for text in message.likenesses:
+            # What this model could not write it need not guess.
+            with contextlib.suppress(UnencodableText):
+                yield self._text.tokenizer.encode(text, special=False)
 
     def _encode(self, prompt: AskedPrompt) -> list[int]:
         try:

@@ -86,7 +86,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
 
     `max_new_tokens`: None for the default. `end_at_program`: stop a sample where its program is complete. `prune`: give
     a sample up once it cannot become a valid program. `delta_seconds`: how often the text of running branches is
-    wanted; None for never. `seconds_left`: until the deadline, if there is one.
+    wanted; None for never. `seconds_left`: until the deadline, if there is one. `likenesses`: texts like those that
+    will be drawn, for drafts. `difficulty`: see CoreRequest.
     """
 
     solve: int
@@ -113,6 +114,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
     seconds_left: float | None
     first_pass: bool
     judges: int
+    likenesses: tuple[str, ...] = ()
+    difficulty: float | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, tag="verdict"):

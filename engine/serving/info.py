@@ -21,6 +21,9 @@ FEATURES = (
     "COMPARISON_LINES",
     "COMPARISON_TOKENS",
     "COMPARISON_UNORDERED",
+    "CascadeContext.attempts_in_prompt",
+    "CascadeContext.difficulty",
+    "CascadeContext.prior_attempts",
     "ExecutionService.Execute",
     "ExecutionService.ExecuteMany",
     "LANGUAGE_CPP",
@@ -53,6 +56,7 @@ FEATURES = (
 """What may be asked of this server, by method, field or enum value; what is not here is refused by name."""
 
 _OF_SOLVING = (
+    "CascadeContext.",
     "PRIORITY_",
     "PRUNE_",
     "Problem.",

@@ -6,6 +6,7 @@ from thresher.v1 import solve_pb2
 
 from engine.config import Settings
 from engine.serving import fields
+from engine.serving.cascade_in import cascade_in
 from engine.serving.limits import limits_in
 from engine.serving.problem_in import drawn_language_in, entry_point_in, prompt_in, tests_in, variants_in
 from engine.serving.sampling_in import check_reach, sampling_in
@@ -25,7 +26,6 @@ _PRIORITIES = {
     solve_pb2.PRIORITY_BATCH: Priority.BATCH,
 }
 _MODEL_PREFIX = "models/"
-_CASCADE_ADVICE = "this server is not a tier of a cascade; leave it out"
 
 
 def solve_in(message: solve_pb2.SolveSpec, path: str, settings: Settings) -> SolveSpec:
@@ -38,21 +38,20 @@ def solve_in(message: solve_pb2.SolveSpec, path: str, settings: Settings) -> Sol
         raise InvalidRequest(f"{path}.problem", "is missing")
     problem, place = message.problem, f"{path}.problem"
     drawn_language_in(problem.language, f"{place}.language")
-    if message.HasField("cascade"):
-        present = {field.name: _CASCADE_ADVICE for field, _ in message.cascade.ListFields()}
-        fields.refuse_present(message.cascade, present, f"{path}.cascade")
     prompt = prompt_in(problem, place, settings.limits)
     entry_point = entry_point_in(problem.entry_point, f"{place}.entry_point")
     own_limits = problem.limits if problem.HasField("limits") else None
     limits = limits_in(own_limits, f"{place}.limits", Limits(), settings.executor)
     sampling = sampling_in(message.sampling, f"{path}.sampling", settings.limits)
+    tests = tests_in(problem, place, entry_point, limits, settings.limits, settings.executor)
+    variants = variants_in(problem, place, settings.limits)
     policy = fields.choice(message.return_policy, _POLICIES, solve_pb2.ReturnPolicy.DESCRIPTOR, f"{path}.return_policy")
     spec = SolveSpec(
         request_id=fields.word(message.request_id, f"{path}.request_id") if message.request_id else uuid.uuid4().hex,
         model=_model_in(message.model, f"{path}.model"),
         problem_id=fields.label(problem.problem_id, f"{place}.problem_id"),
         prompt=prompt,
-        tests=tests_in(problem, place, entry_point, limits, settings.limits, settings.executor),
+        tests=tests,
         entry_point=entry_point,
         setup_code=fields.text(
             problem.setup_code, f"{place}.setup_code", most_bytes=settings.limits.max_program_bytes, empty=True
@@ -64,7 +63,8 @@ def solve_in(message: solve_pb2.SolveSpec, path: str, settings: Settings) -> Sol
         budget=_budget_in(message.budget, f"{path}.budget"),
         events=_events_in(message.events, f"{path}.events"),
         priority=fields.choice(message.priority, _PRIORITIES, solve_pb2.Priority.DESCRIPTOR, f"{path}.priority"),
-        variants=variants_in(problem, place, settings.limits),
+        variants=variants,
+        cascade=cascade_in(message.cascade, f"{path}.cascade", (prompt, *variants), tests, settings.limits),
     )
     check_reach(spec, spec.samples(settings.limits.max_k), path)
     return spec

@@ -14,6 +14,7 @@ from engine.solving.types import (
     Candidate,
     CandidateFinished,
     CandidateJudged,
+    CandidateSource,
     FinishReason,
     Load,
     ModelInfo,
@@ -32,6 +33,10 @@ _FINISH = {
     FinishReason.STOP_SEQUENCE: solve_pb2.FINISH_REASON_STOP_SEQUENCE,
     FinishReason.LENGTH: solve_pb2.FINISH_REASON_LENGTH,
     FinishReason.END_OF_PROGRAM: solve_pb2.FINISH_REASON_END_OF_PROGRAM,
+}
+_SOURCE = {
+    CandidateSource.SAMPLED: solve_pb2.CANDIDATE_SOURCE_SAMPLED,
+    CandidateSource.PRIOR_ATTEMPT: solve_pb2.CANDIDATE_SOURCE_PRIOR_ATTEMPT,
 }
 _BRANCH = {
     BranchOutcome.FINISHED: solve_pb2.BRANCH_OUTCOME_FINISHED,
@@ -70,6 +75,7 @@ class EventWriter:
         self._visible = TestPlaces.of([(index, held.test.weight) for index, held in numbered if not held.hidden])
         self._hidden = TestPlaces.of([(index, held.test.weight) for index, held in numbered if held.hidden])
         self._lowered = lowered_out(lowered, range(len(spec.tests)))
+        self._tier = spec.cascade.tier
         self._all_code = spec.events.failing_code or spec.return_policy is not ReturnPolicy.FIRST_PASS
 
     def event(self, event: SolveEvent) -> solve_pb2.SolveEvent:
@@ -94,6 +100,7 @@ class EventWriter:
                         position=body.position,
                         samples=body.samples,
                         model=model_name(body.model),
+                        tier=self._tier,
                     )
                 )
             case BranchDelta() as body:
@@ -114,7 +121,7 @@ class EventWriter:
                     solve_pb2.CandidateFinished(
                         index=body.index,
                         branch=body.branch,
-                        finish_reason=_FINISH[body.finish_reason],
+                        finish_reason=_finish(body.finish_reason),
                         generated_tokens=body.generated_tokens,
                         samples=body.samples,
                     )
@@ -155,17 +162,22 @@ class EventWriter:
         passed = report is not None and report.verdict is Verdict.PASSED
         return solve_pb2.Candidate(
             index=candidate.index,
-            source=solve_pb2.CANDIDATE_SOURCE_SAMPLED,
+            source=_SOURCE[candidate.source],
+            tier=candidate.tier,
             code=candidate.code if passed or self._all_code else "",
-            finish_reason=_FINISH[candidate.finish_reason],
+            finish_reason=_finish(candidate.finish_reason),
             generated_tokens=candidate.generated_tokens,
             mean_logprob=candidate.mean_logprob,
             report=None if report is None else report_out(report, self._visible),
-            model=model_name(candidate.model),
+            model=model_name(candidate.model) if candidate.model else "",
             samples=candidate.samples,
             sample_logprobs=candidate.sample_logprobs,
             held_out=None if held_out is None else report_out(held_out, self._hidden, hidden=True),
         )
+
+
+def _finish(reason: FinishReason | None) -> solve_pb2.FinishReason.ValueType:
+    return solve_pb2.FINISH_REASON_UNSPECIFIED if reason is None else _FINISH[reason]
 
 
 def _accounting(cost: Accounting) -> solve_pb2.Accounting:

@@ -75,7 +75,7 @@ class Books:
     def judged(self, entry: Entry, ran: Report | None) -> None:
         """A candidate has its verdict; `ran` is the report of the sandbox, if it came to that."""
         if entry.report is not None:
-            self._metrics.verdict(entry.report.verdict.value)
+            self._metrics.verdict(entry.report.verdict.value, entry.source.value)
         if ran is not None:
             self.cost.candidates_executed += 1
             self.cost.execution_queue_time += ran.queue_seconds

@@ -3,7 +3,15 @@
 from dataclasses import dataclass, field
 
 from engine.core.types import BranchFinished
-from engine.solving.types import Candidate, CompletionPrompt, FinishReason, InfillPrompt, Prompt
+from engine.solving.types import (
+    Candidate,
+    CandidateSource,
+    CompletionPrompt,
+    FinishReason,
+    InfillPrompt,
+    PriorAttempt,
+    Prompt,
+)
 from engine.text.extract import extract_program
 from engine.text.middle import fill
 from engine.text.normalise import program_key
@@ -15,14 +23,16 @@ class Entry:
     """A candidate in the making: `report` is None until it is judged.
 
     `branches` are those whose texts hold the program. `samples` maps each sample to its log-probability, the sum over
-    its tokens.
+    its tokens. `model` wrote it first, or somebody else for a prior attempt.
     """
 
     index: int
     code: str
-    finish_reason: FinishReason
+    model: str
+    finish_reason: FinishReason | None
     generated_tokens: int
-    mean_logprob: float
+    mean_logprob: float | None
+    source: CandidateSource = CandidateSource.SAMPLED
     branches: list[int] = field(default_factory=list[int])
     samples: dict[int, float] = field(default_factory=dict[int, float])
     report: Report | None = None
@@ -41,9 +51,29 @@ class Candidates:
     model: str
     prompts: tuple[Prompt, ...]
     entry_point: str | None
+    tier: int = 0
     entries: list[Entry] = field(default_factory=list[Entry])
     _by_key: dict[bytes, Entry] = field(default_factory=dict[bytes, Entry])
     _by_branch: dict[int, tuple[Entry, float]] = field(default_factory=dict[int, tuple[Entry, float]])
+
+    def add_attempt(self, attempt: PriorAttempt, upstream: str) -> Entry | None:
+        """The candidate of a prior attempt by the model `upstream`; None if the program is there already."""
+        key = program_key(attempt.code)
+        if key in self._by_key:
+            return None
+        entry = Entry(
+            index=len(self.entries),
+            code=attempt.code,
+            model=upstream,
+            finish_reason=None,
+            generated_tokens=0,
+            mean_logprob=attempt.mean_logprob,
+            source=CandidateSource.PRIOR_ATTEMPT,
+            report=attempt.report,
+        )
+        self.entries.append(entry)
+        self._by_key[key] = entry
+        return entry
 
     def add(self, finished: BranchFinished) -> tuple[Entry, bool]:
         """The candidate that a finished branch has made, and whether it is a new one."""
@@ -55,6 +85,7 @@ class Candidates:
             entry = Entry(
                 index=len(self.entries),
                 code=code,
+                model=self.model,
                 finish_reason=finished.reason,
                 generated_tokens=finished.tokens,
                 mean_logprob=finished.logprob / finished.tokens,
@@ -85,6 +116,11 @@ class Candidates:
         entry.samples |= dict.fromkeys(samples, logprob)
         return entry
 
+    @property
+    def drawn(self) -> int:
+        """How many programs samples have made."""
+        return sum(entry.source is CandidateSource.SAMPLED for entry in self.entries)
+
     def public(self, entry: Entry) -> Candidate:
         """The candidate as it is told to the caller."""
         return Candidate(
@@ -93,7 +129,9 @@ class Candidates:
             finish_reason=entry.finish_reason,
             generated_tokens=entry.generated_tokens,
             samples=tuple(sorted(entry.samples)),
-            model=self.model,
+            model=entry.model,
+            source=entry.source,
+            tier=self.tier,
             mean_logprob=entry.mean_logprob,
             sample_logprobs=tuple(entry.samples[sample] for sample in sorted(entry.samples)),
             report=entry.report,

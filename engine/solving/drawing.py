@@ -4,6 +4,8 @@ from engine.core.types import Filters, Mode
 from engine.loop.messages import Completion, Infill, Submit, Turn
 from engine.loop.messages import Constraint as EngineConstraint
 from engine.loop.messages import Prompt as EnginePrompt
+from engine.solving.candidates import Entry
+from engine.solving.feedback import Failure, with_failures
 from engine.solving.types import (
     ChatPrompt,
     CompletionPrompt,
@@ -23,8 +25,17 @@ OPEN_END_SAMPLES = 64
 """Samples being drawn at once where their number is open: enough to fill the rows of a step."""
 
 
-def submission(spec: SolveSpec, *, k: int, most: int, seed: int, judges: int, seconds_left: float | None) -> Submit:
-    """The engine's part of a request for k samples; `judges` programs are judged at once.
+def submission(
+    spec: SolveSpec,
+    *,
+    k: int,
+    most: int,
+    seed: int,
+    judges: int,
+    seconds_left: float | None,
+    attempts: tuple[Entry, ...] = (),
+) -> Submit:
+    """The engine's part of a request for k samples; `judges` programs are judged at once, `attempts` have been.
 
     Who wants distinct programs gets sequences, up to `most`, until there are k programs: how many that takes, only
     their programs tell.
@@ -33,7 +44,9 @@ def submission(spec: SolveSpec, *, k: int, most: int, seed: int, judges: int, se
     constraint = sampling.constraint
     return Submit(
         solve=0,
-        prompts=tuple(_prompt(prompt) for prompt in spec.prompts),
+        prompts=tuple(_prompt(prompt) for prompt in _told(spec, attempts)),
+        likenesses=tuple(entry.code for entry in attempts),
+        difficulty=spec.cascade.difficulty,
         k=most if sampling.distinct_programs else k,
         mode=sampling.mode,
         filters=_filters(sampling, k),
@@ -56,6 +69,17 @@ def submission(spec: SolveSpec, *, k: int, most: int, seed: int, judges: int, se
         seconds_left=seconds_left,
         first_pass=spec.return_policy is ReturnPolicy.FIRST_PASS,
         judges=judges,
+    )
+
+
+def _told(spec: SolveSpec, attempts: tuple[Entry, ...]) -> tuple[Prompt, ...]:
+    """The prompts, with the failed attempts in those that can hold them."""
+    failed = [Failure(entry.code, entry.report) for entry in attempts if entry.report is not None and not entry.passed]
+    if not spec.cascade.in_prompt or not failed:
+        return spec.prompts
+    return tuple(
+        with_failures(prompt, failed, spec.tests) if isinstance(prompt, ChatPrompt) else prompt
+        for prompt in spec.prompts
     )
 
 

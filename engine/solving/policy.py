@@ -2,7 +2,7 @@
 
 from engine.solving.candidates import Entry
 from engine.solving.errors import Unavailable
-from engine.solving.types import Escalation, HeldTest, ReturnPolicy, SolveOutcome
+from engine.solving.types import CandidateSource, Escalation, HeldTest, ReturnPolicy, SolveOutcome
 from executor.verdict import Report, Verdict
 
 
@@ -27,7 +27,17 @@ def chosen(entries: list[Entry], policy: ReturnPolicy, tests: tuple[HeldTest, ..
         case ReturnPolicy.ALL:
             return list(entries)
         case ReturnPolicy.BEST:
-            return sorted(entries, key=lambda entry: (-score(entry.report, tests), -entry.mean_logprob, entry.index))
+            return sorted(entries, key=lambda entry: (-score(entry.report, tests), *_likely(entry), entry.index))
+
+
+def _drawn(entry: Entry) -> int:
+    """How often the program was written."""
+    return len(entry.samples) + (entry.source is CandidateSource.PRIOR_ATTEMPT)
+
+
+def _likely(entry: Entry) -> tuple[bool, float]:
+    """Most likely first, and before those of which nobody said how likely they are."""
+    return entry.mean_logprob is None, -(entry.mean_logprob or 0.0)
 
 
 def sandbox_error(entries: list[Entry]) -> Unavailable | None:
@@ -43,7 +53,8 @@ def advise(outcome: SolveOutcome, entries: list[Entry]) -> Escalation:
     """Whether another tier is worth asking.
 
     The confidence that the best candidate is right is the share of held-out tests that it passed; without such tests
-    the share of finished samples whose program passed, by Laplace's rule of succession; 0 if nothing passed.
+    the share of finished samples and prior attempts whose program passed, by Laplace's rule of succession; 0 if nothing
+    passed.
     """
     passed = [entry for entry in entries if entry.passed]
     if not passed:
@@ -57,8 +68,8 @@ def advise(outcome: SolveOutcome, entries: list[Entry]) -> Escalation:
         share = best.tests_passed / best.tests_total
         told = f"{best.tests_passed} of {best.tests_total} held-out tests passed"
         return Escalation(recommended=best.verdict is not Verdict.PASSED, confidence=share, reason=told)
-    finished = sum(len(entry.samples) for entry in entries)
-    right = sum(len(entry.samples) for entry in passed)
+    finished, right = (sum(map(_drawn, some)) for some in (entries, passed))
     share = (right + 1) / (finished + 2)
-    told = f"{right} of {finished} finished samples passed"
+    kinds = "samples" if all(entry.source is CandidateSource.SAMPLED for entry in entries) else "samples and attempts"
+    told = f"{right} of {finished} finished {kinds} passed"
     return Escalation(recommended=outcome is not SolveOutcome.SOLVED, confidence=share, reason=told)

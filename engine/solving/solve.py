@@ -1,8 +1,8 @@
 """One problem's life: draw, extract, judge, decide, and end everything that belongs to it at once.
 
-A solve reads one inbox: steps of the engine, reports of the executor, timers. Its first decision is final; from then
-on it only waits until its last row and its last jail are gone. Whoever leaves the generator early leaves through
-`abandon`.
+A solve reads one inbox: steps of the engine, reports of the executor, timers. Prior attempts are judged before the
+engine hears of it. Its first decision is final; from then on it only waits until its last row and its last jail are
+gone. Whoever leaves the generator early leaves through `abandon`.
 """
 
 import asyncio
@@ -43,6 +43,7 @@ from engine.solving.types import (
     BranchStarted,
     CandidateFinished,
     CandidateJudged,
+    CandidateSource,
     EventBody,
     ReturnPolicy,
     SamplesJoined,
@@ -62,7 +63,11 @@ Happening = list[CoreEvent] | Timer | Posted | None
 
 
 class Solve:
-    """Runs one solve. Make it, submit it with `take` as the sink, then read `events` to its end or call `abandon`."""
+    """Runs one solve.
+
+    Make it, let it judge the prior attempts, submit it with `take` as the sink unless they have decided it, and say so
+    (`admit`); then read `events` to its end or call `abandon`.
+    """
 
     def __init__(
         self,
@@ -83,11 +88,12 @@ class Solve:
         self.k = k
         self._engine = engine
         self._inbox: asyncio.Queue[Happening] = asyncio.Queue()
-        self._candidates = Candidates(model, spec.prompts, spec.entry_point)
+        self._candidates = Candidates(model, spec.prompts, spec.entry_point, spec.cascade.tier)
         self._books = Books(model, spec.priority.value, k, metrics)
         group = f"{spec.request_id}/{id(self):x}"
         self._judging = Judging(spec, executor=executor, slots=slots, group=group, post=self._inbox.put_nowait)
-        self._solve = 0
+        self.admitted: Admitted | None = None  # what the engine said to it
+        self._before: list[EventBody] = []  # what has happened before it was admitted
         self._decision = Decision()
         self._enough = False  # as many programs as are wanted: what is still being drawn is not
         self._abandoned = False  # nobody reads on
@@ -119,35 +125,64 @@ class Solve:
         """End the solve from outside."""
         self._inbox.put_nowait(timer)
 
-    async def events(self, admitted: Admitted, deadline: float | None) -> AsyncGenerator[SolveEvent, None]:
-        """All events, the summary last. `deadline` is in seconds from now.
-
-        Raises:
-            DeadlineExceeded, Unavailable: instead of a summary.
-        """
-        self._solve = admitted.solve
-        self.accounting.prompt_tokens = admitted.prompt_tokens
+    def start_timers(self, deadline: float | None) -> None:
+        """From now on the deadline, in seconds from now, and the budget of time can end it."""
         if deadline is not None:
             self._timers.start(Timer.DEADLINE, deadline)
         if self.spec.budget.wall_seconds is not None:
             self._timers.start(Timer.BUDGET, self.spec.budget.wall_seconds - self.seconds)
+
+    def stop_timers(self) -> None:
+        """It was refused: nothing can end it any more."""
+        self._timers.stop()
+
+    async def judge_attempts(self) -> bool:
+        """Judge the prior attempts that have not been judged. Whether that has decided it, so that nothing is drawn."""
+        for attempt in self.spec.cascade.attempts:
+            entry = self._candidates.add_attempt(attempt, self.spec.cascade.upstream_model)
+            if entry is None:
+                continue
+            self._before.append(
+                CandidateFinished(index=entry.index, branch=None, finish_reason=None, generated_tokens=0, samples=())
+            )
+            if entry.report is None:
+                self._judging.pending.append(entry)
+            else:
+                self._before.append(CandidateJudged(candidate=self._candidates.public(entry)))
+        self._before += self._next()
+        while self._judging.running:
+            self._before += self._happen(await self._inbox.get())
+        return self._decision.made
+
+    @property
+    def attempts(self) -> tuple[Entry, ...]:
+        """The prior attempts, after `judge_attempts`: each program once."""
+        return tuple(entry for entry in self._candidates.entries if entry.source is CandidateSource.PRIOR_ATTEMPT)
+
+    def admit(self, admitted: Admitted) -> None:
+        """The engine has taken it."""
+        self.admitted = admitted
+        self.accounting.prompt_tokens = admitted.prompt_tokens
+
+    async def events(self) -> AsyncGenerator[SolveEvent, None]:
+        """All events, the summary last.
+
+        Raises:
+            DeadlineExceeded, Unavailable: instead of a summary.
+        """
         yield self._event(
             Accepted(
                 request_id=self.spec.request_id,
                 model=self.model,
-                queue_depth=admitted.ahead,
-                prompt_tokens=admitted.prompt_tokens,
+                queue_depth=0 if self.admitted is None else self.admitted.ahead,
+                prompt_tokens=self.accounting.prompt_tokens,
                 seed=self.seed,
             )
         )
+        for body in self._before:
+            yield self._event(body)
         while not self._over():
-            happening = await self._inbox.get()
-            try:
-                bodies = [*self._react(happening), *self._next()]
-            except Exception as fault:
-                self.outcome = "error"
-                raise EngineFailed(f"{type(fault).__name__}: {fault}") from fault
-            for body in bodies:
+            for body in self._happen(await self._inbox.get()):
                 yield self._event(body)
         self._timers.stop()
         self._books.close(self._candidates.entries)
@@ -166,7 +201,7 @@ class Solve:
         self._judging.cancel(keep_passed=False)
         self._timers.stop()  # whoever waits for this has a limit of his own
         try:
-            while not self._drawn:
+            while self._drawing:
                 happening = await self._inbox.get()
                 self._drawn = happening is None  # the engine may have died with its events unread
                 for event in happening if isinstance(happening, list) else ():
@@ -177,7 +212,7 @@ class Solve:
 
     def give_up(self) -> None:
         """Wait no longer for an engine in a step without end, or for a sandbox that does not answer."""
-        if not self._drawn:
+        if self._drawing:
             self._drawn = True
             self._books.gave_up()
         self._judging.leave()
@@ -188,8 +223,20 @@ class Solve:
         self._sequence += 1
         return SolveEvent(self._sequence, self.seconds, body)
 
+    @property
+    def _drawing(self) -> bool:
+        """Whether the engine has the solve."""
+        return self.admitted is not None and not self._drawn
+
     def _over(self) -> bool:
-        return self._decision.made and self._drawn and not self._judging.running
+        return self._decision.made and not self._drawing and not self._judging.running
+
+    def _happen(self, happening: Happening) -> list[EventBody]:
+        try:
+            return [*self._react(happening), *self._next()]
+        except Exception as fault:
+            self.outcome = "error"
+            raise EngineFailed(f"{type(fault).__name__}: {fault}") from fault
 
     def _react(self, happening: Happening) -> list[EventBody]:
         match happening:
@@ -302,7 +349,7 @@ class Solve:
                 self._tell_engine(event.branch, entry)
             return [*bodies, self._joined(entry, event.samples)]
         self._judging.pending.append(entry)
-        if self.spec.sampling.distinct_programs and len(self._candidates.entries) == self.k:
+        if self.spec.sampling.distinct_programs and self._candidates.drawn == self.k:
             self._enough = True
             self._end_drawing(EndReason.COMPLETE)
         finished = CandidateFinished(
@@ -332,9 +379,10 @@ class Solve:
         return [CandidateJudged(candidate=self._candidates.public(entry))]
 
     def _tell_engine(self, branch: int, entry: Entry) -> None:
-        if entry.report is not None and entry.report.verdict is not Verdict.SKIPPED:
+        told = entry.report is not None and entry.report.verdict is not Verdict.SKIPPED
+        if entry.report is not None and told and self.admitted is not None:
             judged = entry.report.verdict is not Verdict.SANDBOX_FAILURE
-            self._engine.judged(self._solve, branch, passed=entry.passed if judged else None)
+            self._engine.judged(self.admitted.solve, branch, passed=entry.passed if judged else None)
 
     # Decisions
 
@@ -349,9 +397,9 @@ class Solve:
             self._timers.start(Timer.GRACE, GRACE_SECONDS)
 
     def _end_drawing(self, reason: EndReason) -> None:
-        if not self._drawn and not self._told_to_end:
+        if self.admitted is not None and self._drawing and not self._told_to_end:
             self._told_to_end = True
-            self._engine.end(self._solve, reason)
+            self._engine.end(self.admitted.solve, reason)
 
     def _next(self) -> list[EventBody]:
         """Launch what can be launched, skip what is not wanted any more, see whether all is done."""
@@ -373,7 +421,9 @@ class Solve:
 
     def _summary(self) -> Summary:
         entries = self._candidates.entries
-        outcome = self._solve_outcome()
+        first = self.spec.return_policy is ReturnPolicy.FIRST_PASS
+        enough = self.accounting.candidates_passed >= (self.spec.stop_after_passes if first else 1)
+        outcome = SolveOutcome.SOLVED if enough else self._decision.unsolved
         chosen = policy.chosen(entries, self.spec.return_policy, self.spec.tests)
         return Summary(
             outcome=outcome,
@@ -382,9 +432,3 @@ class Solve:
             escalation=policy.advise(outcome, entries),
             seed=self.seed,
         )
-
-    def _solve_outcome(self) -> SolveOutcome:
-        enough = 1 if self.spec.return_policy is not ReturnPolicy.FIRST_PASS else self.spec.stop_after_passes
-        if self.accounting.candidates_passed >= enough:
-            return SolveOutcome.SOLVED
-        return self._decision.unsolved

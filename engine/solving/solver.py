@@ -89,6 +89,7 @@ class Solver:
             for name, start in starters.items()
         }
         self._live: set[Solve] = set()
+        self._counted: set[Solve] = set()
         self._burying: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -244,21 +245,20 @@ class Solver:
         # From here on a drain waits for it, and ends it.
         self._live.add(solve)
         self._idle.clear()
+        left = None if deadline is None else deadline - (time.monotonic() - began)
         try:
-            async with asyncio.timeout(deadline):
-                asked = submission(
-                    spec,
-                    k=solve.k,
-                    most=self._max_k,
-                    seed=seed,
-                    judges=self._executor.stats().slots,
-                    seconds_left=None if deadline is None else deadline - (time.monotonic() - began),
-                )
-                admitted = await client.submit(asked, solve.take)
+            async with asyncio.timeout(left):
+                await self._begin(solve, client, left)
         except BaseException as error:
-            self._leave(solve)
+            solve.outcome = "error" if isinstance(error, Exception) else "cancelled"
+            if solve in self._counted:
+                self._bury_later(solve, client)
+            else:
+                solve.stop_timers()
+                self._leave(solve)
             match error:
                 case TimeoutError():
+                    solve.outcome = "deadline"
                     raise DeadlineExceeded(queued=True) from error
                 case EngineDown():
                     raise Unavailable("ENGINE_RESTARTING", str(error), retry_after=5.0) from error
@@ -266,18 +266,45 @@ class Solver:
                     raise self._refusal(error.refusal, client) from error
                 case _:
                     raise
-        self._metrics.solve_waiting(name)
-        left = None if deadline is None else deadline - (time.monotonic() - began)
         try:
-            async with contextlib.aclosing(solve.events(admitted, left)) as events:
+            async with contextlib.aclosing(solve.events()) as events:
                 async for event in events:
                     yield event
         finally:
-            task = asyncio.create_task(self._bury(solve, client, admitted.solve))
-            self._burying.add(task)
-            task.add_done_callback(self._burying.discard)
+            self._bury_later(solve, client)
 
-    async def _bury(self, solve: Solve, client: EngineClient, number: int) -> None:
+    async def _begin(self, solve: Solve, client: EngineClient, left: float | None) -> None:
+        """Have the prior attempts judged, and the engine draw unless one has passed; `left`: seconds to the end."""
+        began = time.monotonic()
+        solve.start_timers(left)
+        if solve.spec.cascade.attempts:
+            self._count(solve)
+            if await solve.judge_attempts():
+                return
+        asked = submission(
+            solve.spec,
+            k=solve.k,
+            most=self._max_k,
+            seed=solve.seed,
+            judges=self._executor.stats().slots,
+            seconds_left=None if left is None else left - (time.monotonic() - began),
+            attempts=solve.attempts,
+        )
+        solve.admit(await client.submit(asked, solve.take))
+        self._count(solve)
+
+    def _count(self, solve: Solve) -> None:
+        """It is more than a refused request: the metrics hear of it, once."""
+        if solve not in self._counted:
+            self._counted.add(solve)
+            self._metrics.solve_waiting(solve.model)
+
+    def _bury_later(self, solve: Solve, client: EngineClient) -> None:
+        task = asyncio.create_task(self._bury(solve, client))
+        self._burying.add(task)
+        task.add_done_callback(self._burying.discard)
+
+    async def _bury(self, solve: Solve, client: EngineClient) -> None:
         """See to it that nothing of a solve is left, then close its books."""
         try:
             try:
@@ -285,19 +312,22 @@ class Solver:
             except TimeoutError:
                 _log.error("solve_did_not_end", request_id=solve.spec.request_id)
                 solve.give_up()
-            self._metrics.solve_ended(
-                solve.model,
-                solve.outcome,
-                solve.spec.priority.value,
-                solve.accounting,
-                solve.seconds,
-                started=solve.started,
-            )
+            if solve in self._counted:
+                self._metrics.solve_ended(
+                    solve.model,
+                    solve.outcome,
+                    solve.spec.priority.value,
+                    solve.accounting,
+                    solve.seconds,
+                    started=solve.started,
+                )
         finally:
-            client.forget(number)
+            if solve.admitted is not None:
+                client.forget(solve.admitted.solve)
             self._leave(solve)
 
     def _leave(self, solve: Solve) -> None:
+        self._counted.discard(solve)
         self._live.discard(solve)
         if not self._live:
             self._idle.set()

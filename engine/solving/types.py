@@ -43,6 +43,13 @@ class SolveOutcome(StrEnum):
     BUDGET_ROWS = "budget_rows"
 
 
+class CandidateSource(StrEnum):
+    """Where a candidate came from."""
+
+    SAMPLED = "sampled"
+    PRIOR_ATTEMPT = "prior_attempt"
+
+
 class BranchOutcome(StrEnum):
     """How a branch ended. Each branch ends exactly once."""
 
@@ -164,6 +171,30 @@ class EventOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PriorAttempt:
+    """A program that somebody else wrote for the problem. `report` is there where it has been judged and failed."""
+
+    code: str
+    report: Report | None = None
+    mean_logprob: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cascade:
+    """What is known from cheaper tiers. Their attempts are judged before a token is drawn.
+
+    `in_prompt`: attempts that failed are shown to the model with what was wrong. `difficulty`: how likely it is that a
+    sample fails, 0 to 1, as the caller guesses it.
+    """
+
+    attempts: tuple[PriorAttempt, ...] = ()
+    in_prompt: bool = False
+    tier: int = 0
+    upstream_model: str = ""
+    difficulty: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SolveSpec:
     """One validated request. `variants` are other prompts of the same problem: sample i continues number i % count."""
 
@@ -183,6 +214,7 @@ class SolveSpec:
     priority: Priority = Priority.INTERACTIVE
     variants: tuple[Prompt, ...] = ()
     client: str = ""  # whom the engine's time is shared between
+    cascade: Cascade = field(default_factory=Cascade)
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
@@ -200,16 +232,19 @@ class SolveSpec:
 class Candidate:
     """A finished program. Samples with the same program share one candidate.
 
-    Log-probabilities are natural logarithms: `mean_logprob` is per token, and like `generated_tokens` of its first
-    sample; `sample_logprobs` are summed over the tokens of each of `samples`.
+    A prior attempt has no samples as long as none draws it, and no finish reason. Log-probabilities are natural
+    logarithms: `mean_logprob` is per token, and like `generated_tokens` of its first sample; `sample_logprobs` are
+    summed over the tokens of each of `samples`.
     """
 
     index: int
     code: str
-    finish_reason: FinishReason
+    finish_reason: FinishReason | None
     generated_tokens: int
     samples: tuple[int, ...]
     model: str
+    source: CandidateSource = CandidateSource.SAMPLED
+    tier: int = 0
     mean_logprob: float | None = None
     sample_logprobs: tuple[float, ...] = ()
     report: Report | None = None
@@ -259,11 +294,11 @@ class BranchEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateFinished:
-    """A new program is complete and queued for execution."""
+    """A new program is complete and queued for execution; a prior attempt, without branch and samples, is there."""
 
     index: int
     branch: int | None
-    finish_reason: FinishReason
+    finish_reason: FinishReason | None
     generated_tokens: int
     samples: tuple[int, ...]
 

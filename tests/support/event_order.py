@@ -23,6 +23,7 @@ class EventOrderChecker:
         self._branches: dict[int, bool] = {}  # branch -> ended
         self._named_by_branches: set[int] = set()
         self._samples: dict[int, set[int]] = {}  # finished candidate -> samples
+        self._attempts: set[int] = set()  # candidates that were prior attempts
         self._tests_seen: dict[int, set[int]] = {}
         self._judged: dict[int, solve_pb2.Candidate] = {}
 
@@ -95,6 +96,13 @@ class EventOrderChecker:
 
     def _see_candidate_finished(self, finished: solve_pb2.CandidateFinished) -> None:
         _require(finished.index not in self._samples, f"candidate {finished.index} finished twice")
+        if finished.index < len(self._spec.cascade.prior_attempts) and not finished.samples:
+            _require(not finished.HasField("branch"), "a prior attempt of a branch")
+            _require(finished.finish_reason == solve_pb2.FINISH_REASON_UNSPECIFIED, "a prior attempt that was drawn")
+            _require(not self._branches, "a prior attempt after the first draw")
+            self._attempts.add(finished.index)
+            self._samples[finished.index] = set()
+            return
         _require(finished.finish_reason != solve_pb2.FINISH_REASON_UNSPECIFIED, "finished without a reason")
         if finished.HasField("branch") and self._spec.events.branches:
             _require(finished.branch in self._branches, f"candidate {finished.index} of an unknown branch")
@@ -124,6 +132,9 @@ class EventOrderChecker:
         _require(candidate.report.verdict != verdict_pb2.VERDICT_UNSPECIFIED, "a candidate without a verdict")
         _require(set(candidate.samples) <= self._samples[candidate.index], "a candidate of samples that never drew it")
         _require(len(candidate.sample_logprobs) == len(candidate.samples), "a sample without its log-probability")
+        prior = candidate.source == solve_pb2.CANDIDATE_SOURCE_PRIOR_ATTEMPT
+        _require(prior == (candidate.index in self._attempts), f"candidate {candidate.index} has another source")
+        _require(candidate.tier == self._spec.cascade.tier, "a candidate of another tier")
         self._judged[candidate.index] = candidate
 
     def _see_summary(self, summary: solve_pb2.Summary) -> None:

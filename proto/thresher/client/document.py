@@ -95,6 +95,23 @@ class Events(TypedDict, total=False):
     branches: bool
 
 
+class PriorAttempt(TypedDict, total=False):
+    """A program that somebody else wrote."""
+
+    code: str
+    mean_logprob: float
+
+
+class Cascade(TypedDict, total=False):
+    """What a cheaper tier knows (docs/cascades.md)."""
+
+    prior_attempts: Sequence[str | PriorAttempt]
+    attempts_in_prompt: bool
+    upstream_model: str
+    tier: int
+    difficulty: float
+
+
 class Problem(TypedDict, total=False):
     """A problem document: exactly one of prompt, chat, completion and infill; a test is a text or a mapping."""
 
@@ -113,6 +130,7 @@ class Problem(TypedDict, total=False):
     policy: Literal["first_pass", "all", "best"]
     stop_after_passes: int
     budget: Budget
+    cascade: Cascade
     model: str
     priority: Literal["interactive", "batch"]
     events: Events

@@ -65,6 +65,8 @@ def solve_spec(document: Problem | Mapping[str, Any]) -> solve_pb2.SolveSpec:
         budget.fill(spec.budget, _BUDGET)
         budget.fill_seconds(spec.budget, {"wall_seconds": "wall_time"})
         budget.done()
+    if cascade := reader.section("cascade"):
+        _cascade(cascade, spec.cascade)
     if events := reader.section("events"):
         events.fill(spec.events, _EVENTS)
         events.done()
@@ -80,7 +82,7 @@ def program(
     The document may have all keys of a problem file, so that one file serves both; those about drawing are not read.
     A `hidden` test is one that no model may see, and here none does: it is a test like the others. Raises ProblemError.
     """
-    rest = {"request_id", "model", "sampling", "policy", "priority", "stop_after_passes", "budget", "events"}
+    rest = {"request_id", "model", "sampling", "policy", "priority", "stop_after_passes", "budget", "events", "cascade"}
     problem = _problem(reader := Reader(document), prompt_needed=False)
     reader.skip(rest)
     reader.done()
@@ -150,6 +152,17 @@ def _prompt(reader: Reader, target: problem_pb2.Problem | problem_pb2.PromptVari
     elif section := reader.section("infill"):
         section.fill(target.infill, {"prefix": str, "suffix": str, "path": str})
         section.done()
+
+
+def _cascade(reader: Reader, target: solve_pb2.CascadeContext) -> None:
+    reader.fill(target, {"tier": int, "upstream_model": str, "attempts_in_prompt": bool, "difficulty": float})
+    attempts: list[object] = reader.take_some("prior_attempts", list, [])
+    for index, item in enumerate(attempts):
+        attempt = Reader({"code": item} if isinstance(item, str) else item, f"{reader.path('prior_attempts')}[{index}]")
+        added = target.prior_attempts.add(code=attempt.take("code", str))
+        attempt.fill(added, {"mean_logprob": float})
+        attempt.done()
+    reader.done()
 
 
 def _completion(reader: Reader, target: problem_pb2.CompletionPrompt) -> None:

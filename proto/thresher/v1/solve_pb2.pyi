@@ -519,7 +519,9 @@ Global___EventOptions: _TypeAlias = EventOptions  # noqa: Y015
 
 @_typing.final
 class CascadeContext(_message.Message):
-    """What a cheaper tier already knows. Prior attempts are run before any token is drawn."""
+    """What a cheaper tier already knows. Prior attempts are run before any token is drawn: with FIRST_PASS a pass among them
+    answers at once, and nothing is drawn.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -530,14 +532,19 @@ class CascadeContext(_message.Message):
     TIME_SPENT_FIELD_NUMBER: _builtins.int
     DIFFICULTY_FIELD_NUMBER: _builtins.int
     tier: _builtins.int
+    """comes back in the events, for whoever merges those of several tiers"""
     upstream_model: _builtins.str
+    """who wrote the attempts; comes back as their Candidate.model"""
     attempts_in_prompt: _builtins.bool
+    """Show the model the best of those that failed, with the failing test. Chat prompts only."""
     difficulty: _builtins.float
-    """0..1, as the router guessed it"""
+    """chance that a sample fails, 0..1, as the router guesses it: a hint for the width"""
     @_builtins.property
     def prior_attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriorAttempt]: ...
     @_builtins.property
-    def time_spent(self) -> _duration_pb2.Duration: ...
+    def time_spent(self) -> _duration_pb2.Duration:
+        """refused: take it off Budget.wall_time yourself"""
+
     def __init__(
         self,
         *,
@@ -560,7 +567,7 @@ Global___CascadeContext: _TypeAlias = CascadeContext  # noqa: Y015
 
 @_typing.final
 class PriorAttempt(_message.Message):
-    """A program that somebody else already wrote."""
+    """A program that somebody else already wrote. It is judged once: a sample that draws it joins it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -571,7 +578,7 @@ class PriorAttempt(_message.Message):
     mean_logprob: _builtins.float
     @_builtins.property
     def report(self) -> _verdict_pb2.ExecutionReport:
-        """absent: not run yet"""
+        """of the visible tests; absent, or a pass: it is run here"""
 
     def __init__(
         self,

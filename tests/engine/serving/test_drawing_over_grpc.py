@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
-from thresher.v1 import info_service_pb2, problem_pb2, solve_pb2, synthesis_service_pb2
+from thresher.v1 import info_service_pb2, problem_pb2, solve_pb2, synthesis_service_pb2, verdict_pb2
 
 from engine.metrics import Metrics
 from tests.support.event_order import EventOrderChecker
@@ -92,6 +92,23 @@ async def test_streams_keep_the_contract_however_is_drawn(served: Served, fields
     summary = await solved(served, spec(**fields))
     assert summary.accounting.samples_started > 0
     assert summary.outcome != solve_pb2.SOLVE_OUTCOME_UNSPECIFIED
+
+
+@pytest.mark.parametrize("policy", ["RETURN_POLICY_FIRST_PASS", "RETURN_POLICY_ALL", "RETURN_POLICY_BEST"])
+async def test_streams_keep_the_contract_with_prior_attempts(served: Served, policy: str) -> None:
+    asked = spec(k=6, policy=solve_pb2.ReturnPolicy.Value(policy))
+    for code in ("x = 'FAIL b'\n", "x  = 'FAIL b'", "y = 'FAIL'\n"):
+        asked.cascade.prior_attempts.add(code=code)
+    asked.cascade.tier, asked.cascade.upstream_model = 1, "models/small"
+    summary = await solved(served, asked)
+    assert summary.accounting.samples_started > 0
+    asked.cascade.prior_attempts.add(code="z = 'PASS'\n")
+    summary = await solved(served, asked)
+    assert summary.outcome == solve_pb2.SOLVE_OUTCOME_SOLVED
+    passed = [one for one in summary.candidates if one.report.verdict == verdict_pb2.VERDICT_PASSED]
+    assert [(one.code, one.model) for one in passed if not one.samples] == [("z = 'PASS'\n", "models/small")]
+    if policy == "RETURN_POLICY_FIRST_PASS":
+        assert summary.accounting.rows_computed == summary.accounting.generated_tokens == 0
 
 
 async def test_distinct_candidates_come_in_their_order(served: Served) -> None:

@@ -201,15 +201,6 @@ UNSUPPORTED: list[tuple[str, str, Change]] = [
     ("spec.return_policy", "UNSUPPORTED", put("return_policy", 9)),
     ("spec.priority", "UNSUPPORTED", put("priority", 9)),
     ("spec.problem.tests[0].call.comparison", "UNSUPPORTED", set_test(call_test(comparison=9))),
-    ("spec.cascade.tier", "UNSUPPORTED", put("cascade.tier", 1)),
-    ("spec.cascade.upstream_model", "UNSUPPORTED", put("cascade.upstream_model", "models/a")),
-    (
-        "spec.cascade.prior_attempts",
-        "UNSUPPORTED",
-        lambda message: message.cascade.prior_attempts.add(code="x"),
-    ),
-    ("spec.cascade.attempts_in_prompt", "UNSUPPORTED", put("cascade.attempts_in_prompt", True)),
-    ("spec.cascade.difficulty", "UNSUPPORTED", put("cascade.difficulty", 0.5)),
     ("spec.cascade.time_spent", "UNSUPPORTED", put("cascade.time_spent.seconds", 3)),
     # Fields of a newer protocol: number 999, a varint, at two depths.
     ("spec", "UNSUPPORTED", lambda message: message.MergeFromString(b"\xb8\x3e\x01")),
