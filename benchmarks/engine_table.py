@@ -52,13 +52,22 @@ def _solved(result: dict[str, Any]) -> Iterator[Line]:
             f"{name} {found[name]['solved']} (T = {found[name]['temperature']:g}, {found[name]['programs']} programs)"
             for name in ways
         )
-        yield f"solved of {found[ways[0]]['problems']} HumanEval problems with {rows} rows each", told, ""
-        for other in ("independent", "separate"):
-            ahead = found[f"distinct_over_{other}"]
+        seeds = found[ways[0]]["seeds"]
+        what = f"solved of {found[ways[0]]['problems']} HumanEval problems with {rows} rows each, mean of {seeds} seeds"
+        yield what, told, ""
+        for name, ahead in found.items():
+            mine, _, other = name.partition("_over_")
+            if not other:
+                continue
             low, high = (100 * value for value in ahead["interval_95"])
             figure = f"{100 * ahead['more_solved']:+.1f} % solved (95 %: {low:+.1f} to {high:+.1f})"
-            bar = _bar(">= +5 %", ahead["more_solved"] >= 0.05)
-            yield f"distinct draws against {other} ones, at equal rows", figure, bar
+            fewer = mine.removeprefix("distinct").removeprefix("_with_")
+            if fewer:
+                bar = _bar("as many", ahead["more_solved"] >= 0)
+                yield f"distinct draws with {fewer} rows against {other} ones with {rows}", figure, bar
+            else:
+                bar = _bar(">= +5 %", ahead["more_solved"] >= 0.05)
+                yield f"distinct draws against {other} ones, {rows} rows each", figure, bar
 
 
 def _drafting(result: dict[str, Any]) -> Iterator[Line]:
