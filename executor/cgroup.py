@@ -62,6 +62,12 @@ class Layout:
         return tuple(WEAKNESS_OF_JOB[job] for job in JOBS if job not in self.jobs)
 
     @property
+    def measures_waiting(self) -> bool:
+        """Whether it is known how long a program waits for a core: then a busy machine does not count against it."""
+        cpu = self.jobs.get("cpu")
+        return cpu is not None and cpu.version == 2 and (cpu.folder / "cpu.pressure").exists()
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """Each parent folder once."""
         return tuple(dict.fromkeys(hierarchy.folder for hierarchy in self.jobs.values()))

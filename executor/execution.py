@@ -13,6 +13,7 @@ from executor.calls import CallsPlan, run_calls
 from executor.checks import stdout_matches, value_matches
 from executor.config import ExecutorConfig
 from executor.errors import JailError
+from executor.group import ENDLESS_NICE, LONG_NICE
 from executor.hostmath import TooMuchWork
 from executor.jail import Jail
 from executor.judge import run_judge
@@ -36,6 +37,7 @@ from executor.trial import USUAL, Allowance, Facts, Trial
 from executor.types import Comparison, Limits, Program, StdioTest
 from executor.verdict import CallReport, Evidence, Report, TestReport, Verdict
 
+_LONG_STEPS = 4  # of giving way, each after about a third of a second
 _ASSERT_ERRORS = (ArithmeticError, TypeError, ValueError, LookupError, MemoryError, RecursionError, TooMuchWork)
 
 
@@ -62,6 +64,7 @@ class Execution:
         self._pools = pools
         self._config = config
         self._leased: dict[Jail, Pool] = {}
+        self._long = 0  # times that it was told to give way
         language = LANGUAGES.get(program.language)
         self._foreign = None if language is None else ForeignProgram(language, program.code, self)
         self._current: Jail | None = None
@@ -97,9 +100,10 @@ class Execution:
         )
 
     def give_way(self) -> None:
-        """Let others go first on the cores from now on."""
+        """Let others go first on the cores from now on, and more so the longer it goes on."""
+        self._long += 1
         for jail in self._leased:
-            jail.group.give_way()
+            jail.group.give_way(LONG_NICE if self._long <= _LONG_STEPS else ENDLESS_NICE)
 
     async def _one(self, index: int, test: Planned) -> TestReport:
         settled = await self._try(test)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 LONG_NICE = 6
 """Of programs that run for long: a quarter of the weight of others (sched(7): a step of nice is a factor of 1.25)."""
+ENDLESS_NICE = 10
+"""Of those that run on for a second more: a tenth. Beside one other and three more of its kind on a core, such a
+program still gets all of its CPU time before its wall clock has waited as long as it may."""
 
 _FILES = {
     # job: (v1 file, v2 file) that is read or written while a jail runs
@@ -90,8 +93,8 @@ class Group:
             return 0.0
         return int(text.split(b"total=", 1)[1].split(b"\n", 1)[0]) / 1e6
 
-    def give_way(self) -> None:
-        """Give the processes that are in the group a smaller share of a busy core, a quarter of it beside one other.
+    def give_way(self, nice: int) -> None:
+        """Give the processes that are in the group a smaller share of a busy core.
 
         Only where waiting for a core is measured, and so does not count against them. A session may be scheduled as a
         whole (sched(7), "autogroup"): then its nice value counts, else each process's own.
@@ -100,8 +103,8 @@ class Group:
             return
         for pid in self.pids():
             with contextlib.suppress(OSError):  # it has ended, or may not be touched: then nothing is lost but time
-                os.setpriority(os.PRIO_PROCESS, pid, max(LONG_NICE, os.getpriority(os.PRIO_PROCESS, pid)))
-                Path(f"/proc/{pid}/autogroup").write_text(str(LONG_NICE))
+                os.setpriority(os.PRIO_PROCESS, pid, max(nice, os.getpriority(os.PRIO_PROCESS, pid)))
+                Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
     def oom_kills(self) -> int:
         """Processes that the memory limit killed so far."""

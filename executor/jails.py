@@ -46,7 +46,8 @@ class Jails:
         if self._mode is Mode.FORK_SERVER:
             _require_forkable(self._identities)
         self._forest = Forest(self._layout)
-        running = config.effective_slots + most_aside(config.effective_slots)
+        self.most_aside = most_aside(config.effective_slots, patient=self._layout.measures_waiting)
+        running = config.effective_slots + self.most_aside
         self._homes = Homes(self._forest, 2 * running + config.effective_warm + _SPARE_HOMES)
         self._pools: dict[str, Pool] = {}
         self.parser: Parser | None = None

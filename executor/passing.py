@@ -11,6 +11,10 @@ from executor.types import Program
 from executor.verdict import Report, Verdict
 
 _BEYOND_SLOTS = 2
+SLOW_SECONDS = 0.5
+"""After which a program is waited for no longer before another one is taken: many times what most take."""
+MOST_SLOW = 6
+"""Programs that may be so at a time."""
 _numbers = itertools.count(1)
 
 
@@ -28,22 +32,29 @@ async def first_passing(
     """Run programs as they come and yield each report as it is there, up to the first that passed.
 
     Then, and whenever the generator is closed, all others end; their jails are gone before it returns. No more
-    programs are taken from the stream than the executor can work on, so a slow sandbox slows the stream down. Raises
-    what `run` and the stream raise.
+    programs are taken from the stream than the executor can work on, so a slow sandbox slows the stream down; a few
+    that run on and on hold up none of the others. Raises what `run` and the stream raise.
     """
     group = group or f"first-passing/{next(_numbers)}"
     source = aiter(programs) if isinstance(programs, AsyncIterable) else aiter(_each(programs))
     running: dict[asyncio.Task[Report], tuple[int, Program]] = {}
+    slow_at: dict[asyncio.Task[Report], float] = {}  # in the order of their starts
+    clock = asyncio.get_running_loop().time
     most, count = executor.stats().slots + _BEYOND_SLOTS, 0
     taking: asyncio.Task[Program] | None = asyncio.ensure_future(anext(source))  # type: ignore[arg-type]
     try:
         while taking is not None or running:
             waiting: set[asyncio.Task[Report] | asyncio.Task[Program]] = set(running)
-            if taking is not None and len(running) < most:
+            slow = min(MOST_SLOW, sum(at <= clock() for at in slow_at.values()))
+            room = len(running) - slow < most
+            if taking is not None and room:
                 waiting.add(taking)
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            next_slow = next((at for at in slow_at.values() if at > clock()), None)
+            patience = None if room or next_slow is None else next_slow - clock()
+            done, _ = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             for task in [task for task in running if task in done]:
                 index, program = running.pop(task)
+                del slow_at[task]
                 judged = Judged(index=index, program=program, report=task.result())
                 yield judged
                 if judged.report.verdict is Verdict.PASSED:
@@ -53,7 +64,8 @@ async def first_passing(
                 if program is None:
                     taking = None
                     continue
-                running[asyncio.create_task(executor.run(program, group=group))] = count, program
+                task = asyncio.create_task(executor.run(program, group=group))
+                running[task], slow_at[task] = (count, program), clock() + SLOW_SECONDS
                 count += 1
                 taking = asyncio.ensure_future(anext(source))  # type: ignore[arg-type]
     finally:

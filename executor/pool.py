@@ -21,6 +21,7 @@ _WAITING = Limits()
 LONG_SECONDS = 0.3
 """After which a run is long: several times what a program takes that does what it should."""
 _MOST_ASIDE = 16
+_LEAST_ASIDE = 6
 _MOST_STARTS = max(2, os.cpu_count() or 1)
 
 
@@ -49,9 +50,9 @@ def _nothing() -> None:
     """For a run that need not know that it is long."""
 
 
-def most_aside(slots: int) -> int:
-    """Long runs that may go on without a slot."""
-    return min(slots, _MOST_ASIDE)
+def most_aside(slots: int, *, patient: bool) -> int:
+    """Long runs that may go on without a slot: more where they can be `patient`, as waiting for a core is measured."""
+    return min(max(slots, _LEAST_ASIDE) if patient else slots, _MOST_ASIDE)
 
 
 class Turn:
@@ -72,11 +73,12 @@ class Turns:
     """Lets `slots` runs go on at once; the groups that wait take turns, whatever each has queued.
 
     A run that is long steps aside, so that a few endless programs do not keep all others waiting for their CPU limits:
-    it goes on and holds no slot any more. At most `most_aside(slots)` runs are aside; the longest come first.
+    it goes on and holds no slot any more. At most `most_aside` runs are aside; the longest come first.
     """
 
     def __init__(self, slots: int, queue_limit: int) -> None:
         self.slots = slots
+        self.most_aside = most_aside(slots, patient=False)
         self.busy = 0
         """Slots that are taken."""
         self.aside = 0
@@ -105,7 +107,7 @@ class Turns:
 
     def _make_way(self) -> None:
         """Let the longest runs step aside, and others have their slots."""
-        while self._long and self.aside < most_aside(self.slots):
+        while self._long and self.aside < self.most_aside:
             self._long.popleft().aside = True
             self.aside += 1
             self.busy -= 1

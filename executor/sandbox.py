@@ -92,6 +92,7 @@ class Executor:
 
     async def _start(self) -> None:
         self._jails = Jails(self._config)
+        self._turns.most_aside = self._jails.most_aside
         self._info = await self._jails.open()
 
     async def close(self) -> None:

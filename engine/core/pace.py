@@ -26,12 +26,13 @@ class Neighbours:
 class Pace:
     """Decides for one solve. A solve that is not over with its first pass is as wide as it can be."""
 
-    __slots__ = ("_basis", "_choice", "_passed", "_samples", "request")
+    __slots__ = ("_basis", "_choice", "_passed", "_samples", "_slow", "request")
 
     def __init__(self, request: CoreRequest) -> None:
         self.request = request
         self._samples: dict[int, int] = {}  # finished branch -> its samples
         self._passed: dict[int, bool] = {}  # finished branch -> verdict
+        self._slow: set[int] = set()  # finished branches whose verdicts take long
         self._basis: tuple[int, ...] = ()  # what ran beside it at the last choice
         self._choice: WidthChosen | None = None
 
@@ -46,10 +47,16 @@ class Pace:
 
     def judge(self, branch: int, *, passed: bool | None) -> None:
         """A finished branch was judged; None if it could not be: it says nothing then."""
+        self._slow.discard(branch)
         if passed is None:
             self._samples.pop(branch, None)
         elif branch in self._samples:
             self._passed[branch] = passed
+
+    def wait_no_more(self, branch: int) -> None:
+        """The verdict on a finished branch takes long."""
+        if branch in self._samples and branch not in self._passed:
+            self._slow.add(branch)
 
     @property
     def verdicts(self) -> Verdicts:
@@ -63,10 +70,11 @@ class Pace:
         return len(self._samples) - len(self._passed)
 
     def width(self, most: int) -> int:
-        """Rows it should have now, at most `most`. Candidates that wait for a judge count as rows: more are no use."""
+        """Rows it should have now, at most `most`. Candidates that wait for a judge count as rows: more are no use. Not
+        those whose verdicts take long, as endless programs' do: they hold up no other's."""
         if self._choice is None:
             return most if self.request.width is None else min(most, self.request.width)
-        waiting = max(0, self.unjudged - self.request.judges)
+        waiting = max(0, self.unjudged - len(self._slow) - self.request.judges)
         return min(most, max(1, self._choice.width - waiting))
 
     def decide(
@@ -143,6 +151,11 @@ class Paces:
         pace.judge(branch, passed=passed)
         if solve in self._drawn and not pace.unjudged:
             self._rates.learn(self._drawn.pop(solve).verdicts)
+
+    def wait_no_more(self, solve: int, branch: int) -> None:
+        """The verdict on a finished branch takes long, see Pace."""
+        if pace := self._running.get(solve):
+            pace.wait_no_more(branch)
 
     def note(self, events: list[CoreEvent]) -> list[CoreEvent]:
         """Keep what is needed of events; returns them."""

@@ -123,6 +123,10 @@ class Scheduler:
         """A finished branch of a solve was judged; None if it could not be. Unknown and forgotten ones are ignored."""
         self._paces.judge(solve, branch, passed=passed)
 
+    def wait_no_more(self, solve: int, branch: int) -> None:
+        """The verdict on a finished branch takes long. Unknown and forgotten ones are ignored."""
+        self._paces.wait_no_more(solve, branch)
+
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""

@@ -23,6 +23,7 @@ from engine.loop.messages import (
     Loading,
     Ready,
     Refused,
+    Slow,
     StepReport,
     Submit,
     ToEngine,
@@ -235,6 +236,10 @@ class EngineClient:
     def judged(self, solve: int, branch: int, *, passed: bool | None) -> None:
         """Tell the verdict on a finished branch; None: there could be none. Without effect if the engine is down."""
         self._send(Verdict(solve, branch, passed))
+
+    def slow(self, solve: int, branch: int) -> None:
+        """Tell that the verdict on a finished branch takes long. Without effect if the engine is down."""
+        self._send(Slow(solve, branch))
 
     def forget(self, solve: int) -> None:
         """Nobody wants the events of this solve any more."""

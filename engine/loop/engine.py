@@ -27,6 +27,7 @@ from engine.loop.messages import (
     StepReport,
     Submit,
     ToEngine,
+    Slow,
     Verdict,
     enveloped,
     frame,
@@ -148,6 +149,8 @@ class Engine:
                 self._scheduler.end(message.solve, message.reason)
             case Verdict():
                 self._scheduler.judge(message.solve, message.branch, passed=message.passed)
+            case Slow():
+                self._scheduler.wait_no_more(message.solve, message.branch)
             case Submit():
                 answer: FromEngine
                 try:

@@ -126,6 +126,13 @@ class Verdict(msgspec.Struct, frozen=True, tag="verdict"):
     passed: bool | None
 
 
+class Slow(msgspec.Struct, frozen=True, tag="slow"):
+    """The verdict on a finished branch takes long: drawing waits for it no more."""
+
+    solve: int
+    branch: int
+
+
 class End(msgspec.Struct, frozen=True, tag="end"):
     """The intent to end a solve."""
 
@@ -263,7 +270,7 @@ class StepReport(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
         return [one.event for one in self.told]
 
 
-ToEngine = Submit | Verdict | End
+ToEngine = Submit | Verdict | Slow | End
 FromEngine = Loading | Ready | Failed | Admitted | Refused | StepReport
 
 encoder = msgspec.msgpack.Encoder()

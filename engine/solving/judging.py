@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from engine.solving.candidates import Entry
 from engine.solving.types import ReturnPolicy, SolveSpec
 from executor import ExecutionCancelled, ExecutorBusy, ExecutorLike
+from executor.passing import MOST_SLOW, SLOW_SECONDS
 from executor.sandbox import OnTest
 from executor.types import Program, Test
 from executor.verdict import Report, TestReport, Verdict
@@ -36,6 +37,13 @@ class HeldOut:
 
 
 @dataclass(frozen=True, slots=True)
+class Slow:
+    """This candidate runs for so long that no other waits for it any more."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """Nothing of this candidate runs any more."""
 
@@ -49,7 +57,7 @@ class Broken:
     error: Exception
 
 
-Posted = Tested | Judged | HeldOut | Done | Broken
+Posted = Tested | Judged | HeldOut | Slow | Done | Broken
 
 
 class Judging:
@@ -69,6 +77,7 @@ class Judging:
         # A few programs more than slots keep the sandbox busy; the others wait here, where dropping them is free.
         self._most = slots + 2
         self._tasks: dict[int, tuple[Entry, asyncio.Task[None]]] = {}
+        self._slow: dict[int, asyncio.TimerHandle | None] = {}  # launched candidate -> when it will be; None: it is
 
     @property
     def running(self) -> bool:
@@ -83,16 +92,31 @@ class Judging:
 
     def launch(self) -> None:
         """Send pending candidates to the sandbox, as many as there is room and budget for."""
-        while self.pending and len(self._tasks) < self._most and not self.spent:
+        while self.pending and len(self._tasks) - self._aside < self._most and not self.spent:
             entry = self.pending.popleft()
             self.launched += 1
             task = asyncio.create_task(self._judge(entry))
             task.add_done_callback(lambda _, index=entry.index: self._post(Done(index)))
             self._tasks[entry.index] = (entry, task)
+            later = asyncio.get_running_loop().call_later
+            self._slow[entry.index] = later(SLOW_SECONDS, self._post, Slow(entry.index))
+
+    @property
+    def _aside(self) -> int:
+        """Candidates that others do not wait for."""
+        return min(MOST_SLOW, sum(timer is None for timer in self._slow.values()))
+
+    def slow(self, index: int) -> bool:
+        """Take note of a `Slow`. Whether the candidate still runs."""
+        if index in self._slow:
+            self._slow[index] = None
+        return index in self._slow
 
     def done(self, index: int) -> None:
         """Take note of a `Done`."""
         del self._tasks[index]
+        if timer := self._slow.pop(index):
+            timer.cancel()
 
     def cancel(self, *, keep_passed: bool) -> bool:
         """End what runs; a candidate that has passed may finish its hidden tests if `keep_passed`.

@@ -32,7 +32,7 @@ from engine.solving.books import Books
 from engine.solving.candidates import Candidates, Entry
 from engine.solving.decision import Decision
 from engine.solving.errors import DeadlineExceeded, EngineFailed, SolveError, Unavailable
-from engine.solving.judging import Broken, Done, HeldOut, Judged, Judging, Posted, Tested
+from engine.solving.judging import Broken, Done, HeldOut, Judged, Judging, Posted, Slow, Tested
 from engine.solving.timers import GRACE_SECONDS, Timer, Timers
 from engine.solving.types import (
     Accepted,
@@ -267,6 +267,10 @@ class Solve:
                 return self._on_judged(happening.index, happening.report)
             case HeldOut():
                 self._candidates.entries[happening.index].held_out = happening.report
+            case Slow():
+                if self._judging.slow(happening.index) and self.admitted is not None:
+                    for branch in self._candidates.entries[happening.index].branches:
+                        self._engine.slow(self.admitted.solve, branch)
             case Done():
                 self._judging.done(happening.index)
                 if self._candidates.entries[happening.index].report is None:

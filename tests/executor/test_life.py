@@ -34,7 +34,7 @@ from executor import (
 )
 from executor.cgroup import detect
 from executor.execution import Execution
-from executor.group import LONG_NICE
+from executor.group import ENDLESS_NICE, LONG_NICE
 from executor.jail import Jail
 from executor.languages import PYTHON
 
@@ -180,13 +180,15 @@ async def test_programs_that_run_for_long_leave_the_cores_to_others() -> None:
 
     def nice_of_session(pid: int) -> int:
         path = Path(f"/proc/{pid}/autogroup")
-        return int(path.read_text().split()[-1]) if path.exists() else LONG_NICE
+        return int(path.read_text().split()[-1]) if path.exists() else busiest().nice()
 
     async with Executor(ExecutorConfig(slots=1, warm=1)) as executor:
         endless = asyncio.create_task(executor.run(SPIN, group="endless"))
         await until(lambda: executor.stats().busy == 1)
         await until(lambda: busiest().cpu_times().user > 0.2 and busiest().nice() == LONG_NICE)
         assert nice_of_session(busiest().pid) == LONG_NICE
+        await until(lambda: busiest().nice() == ENDLESS_NICE)
+        assert nice_of_session(busiest().pid) == ENDLESS_NICE
         assert psutil.Process().nice() == 0
         await executor.cancel_group("endless")
         await asyncio.gather(endless, return_exceptions=True)

@@ -9,6 +9,7 @@ from executor import (
     Executor,
     ExecutorClient,
     ExecutorConfig,
+    Limits,
     Program,
     SnippetTest,
     StdioTest,
@@ -63,6 +64,16 @@ async def test_without_a_pass_every_program_is_reported_and_the_stream_is_not_ou
         assert sorted(indices) == list(range(30))
         # The n-th program is asked for when no more than slots + 2 before it are unfinished (and one is held ready).
         assert all(index - finished <= 2 + 2 + 1 for index, finished in enumerate(ahead))
+
+
+@pytest.mark.sandbox
+async def test_endless_programs_do_not_keep_a_good_one_out_of_the_race() -> None:
+    limits = Limits(cpu_seconds=60, wall_seconds=600)
+    async with Executor(ExecutorConfig(slots=1, warm=1)) as executor, asyncio.timeout(60):
+        # More of them than are taken at first, and fewer than may be slow.
+        programs = [*(Program(code=f"{ENDLESS.code}# {n}\n", tests=TESTS, limits=limits) for n in range(4)), GOOD]
+        seen = [judged async for judged in first_passing(executor, programs)]
+        assert [judged.index for judged in seen] == [4]
 
 
 @pytest.mark.sandbox

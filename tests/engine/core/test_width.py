@@ -160,3 +160,18 @@ def test_candidates_that_wait_for_a_judge_lower_the_width() -> None:
             assert rows[-1] <= max(1, widths[-1] - max(0, unjudged - 2))
     assert max(rows) > 2
     assert rows[-1] <= 1
+    # Verdicts that take long are not waited for.
+    late = sorted({event.branch for event in harness.events if isinstance(event, BranchFinished)})
+    for branch in late:
+        harness.scheduler.wait_no_more(1, branch)
+    widths = [event.width for event in harness.events if isinstance(event, WidthChosen)]
+    harness.step()
+    harness.step()
+    assert rows[-1] == min(widths[-1], 64 - len(late)) > 1
+    # They count when they come, once.
+    told = len(widths)
+    for branch in late:
+        harness.scheduler.judge(1, branch, passed=False)
+        harness.scheduler.wait_no_more(1, branch)
+    harness.step()
+    assert [e for e in harness.events if isinstance(e, WidthChosen)][told].failed == len(late)

@@ -44,6 +44,7 @@ PROGRAMS = {
     "wrong": {"x = 'PASS'\n": 1.0},
     "slow": {"x = 'PASS'\n": 1.0, "x = 'SLOW FAIL'\n": 5.0},
     "stuck": {"x = 'SLOW FAIL'\n": 1.0},
+    "clogged": {f"x = 'SLOW FAIL {n}'\n": 3.0 for n in range(10)} | {f"y = 'PASS {80 * 'z'}'\n": 1.0},
     "endless": {f"x = '{LONG}'\n": 1.0, f"y = '{LONG}'\n": 1.0},
     "race": {"PASS = 1\n": 1.0, f"FAIL = '{LONG}'\n": 3.0},
     "broken": {"x = 'BROKEN'\n": 1.0},
@@ -119,6 +120,14 @@ async def test_first_pass_ends_everything() -> None:
         assert books.samples_finished + books.samples_cut_off == books.samples_started <= 8
         assert books.candidates_executed <= books.candidates_finished
         assert books.time_to_first_pass is not None
+        await nothing_left(solver, executor)
+
+
+async def test_endless_candidates_hold_up_neither_the_sandbox_nor_the_drawing() -> None:
+    async with solver_over() as (solver, executor, _):
+        summary = summary_of(await collect(solver, spec("clogged", k=120)))
+        assert [c.code for c in summary.candidates] == executor.judged
+        assert summary.candidates[0].index > executor.slots + 2, "more stood before it than are launched at first"
         await nothing_left(solver, executor)
 
 
