@@ -14,7 +14,7 @@ export PYTHON TORCH_INDEX UPGRADE
 # GPU_PYTHON=<python3> names another Python, COMMIT=<hash> the commit of the sources where git cannot tell.
 GPU_PYTHON ?= python3
 
-.PHONY: help setup demo test check lint types walls proto-check unit format lock proto clean gpu-check gpu-bench gpu-peers
+.PHONY: help setup prometheus demo test check lint types walls proto-check unit format lock proto clean gpu-check gpu-bench gpu-peers
 
 help:
 	@echo "make demo    solve a real problem from here to the passing program"
@@ -53,7 +53,11 @@ proto-check: setup
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/python scripts/proto.py --check
 
-unit: setup
+# What tests scrape with; nothing else needs it.
+prometheus: setup
+	@$(BIN)/python scripts/prometheus.py
+
+unit: setup prometheus
 	$(BIN)/python -m pytest -q -n auto -m "not sandbox and not model and not slow"
 
 format: setup

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,10 +20,18 @@ _STOP_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server: its address, and its front's process id."""
+    """A running server: its address, its front's process id, and the file that its log goes to."""
 
     address: str
     pid: int
+    log: Path
+
+
+def free_port() -> int:
+    """A TCP port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _wait(process: subprocess.Popen[bytes], address: str) -> None:
@@ -66,7 +75,7 @@ def own_server(*flags: str) -> Generator[Server]:
             )
         try:
             _wait(process, address)
-            yield Server(address, process.pid)
+            yield Server(address, process.pid, log)
         except Exception as error:
             raise RuntimeError(f"{error}\nthe server's log ends with:\n{log.read_text()[-4000:]}") from error
         finally:

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ import psutil
 from thresher.client import AsyncClient, Client, solve_spec
 
 from benchmarks.record import provenance, write
-from benchmarks.server import Server, own_server
+from benchmarks.server import Server, free_port, own_server
 
 TASKS = [
     ("Write a function that adds two numbers.", "add", ["assert add(2, 3) == 5", "assert add(-1, 1) == 0"]),
@@ -200,13 +199,6 @@ def resting_state(server: Server) -> dict[str, int]:
         time.sleep(0.3)
         looks.append(state(server))
     return looks[-1]
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> None:

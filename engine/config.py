@@ -15,24 +15,26 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ByteSize, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
+from engine.config_base import ConfigError as ConfigError
+from engine.config_base import Names, Positive, Section
+from engine.config_cascade import CascadePolicy as CascadePolicy
+from engine.config_cascade import CascadeSettings, TierSettings
+from engine.config_cascade import GiveUp as GiveUp
+from engine.config_cascade import tier_of as tier_of
+
 ENVIRONMENT_PREFIX = "THRESHER_"
 CONFIG_VARIABLE = "THRESHER_CONFIG"
 # Kubernetes puts these into every pod beside a Service called "thresher-<section>"; nobody wrote them as settings.
 _SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
-
-
-class ConfigError(ValueError):
-    """A setting is unknown or has a value that cannot be used; the text names each one and the way out."""
 
 
 class ExecutorMode(StrEnum):
@@ -76,24 +78,6 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
-def _split_commas(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
-"""Several words: a TOML array, or one string with commas (environment, `--set`)."""
-
-_Positive = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A group of settings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
 class ServingSettings(Section):
     """The front: where it listens and who may call."""
 
@@ -102,8 +86,19 @@ class ServingSettings(Section):
     runtime directory ($XDG_RUNTIME_DIR/thresher, or /tmp/thresher-UID). Unix sockets have mode 0600 and need no token;
     TCP needs the bearer token."""
     token_file: Path | None = None
-    """File with the bearer token of TCP calls (white space around it is dropped). Absent: one is drawn at start and
-    written to the runtime directory with mode 0600."""
+    """File with one bearer token of TCP calls that may do everything (white space around it is dropped). Absent, and no
+    `tokens_file` either: one is drawn at start and written to the runtime directory with mode 0600."""
+    tokens_file: Path | None = None
+    """File of the tokens of several callers, each with its rights, quota and expiry, as `thresher token` keeps it.
+    Changes hold within a second, or at once after SIGHUP."""
+    tls_certificate: Path | None = None
+    """File with the server's certificate and those it was issued by, in PEM: TCP addresses and the metrics endpoint
+    then speak TLS. A changed file is used for new connections, without a restart."""
+    tls_key: Path | None = None
+    """File with the private key of that certificate, in PEM; not readable by everybody."""
+    tls_client_ca: Path | None = None
+    """File with the certificates, in PEM, by which those of callers must be issued: a connection without one is refused
+    (mutual TLS). Its names are then the caller's identity, and it needs no token."""
     insecure: bool = False
     """Allow addresses other than loopback without TLS: tokens, programs and metrics then cross the network readable."""
     metrics_listen: str | None = None
@@ -116,6 +111,14 @@ class ServingSettings(Section):
     executor_only: bool = False
     """Run programs and nothing else: no model is loaded (the sections models and engine have no effect), and Solve is
     refused. For machines that lend their CPUs to a server elsewhere, which names them in executor.remotes."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> "ServingSettings":
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together; set both or neither")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key; set them, or leave it out")
+        return self
 
 
 class ModelSettings(Section):
@@ -151,7 +154,7 @@ class EngineSettings(Section):
     device: Device = Device.CPU
     """What computes: `cpu`, `cuda`, or `auto`: a GPU if there is one that torch can use (and models.strict is not set),
     else the CPU. ListModels says which. The runner for GPUs has not been tried on one yet: it has to be asked for."""
-    threads: _Positive | None = None
+    threads: Positive | None = None
     """CPU threads of the matrix products. Absent: the cores this process may use."""
     kv_bytes: Annotated[ByteSize, Field(ge=1 << 20)] | None = None
     """Memory for keys and values of all solves together, in bytes (a number, or text such as `2GiB`). Absent: 1 GiB on
@@ -161,7 +164,7 @@ class EngineSettings(Section):
     step_ms: Annotated[float, Field(gt=0, le=10_000)] | None = None
     """Upper bound of one engine step in milliseconds; prefill is cut into chunks to keep it, so that a verdict or a
     cancel never waits longer. Absent: 100 on a CPU, 30 on a GPU."""
-    max_rows: _Positive | None = None
+    max_rows: Positive | None = None
     """Branches that decode in one step at most, over all solves. Absent: 64 on a CPU, 256 on a GPU."""
     drafting: bool = True
     """Guess the next tokens from the solve's other samples, its prompt and earlier solves where that pays. It changes
@@ -171,18 +174,21 @@ class EngineSettings(Section):
 class LimitSettings(Section):
     """What one request may ask for. More is refused, never cut."""
 
-    max_k: _Positive = 4096
+    max_k: Positive = 4096
     """Samples of one solve; a solve with a budget and no k draws so many at most."""
-    max_tests: _Positive = 2048
+    max_tests: Positive = 2048
     """Tests of one problem."""
-    max_program_bytes: _Positive = 256 << 10
+    max_program_bytes: Positive = 256 << 10
     """Length of one program, test snippet or setup code, in bytes of UTF-8."""
-    max_prompt_bytes: _Positive = 1 << 20
+    max_prompt_bytes: Positive = 1 << 20
     """Length of a prompt, in bytes of UTF-8."""
-    max_prior_attempts: _Positive = 256
+    max_prior_attempts: Positive = 256
     """Programs of others that one solve may bring along (cascade.prior_attempts)."""
-    max_waiting: _Positive = 256
+    max_waiting: Positive = 256
     """Solves that wait for the engine; one more is refused with RESOURCE_EXHAUSTED."""
+    max_solves_per_caller: Positive = 256
+    """Solves that one caller may have at a time, running and waiting, where its token does not say otherwise. All who
+    call by Unix sockets are one caller, and all who share a token."""
 
 
 class ExecutorSettings(Section):
@@ -191,7 +197,7 @@ class ExecutorSettings(Section):
     mode: ExecutorMode = ExecutorMode.JAIL
     """How each program's sandbox is made: `jail` starts one afresh, `fork-server` forks one that is warm, for about a
     quarter of the CPU time (as root on x86-64; what it does and does not part is in SECURITY.md)."""
-    slots: _Positive | None = None
+    slots: Positive | None = None
     """Programs that run at the same time. Absent: the cores this process may use."""
     warm: Annotated[int, Field(ge=0)] | None = None
     """Jails kept started ahead of need. Absent: twice as many as slots."""
@@ -201,6 +207,13 @@ class ExecutorSettings(Section):
     another one. The server starts once one of them answers."""
     remote_token_file: Path | None = None
     """File with the bearer token that the remotes ask for on TCP. They may share one token_file."""
+    remote_tls_ca: Path | None = None
+    """File with the certificates, in PEM, by which those of the remotes must be issued. With it remotes on TCP are
+    called by TLS."""
+    remote_tls_certificate: Path | None = None
+    """File with the certificate by which this server shows itself to remotes that ask for one, in PEM."""
+    remote_tls_key: Path | None = None
+    """File with the private key of that certificate, in PEM."""
     allow_weaker: Names = ()
     """Guarantees that may be missing on this machine, by the names that `thresher doctor` prints; every result then
     says so. Any other missing guarantee stops the start."""
@@ -215,7 +228,7 @@ class ExecutorSettings(Section):
     """Largest memory limit of one program with all its processes, in bytes."""
     max_output_bytes: Annotated[ByteSize, Field(ge=1)] = ByteSize(16 << 20)
     """Largest output limit of one test, in bytes for each stream."""
-    max_processes: _Positive = 64
+    max_processes: Positive = 64
     """Largest process limit of one program."""
 
 
@@ -236,6 +249,7 @@ class Settings(Section):
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
     executor: ExecutorSettings = ExecutorSettings()
+    cascade: CascadeSettings = CascadeSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -337,6 +351,9 @@ def to_json(settings: Settings) -> str:
 
 
 def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        given = {name: item for name, item in cast(dict[str, Any], value).items() if item is not None}
+        return "{" + ", ".join(f"{name} = {_toml_value(item)}" for name, item in given.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(item) for item in cast(list[Any], value)) + "]"
     # TOML's basic strings, booleans and numbers are written as JSON's, but for the delete character.
@@ -353,9 +370,9 @@ def _explain_one(location: tuple[str, ...], one: Mapping[str, Any]) -> str:
         message = str(one["msg"]).removeprefix("Value error, ")
         given = "" if isinstance(one["input"], dict | BaseModel) else f" (it is {one['input']!r})"
         return f"{name}: {message}{given}"
-    if location[-1].startswith("tls") or location[-1] in ("certificate", "certificate_file", "private_key"):
-        return f"{name}: this server has no TLS yet; listen on a Unix socket or on loopback behind a TLS proxy"
     known = list(Settings.model_fields) if len(location) == 1 else list(section_fields(location[0]))
+    if location[:2] == ("cascade", "tiers"):
+        known = list(TierSettings.model_fields)
     close = difflib.get_close_matches(location[-1], known, n=1)
     advice = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
     return f"{name}: no such setting; {advice}"

@@ -1,113 +1,51 @@
 """What is counted, and under which name. One process owns the registry; workers send their numbers over their pipes.
 
 Names carry the prefix `thresher_`, base units and no colon. Every label has a small closed set of values: models that
-are served, and the words listed in this file; another word is a fault of the caller and raises ValueError. Outcomes
-are counted, not signals, and `cancelled` is never a success.
+are served, and the words of metric_words.py; another word is a fault of the caller and raises ValueError. Outcomes are
+counted, not signals, and `cancelled` is never a success. docs/metrics.md lists all of them.
 """
 
-from collections.abc import Collection, Iterable
-from typing import Protocol
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+
+from engine.metric_words import (
+    BRANCH_OUTCOMES,
+    CANCEL_PHASES,
+    COUNTS,
+    DRAFT_RESULTS,
+    ESCALATIONS,
+    EXECUTOR_ENDS,
+    FIRST_TOKEN_SECONDS,
+    IDLE_CAUSES,
+    OUTCOMES,
+    PRIORITIES,
+    SANDBOX_FAULTS,
+    SECONDS,
+    SECONDS_LONG,
+    SECONDS_SHORT,
+    SOURCES,
+    TOKEN_SECONDS,
+    TOKENS,
+    VERDICTS,
+    WASTE,
+    WASTE_OF,
+)
+from engine.solve_cost import SolveCost
 
 # A start time beside every counter and bucket set doubles the series, and nothing here reads them.
 disable_created_metrics()
 
-OUTCOMES = (
-    "solved",
-    "exhausted",
-    "budget_time",
-    "budget_tokens",
-    "budget_executions",
-    "budget_rows",
-    "cancelled",
-    "deadline",
-    "error",
-)
-"""How a solve ends."""
-PRIORITIES = ("interactive", "batch")
-VERDICTS = (
-    "passed",
-    "wrong_answer",
-    "compile_error",
-    "runtime_error",
-    "time_limit",
-    "memory_limit",
-    "output_limit",
-    "sandbox_violation",
-    "skipped",
-    "sandbox_failure",
-)
-SOURCES = ("sampled", "prior_attempt", "request")
-"""Who wrote the program that was judged: the model, somebody before it, or a caller of ExecutionService."""
-BRANCH_OUTCOMES = ("finished", "pruned", "duplicate", "cut_off", "cancelled", "deadline", "budget", "dropped", "error")
-WASTE = ("cut_off", "client_gone", "deadline", "budget", "pruned", "preempted", "error")
-"""Why tokens were computed for nothing."""
-DRAFT_RESULTS = ("accepted", "rejected")
-"""What came of a token that was guessed ahead of the model."""
-CANCEL_PHASES = ("pass", "client", "deadline", "budget", "drain", "error")
-"""What ended a solve whose rows then had to go."""
-IDLE_CAUSES = ("no_work", "waiting_executor")
-SANDBOX_FAULTS = ("kill_alarm", "leaked_cgroup", "start_failure", "restart")
-"""What must not happen to a sandbox: a jail not empty in time after its kill, a control group that could not be
-removed, a jail that did not start, the executor's process that had to be started again."""
-EXECUTOR_ENDS = ("judged", "refused", "cancelled", "lost")
-"""What came of a program that was given to one of several executors; `lost` went on to another one."""
 
-_WASTE_OF = {
-    "solved": "cut_off",
-    "exhausted": "cut_off",
-    "cancelled": "client_gone",
-    "deadline": "deadline",
-    "error": "error",
-}
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric as docs/metrics.md has it. `name` as a query writes it; `kind`: counter, gauge, histogram or info."""
 
-_SECONDS_LONG = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6)
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_SECONDS_SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
-
-
-class SolveCost(Protocol):
-    """What is read of a solve's accounting; `engine.solving.types.Accounting` fits."""
-
-    @property
-    def samples_started(self) -> int: ...
-    @property
-    def samples_finished(self) -> int: ...
-    @property
-    def samples_pruned(self) -> int: ...
-    @property
-    def samples_cut_off(self) -> int: ...
-    @property
-    def samples_passed(self) -> int: ...
-    @property
-    def candidates_finished(self) -> int: ...
-    @property
-    def candidates_executed(self) -> int: ...
-    @property
-    def candidates_passed(self) -> int: ...
-    @property
-    def prompt_tokens(self) -> int: ...
-    @property
-    def cached_prompt_tokens(self) -> int: ...
-    @property
-    def generated_tokens(self) -> int: ...
-    @property
-    def rows_saved(self) -> int: ...
-    @property
-    def wasted_tokens(self) -> int: ...
-    @property
-    def pruned_tokens(self) -> int: ...
-    @property
-    def recomputed_tokens(self) -> int: ...
-    @property
-    def preemptions(self) -> int: ...
-    @property
-    def drafted_tokens(self) -> int: ...
-    @property
-    def accepted_draft_tokens(self) -> int: ...
-    @property
-    def time_to_first_pass(self) -> float | None: ...
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
 
 
 class Metrics:
@@ -120,26 +58,34 @@ class Metrics:
       `solve_ended(model, outcome, priority, cost, seconds, started=False)`; every solve ends exactly once
     - `solve_ended(model, outcome, priority, cost, seconds, started=True)`: takes samples, programs, tokens from `cost`
     - `branch_ended(model, outcome)`, `verdict(verdict, source)`, `cancel_latency(phase, seconds)`
-    - `step(model, rows, seconds)`: one engine step with its decode rows; `kv_cache(model, usage, pages_shared)`;
-      `engine_idle(cause, seconds)`
+    - `prefix_cache(model, queries, hits)`, `first_token(model, seconds)`: as a solve begins
+    - `step(model, rows, seconds, prefill_tokens, token_gaps)`: one engine step with its decode rows;
+      `kv_cache(model, usage, pages_shared)`; `engine_idle(cause, seconds)`
     - `executor(busy, idle, starting, queue_depth)`, `execution(queue_seconds, startup_seconds, run_seconds)`,
       `sandbox_faults(kind, count)`
     - with several executors: `serve_executors(names)` once, then `executor_state(name, up, outstanding)` and
       `executor_ended(name, end)`
+    - with a cascade: `serve_tiers(names)` once, then `escalated(before, tier, reason)`
     - `build(version, torch, triton, device)`: once
     """
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self.families: list[Family] = []
+
+        def told(kind: str, name: str, text: str, labels: tuple[str, ...]) -> str:
+            self.families.append(Family(f"thresher_{name}", kind, labels, text))
+            return f"thresher_{name}"
 
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"thresher_{name}", text, labels, registry=registry)
+            return Counter(told("counter", name, text, labels), text, labels, registry=registry)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"thresher_{name}", text, labels, registry=registry)
+            return Gauge(told("gauge", name, text, labels), text, labels, registry=registry)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"thresher_{name}", text, labels, registry=registry, buckets=buckets)
+            name = told("histogram", name, text, labels)
+            return Histogram(name, text, labels, registry=registry, buckets=buckets)
 
         self._solves = counter("solves_total", "Solves that ended.", "model", "outcome", "priority")
         self._running = gauge("solves_running", "Solves whose samples are being drawn or judged.", "model")
@@ -160,38 +106,59 @@ class Metrics:
         )
         self._wasted = counter(
             "wasted_tokens_total",
-            "Tokens drawn by samples that came to nothing; preempted: computed again for lack of pages.",
+            "Tokens of samples that came to nothing; preempted: computed again for lack of pages.",
             "model",
             "reason",
         )
         self._drafted = counter("draft_tokens_total", "Tokens guessed ahead of the model.", "model", "result")
         self._first_pass = histogram(
-            "time_to_first_pass_seconds", "From acceptance to the first passed candidate.", _SECONDS_LONG, "model"
+            "time_to_first_pass_seconds", "From acceptance to the first passed candidate.", SECONDS_LONG, "model"
         )
         self._duration = histogram(
-            "solve_duration_seconds", "From acceptance to the end of a solve.", _SECONDS_LONG, "model", "outcome"
+            "solve_duration_seconds", "From acceptance to the end of a solve.", SECONDS_LONG, "model", "outcome"
         )
         self._tokens_per_solved = histogram(
-            "tokens_per_solved_problem",
-            "Generated tokens of each solved problem.",
-            tuple(64.0 * 2**power for power in range(11)),
+            "tokens_per_solved_problem", "Generated tokens of each solved problem.", TOKENS, "model"
+        )
+        self._candidates_to_pass = histogram(
+            "candidates_to_first_pass",
+            "Programs judged until one passed, that one included: pass@k as it comes in production.",
+            COUNTS,
             "model",
         )
-        self._queue = histogram("queue_seconds", "Wait in the admission queue.", _SECONDS, "priority")
-        self._step = histogram("step_seconds", "Length of one engine step.", _SECONDS_SHORT, "model")
+        self._queue = histogram("queue_seconds", "Wait in the admission queue.", SECONDS, "priority")
+        self._first_token = histogram(
+            "time_to_first_token_seconds",
+            "From a solve's arrival at the engine until its first token can be drawn.",
+            FIRST_TOKEN_SECONDS,
+            "model",
+        )
+        self._between_tokens = histogram(
+            "inter_token_seconds", "From one token of a branch to its next.", TOKEN_SECONDS, "model"
+        )
+        self._prefix_queries = counter(
+            "prefix_cache_queries_total", "Prompt tokens that were looked up as their solve began.", "model"
+        )
+        self._prefix_hits = counter(
+            "prefix_cache_hits_total", "Of these, tokens whose keys and values were still there.", "model"
+        )
+        self._step = histogram("step_seconds", "Length of one engine step.", SECONDS_SHORT, "model")
+        self._prefill = histogram(
+            "prefill_seconds", "Length of one engine step that computed tokens of prompts.", SECONDS_SHORT, "model"
+        )
         self._batch = gauge("batch_rows", "Decode rows in the last engine step.", "model")
         self._kv_usage = gauge("kv_cache_usage_ratio", "Share of the key-value pages in use, 0 to 1.", "model")
         self._kv_shared = gauge("kv_pages_shared", "Key-value pages with more than one reference.", "model")
         self._cancel = histogram(
-            "cancel_latency_seconds", "From what ends a solve to its last row gone.", _SECONDS_SHORT, "phase"
+            "cancel_latency_seconds", "From what ends a solve to its last row gone.", SECONDS_SHORT, "phase"
         )
         self._slots = gauge("executor_slots", "Sandbox slots by state.", "state")
         self._executor_depth = gauge("executor_queue_depth", "Programs waiting for a sandbox.")
         self._executor_queue = histogram(
-            "executor_queue_seconds", "From a complete program to its sandbox.", _SECONDS_SHORT
+            "executor_queue_seconds", "From a complete program to its sandbox.", SECONDS_SHORT
         )
-        self._executor_startup = histogram("executor_startup_seconds", "Start of one jail.", _SECONDS_SHORT)
-        self._execution = histogram("execution_seconds", "Run of one program over its tests.", _SECONDS)
+        self._executor_startup = histogram("executor_startup_seconds", "Start of one jail.", SECONDS_SHORT)
+        self._execution = histogram("execution_seconds", "Run of one program over its tests.", SECONDS)
         self._sandbox_faults = counter(
             "sandbox_faults_total", "What must not happen to a sandbox, by kind; none is a program's doing.", "kind"
         )
@@ -201,14 +168,23 @@ class Metrics:
         self._executor_outstanding = gauge(
             "executor_outstanding", "Programs that an executor has and has not answered.", "executor"
         )
+        self._escalations = counter(
+            "cascade_escalations_total",
+            "Tiers of a cascade that were asked after the first one, and why.",
+            "from_tier",
+            "to_tier",
+            "reason",
+        )
         self._executor_programs = counter(
             "executor_programs_total", "Programs that an executor was given, by what came of them.", "executor", "end"
         )
         self._idle = counter("engine_idle_seconds_total", "Time in which the engine had no row to run.", "cause")
         self._requests = counter("grpc_requests_total", "Calls that ended.", "method", "code")
-        self._request_seconds = histogram("grpc_request_seconds", "Length of calls.", _SECONDS_LONG, "method")
-        self._lag = histogram("event_loop_lag_seconds", "Delay of a 100 ms timer of the front.", _SECONDS_SHORT)
-        self._build = Info("thresher_build", "What is running.", registry=registry)
+        self._request_seconds = histogram("grpc_request_seconds", "Length of calls.", SECONDS_LONG, "method", "code")
+        self._lag = histogram("event_loop_lag_seconds", "Delay of a 100 ms timer of the front.", SECONDS_SHORT)
+        build = "What is running; always 1."
+        told("info", "build_info", build, ("version", "torch", "triton", "device"))
+        self._build = Info("thresher_build", build, registry=registry)
 
         for verdict in VERDICTS:
             for source in SOURCES:
@@ -228,8 +204,20 @@ class Metrics:
                 self._rows,
                 self._rows_saved,
                 self._preemptions,
+                self._prefix_queries,
+                self._prefix_hits,
             ):
                 counter.labels(model)
+            for histogram in (
+                self._first_pass,
+                self._tokens_per_solved,
+                self._candidates_to_pass,
+                self._first_token,
+                self._between_tokens,
+                self._step,
+                self._prefill,
+            ):
+                histogram.labels(model)
             for outcome in OUTCOMES:
                 for priority in PRIORITIES:
                     self._solves.labels(model, outcome, priority)
@@ -280,11 +268,14 @@ class Metrics:
         for reason, tokens in (
             ("pruned", cost.pruned_tokens),
             ("preempted", cost.recomputed_tokens),
-            (_WASTE_OF.get(outcome, "budget"), cost.wasted_tokens - cost.pruned_tokens),
+            ("after_pass", cost.after_pass_tokens),
+            (WASTE_OF.get(outcome, "budget"), cost.wasted_tokens - cost.pruned_tokens),
         ):
             self._wasted.labels(model, reason).inc(tokens)
         if cost.time_to_first_pass is not None:
             self._first_pass.labels(model).observe(cost.time_to_first_pass)
+        if cost.candidates_to_first_pass is not None:
+            self._candidates_to_pass.labels(model).observe(cost.candidates_to_first_pass)
         if outcome == "solved":
             self._tokens_per_solved.labels(model).observe(cost.generated_tokens)
 
@@ -300,9 +291,34 @@ class Metrics:
         """The last row of an ended solve is gone, `seconds` after what has ended it."""
         self._cancel.labels(_one_of(phase, CANCEL_PHASES)).observe(seconds)
 
-    def step(self, model: str, rows: int, seconds: float) -> None:
-        """One engine step ran with `rows` decode rows (0 for a step of prefill alone)."""
+    def prefix_cache(self, model: str, queries: int, hits: int) -> None:
+        """A solve begins: so many tokens of its prompts were looked up, and found."""
+        self._prefix_queries.labels(model).inc(queries)
+        self._prefix_hits.labels(model).inc(hits)
+
+    def first_token(self, model: str, seconds: float) -> None:
+        """The first token of a solve can be drawn, so long after the engine heard of it."""
+        self._first_token.labels(model).observe(seconds)
+
+    def step(
+        self,
+        model: str,
+        rows: int,
+        seconds: float,
+        prefill_tokens: int = 0,
+        token_gaps: Iterable[tuple[float, int]] = (),
+    ) -> None:
+        """One engine step ran with `rows` decode rows (0 for a step of prefill alone).
+
+        `token_gaps`: (seconds, tokens), so many tokens came so long after the one before in their branch.
+        """
         self._step.labels(model).observe(seconds)
+        if prefill_tokens:
+            self._prefill.labels(model).observe(seconds)
+        between = self._between_tokens.labels(model)
+        for gap, tokens in token_gaps:
+            for _ in range(tokens):
+                between.observe(gap)
         self._batch.labels(model).set(rows)
         self._rows.labels(model).inc(rows)
 
@@ -338,6 +354,17 @@ class Metrics:
         self._executor_up.labels(name).set(up)
         self._executor_outstanding.labels(name).set(outstanding)
 
+    def serve_tiers(self, names: Sequence[str]) -> None:
+        """Start the series of a cascade's escalations at zero: from each tier to the next, and to itself."""
+        for place, name in enumerate(names):
+            for other in names[place : place + 2]:
+                for reason in ESCALATIONS:
+                    self._escalations.labels(name, other, reason)
+
+    def escalated(self, before: str, tier: str, reason: str) -> None:
+        """A tier of a cascade was asked after, or beside, another one."""
+        self._escalations.labels(before, tier, _one_of(reason, ESCALATIONS)).inc()
+
     def executor_ended(self, name: str, end: str) -> None:
         """One of several executors is done with a program."""
         self._executor_programs.labels(name, _one_of(end, EXECUTOR_ENDS)).inc()
@@ -351,7 +378,7 @@ class Metrics:
     def grpc_request(self, method: str, code: str, seconds: float) -> None:
         """One call ended. `method` is a served full name or "unknown": what a client types is no label."""
         self._requests.labels(method, code).inc()
-        self._request_seconds.labels(method).observe(seconds)
+        self._request_seconds.labels(method, code).observe(seconds)
 
     def event_loop_lag(self, seconds: float) -> None:
         """A timer of the front fired late by `seconds`."""

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,15 +53,17 @@ def main() -> None:
         if not os.environ.get("UPGRADE"):
             old = [FOLDER / f"{name}.txt" for name in FILES]
             full.write_text("".join(path.read_text(encoding="utf-8") for path in old if path.exists()))
-        everything = compile_pins(full, pins, "--extra", "server", "--extra", "constraints", "--extra", "dev")
+        extras = ("server", "bench", "constraints", "lsp", "dev")
+        everything = compile_pins(full, pins, *(word for extra in extras for word in ("--extra", extra)))
         held = ("--constraint", str(full))
         base = set(compile_pins(Path(temporary) / "base.txt", *held))
         server = set(compile_pins(Path(temporary) / "server.txt", *held, "--extra", "server")) - base
     cuda = {name for name in everything if CUDA.match(name)}
-    markers = [match.group(1) for block in everything.values() for match in MARKER.finditer(block)]
-    if len(markers) == len(everything) and len(set(markers)) == 1:
-        # Only the condition of tool.uv.environments, on every package: it tells nothing.
-        everything = {name: MARKER.sub(r" \\", block) for name, block in everything.items()}
+    markers = Counter(match.group(1) for block in everything.values() for match in MARKER.finditer(block))
+    if markers.total() == len(everything):
+        # The condition of tool.uv.environments is on every package, and tells nothing where it stands alone.
+        (usual, _), *_ = markers.most_common(1)
+        everything = {name: block.replace(f" ; {usual} \\\n", " \\\n") for name, block in everything.items()}
     parts = {"base": base, "server": server - cuda, "torch": cuda, "dev": set(everything) - base - server - cuda}
     for name in FILES:
         text = HEADER + "".join(everything[package] for package in sorted(parts[name]))

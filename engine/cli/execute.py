@@ -10,7 +10,7 @@ from thresher.client import Client, ProblemError, ThresherError, program, to_pla
 from thresher.v1 import execution_service_pb2, verdict_pb2
 
 from engine.cli._batch import execute_many
-from engine.cli._connection import Address, TokenFile, read_token
+from engine.cli._connection import Address, TlsCa, TlsCertificate, TlsKey, TokenFile, UseTls, read_tls, read_token
 from engine.cli._document import LANGUAGES, add_tests, language_of, override, read_document, read_text
 from engine.cli._output import (
     EXIT_FAILED,
@@ -51,6 +51,10 @@ def execute(
     timeout: Annotated[float | None, typer.Option(help="Seconds after which the call fails.")] = None,
     address: Address = None,
     token_file: TokenFile = None,
+    tls: UseTls = False,
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Run programs against tests in the sandbox and say what each came to.
@@ -65,11 +69,11 @@ def execute(
         for source in sources:
             own = {**document, "language": language or language_of(source, document)}
             requests.append(program(read_text(source), own, run_all=run_all))
-        token = read_token(token_file)
+        token, secured = read_token(token_file), read_tls(tls, tls_ca, tls_certificate, tls_key)
     except ProblemError as error:
         raise usage_error(str(error), as_json=as_json) from error
     try:
-        with Client(address, token=token) as client:
+        with Client(address, token=token, tls=secured) as client:
             if len(requests) > 1:
                 raise execute_many(client, sources, requests, timeout=timeout, as_json=as_json)
             report = client.execute(requests[0], timeout=timeout)

@@ -16,11 +16,14 @@ from engine.config import (
     Settings,
     load_settings,
     parse_assignments,
+    tier_of,
     to_json,
     to_toml,
 )
 from engine.logs import configure_logs
+from engine.metrics import Metrics
 from engine.serving.app import EXIT_USAGE, SolverFactory, run
+from engine.serving.backend import SolverLike
 
 
 def serve(
@@ -32,7 +35,20 @@ def serve(
         list[str] | None,
         typer.Option("--listen", help="unix:/path or host:port; repeatable. Default: a Unix socket of this user."),
     ] = None,
-    token_file: Annotated[Path | None, typer.Option("--token-file", help="Bearer token of TCP calls.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="One bearer token of TCP calls, which may do everything.")
+    ] = None,
+    tokens_file: Annotated[
+        Path | None, typer.Option("--tokens-file", help="Tokens of several callers; see `thresher token`.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option("--tls-certificate", help="Certificate chain (PEM): TCP addresses then speak TLS.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Private key of that certificate (PEM).")] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option("--tls-client-ca", help="Issuers (PEM) of the certificates that callers must have: mutual TLS."),
+    ] = None,
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Allow plain text on addresses other than loopback.")
     ] = None,
@@ -65,6 +81,17 @@ def serve(
     executor_only: Annotated[
         bool | None, typer.Option("--executor-only", help="Run programs for other servers; load no model.")
     ] = None,
+    tier: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tier",
+            metavar="NAME=MODEL|ADDRESS[,ADDRESS...]",
+            help="A tier of a cascade: a model of this server, or other servers; repeatable, cheap ones first.",
+        ),
+    ] = None,
+    tier_token_file: Annotated[
+        Path | None, typer.Option("--tier-token-file", help="Bearer token of tiers' servers on TCP.")
+    ] = None,
     allow_weaker: Annotated[
         list[str] | None, typer.Option("--allow-weaker", help="Sandbox guarantee that may be missing; repeatable.")
     ] = None,
@@ -81,7 +108,8 @@ def serve(
 ) -> None:
     """Serve solves over gRPC until SIGTERM or SIGINT.
 
-    Settings come from defaults, then the TOML file, then THRESHER_<SECTION>_<FIELD> variables, then options.
+    Settings come from defaults, then the TOML file, then THRESHER_<SECTION>_<FIELD> variables, then options. SIGHUP
+    reads tokens and certificates again.
     Exit codes: 0 stopped on request, 2 wrong settings, 3 the server failed.
     """
     if executor_only and (model or arithmetic is not None or threads is not None):
@@ -93,6 +121,10 @@ def serve(
         "serving": {
             "listen": tuple(listen) if listen else None,
             "token_file": token_file,
+            "tokens_file": tokens_file,
+            "tls_certificate": tls_certificate,
+            "tls_key": tls_key,
+            "tls_client_ca": tls_client_ca,
             "insecure": insecure,
             "metrics_listen": metrics,
             "drain_seconds": drain_seconds,
@@ -111,9 +143,12 @@ def serve(
             "remote_token_file": executor_token_file,
             "allow_weaker": tuple(allow_weaker) if allow_weaker else None,
         },
+        "cascade": {"token_file": tier_token_file},
         "log": {"level": log_level, "format": log_format},
     }
     try:
+        if tier:
+            named["cascade"]["tiers"] = [tier_of(word) for word in tier]
         flags = parse_assignments(assignments or ())
         for section, fields in named.items():
             flags.setdefault(section, {}).update({name: value for name, value in fields.items() if value is not None})
@@ -140,7 +175,15 @@ def _factory(settings: Settings) -> SolverFactory:
     if importlib.util.find_spec("torch") is None:
         # Only the engine's process would notice, and say it with a traceback.
         raise ModuleNotFoundError(name="torch")
+    from engine.cli._tiers import with_cascade
     from engine.remote.build import build_executor
-    from engine.solving.build import build_solver
+    from engine.solving.build import build_solver, model_name
 
-    return lambda settings, metrics: build_solver(settings, metrics, build_executor(settings, metrics))
+    def build(settings: Settings, metrics: Metrics) -> SolverLike:
+        solver = build_solver(settings, metrics, build_executor(settings, metrics))
+        if not settings.cascade.tiers:
+            return solver
+        names = {name: model_name(name) for name in settings.models.serve}
+        return with_cascade(solver, names, settings, metrics)
+
+    return build

@@ -13,7 +13,7 @@ from thresher.client import Client, ProblemError, ThresherError, solve_spec, to_
 from thresher.client.plain import enum_words
 from thresher.v1 import solve_pb2
 
-from engine.cli._connection import Address, TokenFile, read_token
+from engine.cli._connection import Address, TlsCa, TlsCertificate, TlsKey, TokenFile, UseTls, read_tls, read_token
 from engine.cli._document import add_tests, override, read_document
 from engine.cli._drawing import add_attempts, add_variants, open_end, set_constraint, set_mode, set_temperatures
 from engine.cli._interrupt import on_interrupt
@@ -85,6 +85,10 @@ def solve(
     ] = None,
     address: Address = None,
     token_file: TokenFile = None,
+    tls: UseTls = False,
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing on the way.")] = False,
 ) -> None:
@@ -110,14 +114,14 @@ def solve(
         if to_the_end:
             open_end(document, k)
         spec = solve_spec(document)
-        token = read_token(token_file)
+        token, secured = read_token(token_file), read_tls(tls, tls_ca, tls_certificate, tls_key)
     except ProblemError as error:
         raise usage_error(str(error), as_json=as_json) from error
     if not as_json and not quiet:
         spec.events.branches = True
         spec.events.token_deltas = sys.stderr.isatty()
     deadline = None if timeout is None else timeout + _GRACE_SECONDS
-    connect = partial(Client, address, token=token)
+    connect = partial(Client, address, token=token, tls=secured)
     raise typer.Exit(_run(spec, connect, deadline, as_json=as_json, quiet=quiet))
 
 

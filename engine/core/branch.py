@@ -23,6 +23,7 @@ class Branch:
     tip: Segment
     samples: list[int]
     stopper: Stopper
+    drew: float  # when it drew its last token, on the scheduler's clock
     generated: int = 0
     logprob: float = 0.0
     finished: bool = False

@@ -27,6 +27,7 @@ from engine.core.types import (
     CoreEvent,
     CoreRequest,
     EndReason,
+    FirstToken,
     SolveEnded,
     SolveStarted,
     Step,
@@ -77,6 +78,8 @@ class Scheduler:
         self._starts = 0  # samples that may still be started in it
         self._rows = self._context = 0  # of the last step: rows, and the tokens that they attended to
         self._pressing = False  # whether somebody waits for an interactive solve
+        self.rows_computed = 0  # in the last step, as the solves' counts have them
+        self.token_gaps: list[tuple[float, int]] = []  # of the last step: so long after the one before, so many tokens
 
     # From outside
 
@@ -214,9 +217,12 @@ class Scheduler:
         self.step_time.observe(plan.rows, plan.context, plan.prefill_tokens, seconds)
         self._rows, self._context = plan.rows, plan.context
         self._charge(plan, seconds)
+        now, self.rows_computed = self._clock(), 0
+        gaps: dict[tuple[float, int], int] = {}
         events: list[CoreEvent] = []
         for piece, distributions in zip(plan.work, results, strict=True):
             tree, segment, counts = piece.tree, piece.segment, piece.solve.counts
+            tree.now = now
             drawn = len(piece.chunk.tokens) - len(piece.drafted)
             segment.computed += drawn
             if segment is tree.root and segment.computed == len(segment.tokens):
@@ -224,17 +230,25 @@ class Scheduler:
                 tree.layout += 1
                 self.prefixes.keep(segment.tokens, segment.pages)
             if piece.branch is None:
-                events += tree.take_root(distributions) if distributions else []
+                if distributions:
+                    if not piece.solve.ready:
+                        events.append(FirstToken(piece.solve.request.solve, now - piece.solve.arrived))
+                    events += tree.take_root(distributions)
                 continue
             counts.recomputed_tokens += drawn - bool(distributions)
             if distributions:
                 counts.rows += 1 + len(piece.drafted)
+                self.rows_computed += 1 + len(piece.drafted)
                 # Another branch of this step may have outdone it.
                 if not piece.branch.finished:
-                    accepted = counts.accepted_tokens
+                    accepted, waited = counts.accepted_tokens, now - piece.branch.drew
+                    piece.branch.drew = now
                     events += tree.take_row(piece.branch, piece.drafted, distributions)
+                    accepted = counts.accepted_tokens - accepted
+                    gaps[waited, 1 + accepted] = gaps.get((waited, 1 + accepted), 0) + 1
                     if piece.guess is not None and piece.drafted:
-                        self._drafting.learn(piece.guess, len(piece.drafted), counts.accepted_tokens - accepted)
+                        self._drafting.learn(piece.guess, len(piece.drafted), accepted)
+        self.token_gaps = [(gap / tokens, tokens * rows) for (gap, tokens), rows in gaps.items()]
         return self._paces.note(events) + self._settle()
 
     def texts(self, solves: set[int]) -> list[CoreEvent]:
@@ -297,7 +311,7 @@ class Scheduler:
             if self._starts == 0:
                 break
             self._starts -= 1
-            events += solve.start()
+            events += solve.start(self._clock())
         return events
 
     def _prefill(self, work: list[Work], events: list[CoreEvent]) -> None:
@@ -319,9 +333,11 @@ class Scheduler:
             self._paces.begin(solve.request)
             self._drafting.begin(solve.request)
             solve.began = self._clock()
-            events.append(SolveStarted(solve.request.solve, solve.began - solve.arrived))
+            counts = solve.counts
+            counts.cached_tokens = sum(tree.root.computed for tree in solve.trees)
+            queued = solve.began - solve.arrived
+            events.append(SolveStarted(solve.request.solve, queued, counts.prompt_tokens, counts.cached_tokens))
             for tree in solve.trees:
-                solve.counts.cached_tokens += tree.root.computed
                 work += self._run_of(solve, tree, None) if left[solve.request.interactive] > 0 else []
 
     def _admissible(self, solve: Solve) -> bool:

@@ -60,9 +60,11 @@ class Solve:
             return self.trees[0].wants_rows
         return sorted((branch for tree in self.trees for branch in tree.wants_rows), key=lambda branch: branch.id)
 
-    def start(self) -> list[CoreEvent]:
+    def start(self, now: float) -> list[CoreEvent]:
         """Start a branch of the tree that has had the fewest samples, of at least one that is startable."""
-        return min((tree for tree in self.trees if tree.startable), key=lambda tree: tree.started).start()
+        tree = min((tree for tree in self.trees if tree.startable), key=lambda tree: tree.started)
+        tree.now = now
+        return tree.start()
 
     def check_invariants(self, held: dict[int, int]) -> None:
         """Prove that the trees are sound; see Tree.check_invariants."""

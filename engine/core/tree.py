@@ -36,6 +36,8 @@ class Tree(ABC):
 
     rungs = 1
     """How many distributions are asked for at each node."""
+    now = 0.0
+    """The step boundary, on the scheduler's clock, which sets it."""
 
     def __init__(
         self, request: CoreRequest, place: int, *, counts: Counts, ids: Iterator[int], pool: PagePool, page_size: int
@@ -281,7 +283,7 @@ class Tree(ABC):
         return [BranchPruned(self.request.solve, branch.id, branch.generated, tuple(branch.samples))]
 
     def _new_branch(self, tip: Segment, samples: list[int]) -> Branch:
-        branch = Branch(next(self._ids), self, tip, samples, self.prompt.stopper)
+        branch = Branch(next(self._ids), self, tip, samples, self.prompt.stopper, self.now)
         self.counts.branches += 1
         self.branches[branch.id] = branch
         tip.tip = branch

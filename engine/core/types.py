@@ -257,10 +257,23 @@ class BranchCut:
 
 @dataclass(frozen=True, slots=True)
 class SolveStarted:
-    """The first chunk of a solve entered a step, `queued` seconds after its arrival."""
+    """The first chunk of a solve entered a step, `queued` seconds after its arrival.
+
+    Of its `prompt_tokens`, `cached_tokens` were found in the prefix cache.
+    """
 
     solve: int
     queued: float
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FirstToken:
+    """A prompt of a solve is computed, so that its first token can be drawn: `seconds` after the solve's arrival."""
+
+    solve: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +347,7 @@ CoreEvent = (
     | BranchPruned
     | BranchCut
     | SolveStarted
+    | FirstToken
     | WidthChosen
     | SolveEnded
 )

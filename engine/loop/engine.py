@@ -24,10 +24,10 @@ from engine.loop.messages import (
     FromEngine,
     Infill,
     Refused,
+    Slow,
     StepReport,
     Submit,
     ToEngine,
-    Slow,
     Verdict,
     enveloped,
     frame,
@@ -320,7 +320,8 @@ class Engine:
         self._report(
             connection,
             events,
-            rows=plan.rows,
+            rows=scheduler.rows_computed,
+            token_gaps=scheduler.token_gaps,
             prefill_tokens=plan.prefill_tokens,
             seconds=seconds,
             overhead_seconds=overhead,
@@ -333,6 +334,7 @@ class Engine:
         events: list[CoreEvent],
         *,
         rows: int = 0,
+        token_gaps: list[tuple[float, int]] | None = None,
         prefill_tokens: int = 0,
         seconds: float = 0.0,
         overhead_seconds: float = 0.0,
@@ -354,6 +356,7 @@ class Engine:
             branches=scheduler.branches,
             kv_usage=1 - (scheduler.pool.free + scheduler.pool.idle) / scheduler.pool.capacity,
             pages_shared=scheduler.pool.shared,
+            token_gaps=token_gaps or [],
         )
         connection.sendall(frame(report))
 

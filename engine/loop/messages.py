@@ -19,6 +19,7 @@ from engine.core.types import (
     CoreEvent,
     EndReason,
     Filters,
+    FirstToken,
     Mode,
     SamplesFinished,
     SolveEnded,
@@ -216,6 +217,10 @@ class _SolveStarted(msgspec.Struct, frozen=True, tag="solve_started"):
     event: SolveStarted
 
 
+class _FirstToken(msgspec.Struct, frozen=True, tag="first_token"):
+    event: FirstToken
+
+
 class _Width(msgspec.Struct, frozen=True, tag="width_chosen"):
     event: WidthChosen
 
@@ -224,7 +229,9 @@ class _SolveEnded(msgspec.Struct, frozen=True, tag="solve_ended"):
     event: SolveEnded
 
 
-Enveloped = _Started | _Text | _Finished | _Samples | _Pruned | _Cut | _SolveStarted | _Width | _SolveEnded
+Enveloped = (
+    _Started | _Text | _Finished | _Samples | _Pruned | _Cut | _SolveStarted | _FirstToken | _Width | _SolveEnded
+)
 """An event under the name of its kind. The core's own types are plain dataclasses, so that it needs no msgspec, which
 cannot tell one dataclass from another."""
 
@@ -236,6 +243,7 @@ _ENVELOPES: dict[type[CoreEvent], Callable[[Any], Enveloped]] = {
     BranchPruned: _Pruned,
     BranchCut: _Cut,
     SolveStarted: _SolveStarted,
+    FirstToken: _FirstToken,
     WidthChosen: _Width,
     SolveEnded: _SolveEnded,
 }
@@ -249,7 +257,8 @@ def enveloped(events: Iterable[CoreEvent]) -> list[Enveloped]:
 class StepReport(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
     """What a step has brought, or what was told before it: the ends of solves do not wait for it.
 
-    `rows` and `seconds` are 0 where nothing was computed; `idle_seconds` went before it.
+    `rows` and `seconds` are 0 where nothing was computed; `idle_seconds` went before it. `token_gaps`: pairs of seconds
+    and tokens, see Scheduler.
     """
 
     told: list[Enveloped]
@@ -263,6 +272,7 @@ class StepReport(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
     branches: int
     kv_usage: float
     pages_shared: int
+    token_gaps: list[tuple[float, int]] = []
 
     @property
     def events(self) -> list[CoreEvent]:

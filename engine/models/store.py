@@ -47,18 +47,24 @@ def obtain(entry: ModelEntry, folder: Path, progress: Progress | None) -> Path:
     """The model's file, fetched if it is absent; one process at a time fetches, others wait for it. A download that was
     interrupted goes on where it stopped, from whichever source.
 
-    Raises ModelUnavailable, ModelCorrupt or OSError.
+    Raises ModelUnavailable or ModelCorrupt.
     """
     if state_of(entry, folder) is not State.READY:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(_lock_path(entry, folder)):
-            match state_of(entry, folder):
-                case State.ABSENT:
-                    _fetch(entry, folder, progress)
-                case State.UNCHECKED:
-                    check(entry, folder, None)
-                case State.READY:
-                    pass  # somebody else was quicker
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(_lock_path(entry, folder)):
+                match state_of(entry, folder):
+                    case State.ABSENT:
+                        _fetch(entry, folder, progress)
+                    case State.UNCHECKED:
+                        check(entry, folder, None)
+                    case State.READY:
+                        pass  # somebody else was quicker
+        except OSError as error:
+            raise ModelUnavailable(
+                f"model {entry.name} ({entry.size / 1e6:.0f} MB) cannot be kept in {folder}: {error.strerror}; mend "
+                "that, or name another place by XDG_CACHE_HOME. What has been fetched is not fetched again"
+            ) from error
     return path_of(entry, folder)
 
 

@@ -1,5 +1,8 @@
 """The executor of a server from its settings: this machine's, or several."""
 
+from pathlib import Path
+
+from thresher.client import ThresherError, Tls
 from thresher.client.channel import Endpoint
 
 from engine.config import ConfigError, ExecutorSettings, Settings
@@ -23,8 +26,9 @@ def build_executor(settings: Settings, metrics: Metrics) -> OwnedExecutor:
         raise ConfigError(f"{_SETTING}: {', '.join(names)} names one twice")
     addresses = {name: parse_address(name, _SETTING) for name in names if name != LOCAL}
     tcp = [address for address in addresses.values() if isinstance(address, TcpAddress)]
+    tls = _tls_of(executor, used=bool(tcp))
     for address in tcp:
-        require_private(address, _SETTING, insecure=settings.serving.insecure)
+        require_private(address, _SETTING, insecure=settings.serving.insecure or tls is not None)
     token: str | None = None
     if executor.remote_token_file is not None:
         if not tcp:
@@ -46,6 +50,24 @@ def build_executor(settings: Settings, metrics: Metrics) -> OwnedExecutor:
             members.append(LocalMember(local_executor(settings)))
         else:
             address = addresses[name]
-            sent = token if isinstance(address, TcpAddress) else None
-            members.append(RemoteMember(name, Endpoint(str(address), sent, pinned=True)))
+            over_tcp = isinstance(address, TcpAddress)
+            endpoint = Endpoint(str(address), token if over_tcp else None, pinned=True, tls=tls if over_tcp else None)
+            members.append(RemoteMember(name, endpoint))
     return BalancedExecutor(members, metrics)
+
+
+def _tls_of(executor: ExecutorSettings, *, used: bool) -> Tls | None:
+    """How remotes are called. Raises ConfigError for files that cannot be read, or would have no use."""
+    files = {name: getattr(executor, f"remote_tls_{name}") for name in ("ca", "certificate", "key")}
+    given: dict[str, Path] = {name: path.absolute() for name, path in files.items() if path is not None}
+    if not given:
+        return None
+    name = f"executor.remote_tls_{next(iter(given))}"
+    if not used:
+        raise ConfigError(f"{name}: there is no remote on TCP; Unix sockets have no TLS")
+    try:
+        tls = Tls(ca=given.get("ca"), certificate=given.get("certificate"), key=given.get("key"))
+        tls.credentials()
+    except ThresherError as error:
+        raise ConfigError(f"executor.remote_tls_*: {error.message}") from None
+    return tls

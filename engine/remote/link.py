@@ -183,9 +183,9 @@ class RemoteMember(Member):
             raise _Trouble(f"it answered for {reply.id}, which it was not asked")
         match reply.WhichOneof("reply"):
             case "test":
-                run.tell(test_report_in(reply.test, run.program))
+                run.tell(test_report_in(reply.test, run.program, range(len(run.program.tests))))
             case "report":
-                report = report_in(reply.report, run.program)
+                report = report_in(reply.report, run.program, range(len(run.program.tests)))
                 self._end(run)
                 self._tell.judged(self, run, report)
             case "cancelled":

@@ -46,6 +46,7 @@ async def serve(settings: Settings, solver_factory: SolverFactory) -> int:
             solver = solver_factory(settings, metrics)
             front = Front(settings, solver, metrics)
             await front.start()
+            signals.on_hangup(front.reload)
         except ConfigError as error:
             _log.error("cannot serve", error=str(error))
             return EXIT_USAGE
@@ -59,7 +60,7 @@ async def serve(settings: Settings, solver_factory: SolverFactory) -> int:
 
 
 class _Signals:
-    """SIGTERM and SIGINT as events: `one` at the first, `two` at the second."""
+    """SIGTERM and SIGINT as events: `one` at the first, `two` at the second. SIGHUP reads files again."""
 
     def __init__(self) -> None:
         self.one = asyncio.Event()
@@ -68,6 +69,9 @@ class _Signals:
     def count(self, name: str) -> None:
         _log.info("signal", signal=name, draining=not self.one.is_set())
         (self.two if self.one.is_set() else self.one).set()
+
+    def on_hangup(self, reload: Callable[[], None]) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
 
 @asynccontextmanager
@@ -79,7 +83,7 @@ async def _signals() -> AsyncGenerator[_Signals]:
     try:
         yield signals
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 

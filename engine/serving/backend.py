@@ -47,7 +47,9 @@ class SolverLike(Protocol):
     @property
     def default_model(self) -> str: ...
     @property
-    def executor(self) -> ExecutorLike: ...
+    def executor(self) -> ExecutorLike | None:
+        """The sandbox; None for a front that only passes solves on."""
+        ...
 
     def on_status(self, callback: Callable[[str], None], /) -> None:
         """Call `callback` with the new status at each change, in the event loop's thread."""

@@ -8,19 +8,22 @@ task with `cancelling() > 0`; `context.cancelled()` does not tell them apart (gr
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, cast
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from structlog.contextvars import get_contextvars
 
 from engine.logs import bind_call, get_logger
 from engine.metrics import Metrics
-from engine.serving.auth import TokenCheck
+from engine.serving.auth import Access
+from engine.serving.callers import set_caller
 from engine.serving.status import abort, refusal_of
-from engine.solving.errors import EngineFailed
+from engine.serving.tls import names_in_certificate
+from engine.solving.errors import EngineFailed, InvalidRequest
 
 UNKNOWN_METHOD = "unknown"
 # A deadline reaches the server as a cancel, a few milliseconds to either side of the server's own clock.
@@ -33,11 +36,15 @@ _Body = Callable[[], Awaitable[Any]]
 
 
 class Boundary(grpc.aio.ServerInterceptor):
-    """Wraps each handler. It must be the first interceptor of the server."""
+    """Wraps each handler. It must be the first interceptor of the server.
 
-    def __init__(self, metrics: Metrics, token_check: TokenCheck) -> None:
+    Requests come as bytes and are parsed in here, after the caller was admitted: nothing is computed for a stranger,
+    and what cannot be parsed is the caller's fault, where gRPC's own parsing would end as INTERNAL.
+    """
+
+    def __init__(self, metrics: Metrics, access: Access) -> None:
         self._metrics = metrics
-        self._token_check = token_check
+        self._access = access
 
     async def intercept_service(
         self,
@@ -57,9 +64,11 @@ class Boundary(grpc.aio.ServerInterceptor):
     async def _guard(self, method: str, metadata: Any, context: _Context, body: _Body) -> Any:
         started = time.monotonic()
         bind_call(request_id=uuid.uuid4().hex)
-        code = grpc.StatusCode.INTERNAL
+        code, name = grpc.StatusCode.INTERNAL, ""
         try:
-            self._token_check(method, context.peer(), metadata)
+            caller = self._access.admit(method, context.peer(), metadata, names_in_certificate(context.auth_context()))
+            set_caller(caller)
+            name = caller.name
             answer = await body()
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -83,7 +92,7 @@ class Boundary(grpc.aio.ServerInterceptor):
             seconds = time.monotonic() - started
             self._metrics.grpc_request(method, code.name, seconds)
             level = _log.info if method.startswith("/thresher.") else _log.debug
-            level("call", method=method, status=code.name, seconds=round(seconds, 4))
+            level("call", method=method, caller=name, status=code.name, seconds=round(seconds, 4))
 
     async def _refuse(self, context: _Context, error: Exception) -> None:
         await abort(context, refusal_of(error), str(get_contextvars().get("request_id", "")))
@@ -107,19 +116,36 @@ def _code_of_cancel(context: _Context) -> grpc.StatusCode:
 def _wrapped(handler: _Handler, guard: Callable[[_Context, _Body], Awaitable[Any]]) -> _Handler:
     kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
     inner: Any = getattr(handler, kind)
+    parse = cast("Callable[[bytes], Any]", handler.request_deserializer)
+
+    def parsed(request: Any) -> Any:
+        return _parsed_all(parse, request) if handler.request_streaming else _parsed(parse, request)
 
     async def unary(request: Any, context: _Context) -> Any:
-        return await guard(context, lambda: inner(request, context))
+        return await guard(context, lambda: inner(parsed(request), context))
 
     async def stream(request: Any, context: _Context) -> None:
-        await guard(context, lambda: _pump(inner(request, context), context))
+        await guard(context, lambda: _pump(inner(parsed(request), context), context))
 
     make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
     return make(
         stream if handler.response_streaming else unary,
-        request_deserializer=handler.request_deserializer,
+        request_deserializer=None,
         response_serializer=handler.response_serializer,
     )
+
+
+def _parsed(parse: Callable[[bytes], Any], request: bytes) -> Any:
+    try:
+        return parse(request)
+    except DecodeError:
+        message = "cannot be parsed: it is no message of this method, or a text in it is not UTF-8"
+        raise InvalidRequest("request", message) from None
+
+
+async def _parsed_all(parse: Callable[[bytes], Any], requests: AsyncIterable[bytes]) -> AsyncGenerator[Any]:
+    async for request in requests:
+        yield _parsed(parse, request)
 
 
 async def _pump(answers: Any, context: _Context) -> None:

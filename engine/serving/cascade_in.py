@@ -23,12 +23,13 @@ def cascade_in(
     """The context of a request with these prompts and tests."""
     fields.refuse_present(message, {"time_spent": _SPENT}, path)
     fields.count(len(message.prior_attempts), f"{path}.prior_attempts", most=limits.max_prior_attempts, least=0)
-    visible = Program(code="", tests=tuple(held.test for held in tests if not held.hidden))
+    positions = [position for position, held in enumerate(tests) if not held.hidden]
+    visible = Program(code="", tests=tuple(tests[position].test for position in positions))
     if message.attempts_in_prompt:
         _check_prompts(message, path, prompts)
     return Cascade(
         attempts=tuple(
-            _attempt_in(attempt, f"{path}.prior_attempts[{index}]", visible, limits)
+            _attempt_in(attempt, f"{path}.prior_attempts[{index}]", visible, positions, limits)
             for index, attempt in enumerate(message.prior_attempts)
         ),
         in_prompt=message.attempts_in_prompt,
@@ -50,7 +51,9 @@ def _check_prompts(message: solve_pb2.CascadeContext, path: str, prompts: tuple[
         raise Unsupported(place, "attempts can be shown in a chat only; send problem.chat, or leave it out")
 
 
-def _attempt_in(message: solve_pb2.PriorAttempt, path: str, visible: Program, limits: LimitSettings) -> PriorAttempt:
+def _attempt_in(
+    message: solve_pb2.PriorAttempt, path: str, visible: Program, positions: list[int], limits: LimitSettings
+) -> PriorAttempt:
     code = fields.text(message.code, f"{path}.code", most_bytes=limits.max_program_bytes)
     logprob = None
     if message.HasField("mean_logprob"):
@@ -61,7 +64,7 @@ def _attempt_in(message: solve_pb2.PriorAttempt, path: str, visible: Program, li
         # A pass decides the solve: it is believed to nobody but the sandbox here.
         return PriorAttempt(code=code, mean_logprob=logprob)
     try:
-        report = report_in(message.report, visible)
+        report = report_in(message.report, visible, positions)
     except ValueError as error:
         field, _, told = str(error).partition(": ")
         raise InvalidRequest(f"{path}.report.{field}", told) from None

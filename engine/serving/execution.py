@@ -13,6 +13,7 @@ from thresher.v1 import execution_service_pb2, execution_service_pb2_grpc
 from engine.config import Settings
 from engine.metrics import Metrics
 from engine.serving.backend import SolverLike
+from engine.serving.callers import current_caller
 from engine.serving.calls import LiveCalls
 from engine.serving.fields import refuse_unknown
 from engine.serving.limits import lowered_in
@@ -20,6 +21,7 @@ from engine.serving.problem_in import program_in
 from engine.serving.program_stream import CheckedProgram, ProgramStream, with_lowered
 from engine.serving.report_out import TestPlaces, report_out
 from engine.serving.synthesis import CHECK_IN_THREAD_BYTES, starting
+from engine.solving.routing import no_sandbox
 from executor.errors import ExecutorBusy
 from executor.sandbox import OnTest
 from executor.types import Program
@@ -73,6 +75,8 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             await stream.serve(requests)
 
     def _require_started(self) -> None:
+        if self._solver.executor is None:
+            raise no_sandbox()
         if self._solver.status == "starting":
             raise starting()
 
@@ -84,9 +88,12 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     def _check(self, whole: Message, program: execution_service_pb2.Program, path: str) -> CheckedProgram:
         refuse_unknown(whole, path)
         found = program_in(program, "program", self._settings.limits, self._settings.executor)
+        current_caller().check_program(found)
         return found, lowered_in(program.limits, program.tests, self._settings.executor)
 
     async def _run(self, program: Program, group: str, on_test: OnTest | None) -> Report:
+        if self._solver.executor is None:
+            raise no_sandbox()
         report = await self._solver.executor.run(program, group=group, on_test=on_test)
         self._metrics.verdict(report.verdict, "request")
         self._metrics.execution(
@@ -97,7 +104,11 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         return report
 
     async def _run_in_turn(self, group: str, program: Program, on_test: OnTest | None) -> Report:
-        """Wait while the queue is full: the place that the program holds is what slows its caller down."""
+        """Wait for the caller's quota, and while the queue is full: the place that the program holds slows it down."""
+        caller = current_caller()
+        rate = caller.quota.requests_per_second
+        while (pause := caller.meter.seconds_to_wait(rate)) > 0:  # noqa: ASYNC110 (only time brings the next one)
+            await asyncio.sleep(pause)
         while True:
             try:
                 return await self._run(program, group, on_test)

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -23,7 +25,7 @@ from thresher.v1 import (
 from engine.config import ConfigError, Settings
 from engine.logs import get_logger
 from engine.metrics import Metrics
-from engine.serving.auth import TokenCheck, read_token, write_new_token
+from engine.serving.auth import Access, read_token, write_new_token
 from engine.serving.backend import SolverLike
 from engine.serving.boundary import Boundary
 from engine.serving.calls import LiveCalls
@@ -37,9 +39,13 @@ from engine.serving.listen import (
     bind,
     parse_tcp,
     require_private,
+    require_tcp,
     server_options,
 )
+from engine.serving.once import SharedSolves
+from engine.serving.solve_out import model_name
 from engine.serving.synthesis import NoSynthesisService, SynthesisService
+from engine.serving.tls import ServerTls
 
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -50,9 +56,10 @@ SERVICES = tuple(
     )
 )
 """Full names of our services; each has its own health."""
-SYNTHESIS = SERVICES[0]
+SYNTHESIS, EXECUTION, _ = SERVICES
 
 _LAG_PERIOD = 0.1
+_RELOAD_PERIOD = 1.0
 _log = get_logger(__name__)
 
 
@@ -72,6 +79,10 @@ class Front:
         self._status_changed = asyncio.Event()
         self._helpers: list[asyncio.Task[None]] = []
         self._undo: list[Callable[[], object]] = []
+        self._shared = SharedSolves()
+        self._access: Access | None = None
+        self._tls: ServerTls | None = None
+        self._models_seen: set[str] = set()
 
     async def start(self) -> None:
         """Bind all addresses and serve. Raises ConfigError, having undone what was done."""
@@ -83,17 +94,23 @@ class Front:
 
     async def _start(self) -> None:
         serving = self._settings.serving
-        wanted = addresses(serving.listen, insecure=serving.insecure)
+        self._tls = ServerTls.of(serving)
+        wanted = addresses(serving.listen, insecure=serving.insecure or self._tls is not None)
+        require_tcp(wanted, serving)
         token_file = self._token_file(wanted)
-        check = TokenCheck(None if token_file is None else read_token(token_file, "serving.token_file"))
+        self._access = Access(
+            None if token_file is None else read_token(token_file, "serving.token_file"),
+            tokens_file=serving.tokens_file,
+            certificates=serving.tls_client_ca is not None,
+        )
         server = grpc.aio.server(
-            interceptors=[Boundary(self._metrics, check)], options=server_options(serving.max_request_bytes)
+            interceptors=[Boundary(self._metrics, self._access)], options=server_options(serving.max_request_bytes)
         )
         self._server = server
         synthesis = (
             NoSynthesisService()
             if serving.executor_only
-            else SynthesisService(self._settings, self._solver, self.calls)
+            else SynthesisService(self._settings, self._solver, self.calls, self._shared)
         )
         synthesis_service_pb2_grpc.add_SynthesisServiceServicer_to_server(synthesis, server)
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
@@ -103,15 +120,27 @@ class Front:
         cast(Any, health_pb2_grpc).add_HealthServicer_to_server(self._health, server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
-        self.bound = tuple(self._bind(server, address) for address in wanted)
+        credentials = None if self._tls is None else self._tls.credentials()
+        self.bound = tuple(self._bind(server, address, credentials) for address in wanted)
         self._serve_metrics()
         await self._set_health()
         await server.start()
         self._solver.on_status(lambda _: self._status_changed.set())
-        self._helpers = [asyncio.create_task(self._follow_status()), asyncio.create_task(self._watch_lag())]
-        write_runtime_file(RuntimeInfo(str(self.bound[0]), os.getpid(), str(token_file) if token_file else None))
+        self._helpers = [
+            asyncio.create_task(work) for work in (self._follow_status(), self._watch_lag(), self._watch_files())
+        ]
+        first = self.bound[0]
+        tls = self._tls is not None and isinstance(first, TcpAddress)
+        write_runtime_file(RuntimeInfo(str(first), os.getpid(), str(token_file) if token_file else None, tls))
         self._undo.append(lambda: remove_runtime_file(os.getpid()))
         _log.info("listening", addresses=[str(address) for address in self.bound], metrics_port=self.metrics_port)
+
+    def reload(self, *, force: bool = True) -> None:
+        """Read tokens and certificates again, and end the calls of callers who may call no longer."""
+        if self._tls is not None:
+            self._tls.refresh(force=force)
+        if self._access is not None:
+            self.calls.end_those(self._access.refresh(force=force))
 
     async def refuse_new(self) -> None:
         """Begin to drain: health says NOT_SERVING for good, and new calls are refused."""
@@ -126,6 +155,7 @@ class Front:
         self._helpers.clear()
         if self._server is not None:
             await self._server.stop(grace)
+        await self._shared.close()
         while self._undo:
             self._undo.pop()()
 
@@ -134,12 +164,14 @@ class Front:
             return None
         if self._settings.serving.token_file is not None:
             return self._settings.serving.token_file.absolute()
+        if self._settings.serving.tokens_file is not None or self._settings.serving.tls_client_ca is not None:
+            return None
         path = write_new_token(ensure_runtime_dir())
         self._undo.append(lambda: path.unlink(missing_ok=True))
         return path
 
-    def _bind(self, server: grpc.aio.Server, address: Address) -> Address:
-        bound = bind(server, address)
+    def _bind(self, server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials | None) -> Address:
+        bound = bind(server, address, credentials)
         if isinstance(bound, UnixAddress):
             self._undo.append(lambda: bound.path.unlink(missing_ok=True))
         return bound
@@ -149,11 +181,18 @@ class Front:
         if serving.metrics_listen is None:
             return
         address = parse_tcp(serving.metrics_listen, "serving.metrics_listen")
-        require_private(address, "serving.metrics_listen", insecure=serving.insecure)
+        require_private(address, "serving.metrics_listen", insecure=serving.insecure or self._tls is not None)
         try:
-            endpoint, thread = start_http_server(address.port, address.host, self._metrics.registry)
+            endpoint, thread = start_http_server(
+                address.port,
+                address.host,
+                self._metrics.registry,
+                **({} if self._tls is None else self._tls.of_metrics()),
+            )
         except OSError as error:
             raise ConfigError(f"serving.metrics_listen: {address} cannot be bound: {error.strerror}") from None
+        if self._tls is not None:
+            self._tls.serve_metrics(cast(ssl.SSLSocket, endpoint.socket))
         self.metrics_port = endpoint.server_port
 
         def close() -> None:
@@ -162,6 +201,11 @@ class Front:
             thread.join()
 
         self._undo.append(close)
+
+    async def _watch_files(self) -> None:
+        while True:
+            await asyncio.sleep(_RELOAD_PERIOD)
+            self.reload(force=False)
 
     async def _follow_status(self) -> None:
         while True:
@@ -173,8 +217,18 @@ class Front:
         ready = self._solver.status == "ready"
         serving = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *SERVICES):
-            unserved = self._settings.serving.executor_only and name == SYNTHESIS
+            unserved = (self._settings.serving.executor_only and name == SYNTHESIS) or (
+                self._solver.executor is None and name == EXECUTION
+            )
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING if unserved else serving)
+        if self._solver.status == "starting":
+            return
+        up = {model_name(model.name) for model in self._solver.models()}
+        self._models_seen |= up
+        for name in self._models_seen:
+            good = name in up and self._solver.status != "draining"
+            health_of = health_pb2.HealthCheckResponse.SERVING if good else health_pb2.HealthCheckResponse.NOT_SERVING
+            await self._health.set(name, health_of)
 
     async def _watch_lag(self) -> None:
         loop = asyncio.get_running_loop()

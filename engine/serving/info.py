@@ -67,6 +67,8 @@ _OF_SOLVING = (
 )
 EXECUTOR_FEATURES = tuple(name for name in FEATURES if not name.startswith(_OF_SOLVING))
 """What may be asked of a server that only executes."""
+ROUTER_FEATURES = tuple(name for name in FEATURES if not name.startswith(("ExecutionService.", "LANGUAGE_")))
+"""What may be asked of a front that only passes solves on, as far as its tiers can do it."""
 
 _LANGUAGE = "LANGUAGE_"
 _CONSTRAINTS = ("SamplingParams.ebnf", "SamplingParams.json_schema", "SamplingParams.regex")
@@ -94,10 +96,12 @@ class InfoService(info_service_pb2_grpc.InfoServiceServicer):
             features=self._features(),
             max_program_bytes=limits.max_program_bytes,
         )
-        if self._solver.status != "starting":
+        if self._solver.status == "starting":
+            return response
+        if self._solver.default_model:
+            response.default_model = model_name(self._solver.default_model)
+        if self._solver.executor is not None:
             sandbox = self._solver.executor.info
-            if self._solver.default_model:
-                response.default_model = model_name(self._solver.default_model)
             response.max_programs_in_flight = most_in_flight(self._solver.load().executor_slots)
             response.sandbox.CopyFrom(
                 info_service_pb2.SandboxInfo(
@@ -108,6 +112,8 @@ class InfoService(info_service_pb2_grpc.InfoServiceServicer):
 
     def _features(self) -> tuple[str, ...]:
         features = EXECUTOR_FEATURES if self._settings.serving.executor_only else FEATURES
+        if self._solver.executor is None:
+            return ROUTER_FEATURES
         if find_spec("llguidance") is None:
             features = tuple(name for name in features if name not in _CONSTRAINTS)
         if self._solver.status == "starting":

@@ -7,10 +7,11 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import grpc.aio
 from thresher.client.runtime import default_socket, ensure_runtime_dir
 
-from engine.config import ConfigError
+from engine.config import ConfigError, ServingSettings
 
 # sockaddr_un holds 108 bytes, the last of them a NUL.
 _LONGEST_SOCKET_PATH = 107
@@ -83,9 +84,20 @@ def require_private(address: TcpAddress, setting: str, *, insecure: bool) -> Non
     """Refuse an address that others reach in plain text, unless the operator insists."""
     if not address.loopback and not insecure:
         raise ConfigError(
-            f"{setting}: {address} would carry plain text over the network; use a Unix socket or 127.0.0.1 behind a "
-            "TLS proxy, or insist with --insecure"
+            f"{setting}: {address} would carry plain text over the network; use TLS, a Unix socket, or 127.0.0.1, or "
+            "insist with --insecure"
         )
+
+
+def require_tcp(found: tuple[Address, ...], serving: ServingSettings) -> None:
+    """Refuse settings of TCP where there is none: who sets them believes that they protect something."""
+    if any(isinstance(address, TcpAddress) for address in found):
+        return
+    for name in ("tokens_file", "tls_certificate"):
+        if getattr(serving, name) is not None:
+            raise ConfigError(
+                f"serving.{name} is of TCP addresses, and serving.listen has none; Unix sockets have their mode instead"
+            )
 
 
 def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
@@ -105,14 +117,20 @@ def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
-def bind(server: grpc.aio.Server, address: Address) -> Address:
-    """Bind and return the address with its real port. Raises ConfigError if it is taken or cannot be had."""
+def bind(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials | None = None) -> Address:
+    """Bind, TCP with TLS where there are credentials, and return the address with its real port.
+
+    Raises ConfigError if it is taken or cannot be had.
+    """
     match address:
         case UnixAddress():
             return _bind_unix(server, address)
         case TcpAddress():
             try:
-                port = server.add_insecure_port(str(address))
+                if credentials is None:
+                    port = server.add_insecure_port(str(address))
+                else:
+                    port = server.add_secure_port(str(address), credentials)
             except RuntimeError:
                 port = 0
             if port == 0 or address.port not in (0, port):

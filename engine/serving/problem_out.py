@@ -1,4 +1,4 @@
-"""Programs for another server's ExecutionService: from domain to proto, the way back of `problem_in.program_in`."""
+"""Programs and tests for another server: from domain to proto, the way back of `problem_in`."""
 
 from thresher.v1 import execution_service_pb2, problem_pb2
 
@@ -24,15 +24,15 @@ def program_out(program: Program) -> execution_service_pb2.Program:
         language=problem_pb2.Language.ValueType(language.number),
         code=program.code,
         entry_point=program.entry_point or "",
-        tests=[_test_out(test, f"tests[{index}]") for index, test in enumerate(program.tests)],
-        limits=_limits_out(program.limits),
+        tests=[test_out(test, f"tests[{index}]") for index, test in enumerate(program.tests)],
+        limits=limits_out(program.limits),
         run_all=program.run_all,
         any_order=program.any_order,
         setup_code=program.setup_code,
     )
 
 
-def _limits_out(limits: Limits) -> problem_pb2.ExecutionLimits:
+def limits_out(limits: Limits) -> problem_pb2.ExecutionLimits:
     """Each of them, so that none is filled in from elsewhere."""
     return problem_pb2.ExecutionLimits(
         wall_time=duration_out(limits.effective_wall_seconds),
@@ -43,7 +43,8 @@ def _limits_out(limits: Limits) -> problem_pb2.ExecutionLimits:
     )
 
 
-def _test_out(test: Test, path: str) -> problem_pb2.Test:
+def test_out(test: Test, path: str) -> problem_pb2.Test:
+    """One test, without name and weight. Raises InvalidProgram for what the protocol cannot say."""
     message = problem_pb2.Test()
     match test:
         case SnippetTest():
@@ -66,7 +67,7 @@ def _test_out(test: Test, path: str) -> problem_pb2.Test:
         case _:
             raise InvalidProgram(f"{path}: {type(test).__name__} cannot be sent to another executor")
     if test.limits is not None:
-        message.limits.CopyFrom(_limits_out(test.limits))
+        message.limits.CopyFrom(limits_out(test.limits))
     return message
 
 

@@ -148,6 +148,6 @@ def with_lowered(report: Report, lowered: tuple[LoweredLimit, ...]) -> Report:
 
 def _refused(error: Exception) -> execution_service_pb2.ProgramRefused:
     refusal = refusal_of(error)
-    field = error.field if isinstance(error, InvalidRequest | Unsupported) else ""
+    field = error.field if isinstance(error, InvalidRequest | Unsupported) else getattr(error, "path", "")
     code: int = refusal.code.value[0]
     return execution_service_pb2.ProgramRefused(code=code, reason=refusal.reason, message=refusal.message, field=field)

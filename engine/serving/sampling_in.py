@@ -7,13 +7,13 @@ from engine.serving import fields
 from engine.solving.errors import InvalidRequest, Unsupported
 from engine.solving.types import Constraint, Mode, Prune, Sampling, SolveSpec
 
-_MODES = {
+MODES = {
     solve_pb2.SAMPLING_MODE_UNSPECIFIED: Mode.INDEPENDENT,
     solve_pb2.SAMPLING_MODE_INDEPENDENT: Mode.INDEPENDENT,
     solve_pb2.SAMPLING_MODE_DISTINCT: Mode.DISTINCT,
     solve_pb2.SAMPLING_MODE_BEAM: Mode.BEAM,
 }
-_PRUNES = {
+PRUNES = {
     solve_pb2.PRUNE_UNSPECIFIED: Prune.NONE,
     solve_pb2.PRUNE_NONE: Prune.NONE,
     solve_pb2.PRUNE_SYNTAX: Prune.SYNTAX,
@@ -33,13 +33,13 @@ _OF_DRAWING = ("temperature", "temperatures", "top_p", "top_k", "min_p", "seed",
 
 def sampling_in(message: solve_pb2.SamplingParams, path: str, limits: LimitSettings) -> Sampling:
     """How to draw. Raises InvalidRequest or Unsupported with the path of the first field that cannot be served."""
-    mode = fields.choice(message.mode, _MODES, solve_pb2.SamplingMode.DESCRIPTOR, f"{path}.mode")
+    mode = fields.choice(message.mode, MODES, solve_pb2.SamplingMode.DESCRIPTOR, f"{path}.mode")
     _check_mode(message, mode, path)
     if message.HasField("repetition_penalty") and message.repetition_penalty != 1:
         raise Unsupported(f"{path}.repetition_penalty", "only 1 (none) is available: samples must follow the model")
     fields.count(len(message.stop), f"{path}.stop", most=_MOST_STOPS, least=0)
     constraint = _constraint_in(message, path)
-    prune = fields.choice(message.prune, _PRUNES, solve_pb2.Prune.DESCRIPTOR, f"{path}.prune")
+    prune = fields.choice(message.prune, PRUNES, solve_pb2.Prune.DESCRIPTOR, f"{path}.prune")
     if prune is Prune.SYNTAX and constraint is not None:
         raise InvalidRequest(
             f"{path}.prune", f"does not go with {constraint.kind}, which decides by itself what may be written"

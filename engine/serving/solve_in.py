@@ -14,13 +14,13 @@ from engine.solving.errors import InvalidRequest
 from engine.solving.types import Budget, EventOptions, Priority, ReturnPolicy, Sampling, SolveSpec
 from executor.types import Limits
 
-_POLICIES = {
+POLICIES = {
     solve_pb2.RETURN_POLICY_UNSPECIFIED: ReturnPolicy.FIRST_PASS,
     solve_pb2.RETURN_POLICY_FIRST_PASS: ReturnPolicy.FIRST_PASS,
     solve_pb2.RETURN_POLICY_ALL: ReturnPolicy.ALL,
     solve_pb2.RETURN_POLICY_BEST: ReturnPolicy.BEST,
 }
-_PRIORITIES = {
+PRIORITIES = {
     solve_pb2.PRIORITY_UNSPECIFIED: Priority.INTERACTIVE,
     solve_pb2.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
     solve_pb2.PRIORITY_BATCH: Priority.BATCH,
@@ -45,7 +45,7 @@ def solve_in(message: solve_pb2.SolveSpec, path: str, settings: Settings) -> Sol
     sampling = sampling_in(message.sampling, f"{path}.sampling", settings.limits)
     tests = tests_in(problem, place, entry_point, limits, settings.limits, settings.executor)
     variants = variants_in(problem, place, settings.limits)
-    policy = fields.choice(message.return_policy, _POLICIES, solve_pb2.ReturnPolicy.DESCRIPTOR, f"{path}.return_policy")
+    policy = fields.choice(message.return_policy, POLICIES, solve_pb2.ReturnPolicy.DESCRIPTOR, f"{path}.return_policy")
     spec = SolveSpec(
         request_id=fields.word(message.request_id, f"{path}.request_id") if message.request_id else uuid.uuid4().hex,
         model=_model_in(message.model, f"{path}.model"),
@@ -62,7 +62,7 @@ def solve_in(message: solve_pb2.SolveSpec, path: str, settings: Settings) -> Sol
         stop_after_passes=_stop_after_passes_in(message, f"{path}.stop_after_passes", policy, sampling),
         budget=_budget_in(message.budget, f"{path}.budget"),
         events=_events_in(message.events, f"{path}.events"),
-        priority=fields.choice(message.priority, _PRIORITIES, solve_pb2.Priority.DESCRIPTOR, f"{path}.priority"),
+        priority=fields.choice(message.priority, PRIORITIES, solve_pb2.Priority.DESCRIPTOR, f"{path}.priority"),
         variants=variants,
         cascade=cascade_in(message.cascade, f"{path}.cascade", (prompt, *variants), tests, settings.limits),
     )

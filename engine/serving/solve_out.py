@@ -25,20 +25,24 @@ from engine.solving.types import (
     SolveSpec,
     Summary,
     TestFinished,
+    TierCost,
+    TierOutcome,
+    TierReason,
+    TierStarted,
 )
 from executor.verdict import LoweredLimit, Verdict
 
-_FINISH = {
+FINISH = {
     FinishReason.END_OF_TEXT: solve_pb2.FINISH_REASON_END_OF_TEXT,
     FinishReason.STOP_SEQUENCE: solve_pb2.FINISH_REASON_STOP_SEQUENCE,
     FinishReason.LENGTH: solve_pb2.FINISH_REASON_LENGTH,
     FinishReason.END_OF_PROGRAM: solve_pb2.FINISH_REASON_END_OF_PROGRAM,
 }
-_SOURCE = {
+SOURCE = {
     CandidateSource.SAMPLED: solve_pb2.CANDIDATE_SOURCE_SAMPLED,
     CandidateSource.PRIOR_ATTEMPT: solve_pb2.CANDIDATE_SOURCE_PRIOR_ATTEMPT,
 }
-_BRANCH = {
+BRANCH = {
     BranchOutcome.FINISHED: solve_pb2.BRANCH_OUTCOME_FINISHED,
     BranchOutcome.DUPLICATE: solve_pb2.BRANCH_OUTCOME_DUPLICATE,
     BranchOutcome.CUT_OFF: solve_pb2.BRANCH_OUTCOME_CUT_OFF,
@@ -49,7 +53,7 @@ _BRANCH = {
     BranchOutcome.ERROR: solve_pb2.BRANCH_OUTCOME_ERROR,
     BranchOutcome.PRUNED: solve_pb2.BRANCH_OUTCOME_PRUNED,
 }
-_OUTCOME = {
+OUTCOME = {
     SolveOutcome.SOLVED: solve_pb2.SOLVE_OUTCOME_SOLVED,
     SolveOutcome.EXHAUSTED: solve_pb2.SOLVE_OUTCOME_EXHAUSTED,
     SolveOutcome.BUDGET_TIME: solve_pb2.SOLVE_OUTCOME_BUDGET_TIME,
@@ -57,6 +61,25 @@ _OUTCOME = {
     SolveOutcome.BUDGET_EXECUTIONS: solve_pb2.SOLVE_OUTCOME_BUDGET_EXECUTIONS,
     SolveOutcome.BUDGET_ROWS: solve_pb2.SOLVE_OUTCOME_BUDGET_ROWS,
 }
+TIER_REASON = {
+    TierReason.FIRST: solve_pb2.TIER_REASON_FIRST,
+    TierReason.EXHAUSTED: solve_pb2.TIER_REASON_EXHAUSTED,
+    TierReason.GAVE_UP: solve_pb2.TIER_REASON_GAVE_UP,
+    TierReason.BUDGET: solve_pb2.TIER_REASON_BUDGET,
+    TierReason.LOST: solve_pb2.TIER_REASON_LOST,
+    TierReason.REFUSED: solve_pb2.TIER_REASON_REFUSED,
+    TierReason.TIME: solve_pb2.TIER_REASON_TIME,
+    TierReason.CHANCE: solve_pb2.TIER_REASON_CHANCE,
+}
+TIER_OUTCOME = {
+    TierOutcome.SOLVED: solve_pb2.TIER_OUTCOME_SOLVED,
+    TierOutcome.EXHAUSTED: solve_pb2.TIER_OUTCOME_EXHAUSTED,
+    TierOutcome.BUDGET: solve_pb2.TIER_OUTCOME_BUDGET,
+    TierOutcome.CUT_OFF: solve_pb2.TIER_OUTCOME_CUT_OFF,
+    TierOutcome.LOST: solve_pb2.TIER_OUTCOME_LOST,
+    TierOutcome.REFUSED: solve_pb2.TIER_OUTCOME_REFUSED,
+}
+"""These tables hold every word once, so that `event_in` can turn them round."""
 
 
 def model_name(name: str) -> str:
@@ -74,8 +97,8 @@ class EventWriter:
         numbered = list(enumerate(spec.tests))
         self._visible = TestPlaces.of([(index, held.test.weight) for index, held in numbered if not held.hidden])
         self._hidden = TestPlaces.of([(index, held.test.weight) for index, held in numbered if held.hidden])
-        self._lowered = lowered_out(lowered, range(len(spec.tests)))
-        self._tier = spec.cascade.tier
+        self._lowered = lowered
+        self._places = range(len(spec.tests))
         self._all_code = spec.events.failing_code or spec.return_policy is not ReturnPolicy.FIRST_PASS
 
     def event(self, event: SolveEvent) -> solve_pb2.SolveEvent:
@@ -100,7 +123,16 @@ class EventWriter:
                         position=body.position,
                         samples=body.samples,
                         model=model_name(body.model),
-                        tier=self._tier,
+                        tier=body.tier,
+                    )
+                )
+            case TierStarted() as body:
+                message.tier_started.CopyFrom(
+                    solve_pb2.TierStarted(
+                        tier=body.tier,
+                        name=body.name,
+                        model=_named(body.model),
+                        reason=TIER_REASON[body.reason],
                     )
                 )
             case BranchDelta() as body:
@@ -111,7 +143,7 @@ class EventWriter:
                 message.branch_ended.CopyFrom(
                     solve_pb2.BranchEnded(
                         branch=body.branch,
-                        outcome=_BRANCH[body.outcome],
+                        outcome=BRANCH[body.outcome],
                         generated_tokens=body.generated_tokens,
                         candidate=body.candidate,
                     )
@@ -145,7 +177,7 @@ class EventWriter:
     def summary(self, summary: Summary) -> solve_pb2.Summary:
         """The last event."""
         return solve_pb2.Summary(
-            outcome=_OUTCOME[summary.outcome],
+            outcome=OUTCOME[summary.outcome],
             candidates=[self._candidate(candidate) for candidate in summary.candidates],
             accounting=_accounting(summary.accounting),
             escalation=solve_pb2.Escalation(
@@ -154,7 +186,8 @@ class EventWriter:
                 reason=summary.escalation.reason,
             ),
             seed=summary.seed,
-            lowered_limits=self._lowered,
+            lowered_limits=lowered_out(dict.fromkeys((*self._lowered, *summary.lowered_limits)), self._places),
+            tiers=[_tier_cost(tier) for tier in summary.tiers],
         )
 
     def _candidate(self, candidate: Candidate) -> solve_pb2.Candidate:
@@ -162,22 +195,26 @@ class EventWriter:
         passed = report is not None and report.verdict is Verdict.PASSED
         return solve_pb2.Candidate(
             index=candidate.index,
-            source=_SOURCE[candidate.source],
+            source=SOURCE[candidate.source],
             tier=candidate.tier,
             code=candidate.code if passed or self._all_code else "",
             finish_reason=_finish(candidate.finish_reason),
             generated_tokens=candidate.generated_tokens,
             mean_logprob=candidate.mean_logprob,
             report=None if report is None else report_out(report, self._visible),
-            model=model_name(candidate.model) if candidate.model else "",
+            model=_named(candidate.model),
             samples=candidate.samples,
             sample_logprobs=candidate.sample_logprobs,
             held_out=None if held_out is None else report_out(held_out, self._hidden, hidden=True),
         )
 
 
+def _named(model: str) -> str:
+    return model_name(model) if model else ""
+
+
 def _finish(reason: FinishReason | None) -> solve_pb2.FinishReason.ValueType:
-    return solve_pb2.FINISH_REASON_UNSPECIFIED if reason is None else _FINISH[reason]
+    return solve_pb2.FINISH_REASON_UNSPECIFIED if reason is None else FINISH[reason]
 
 
 def _accounting(cost: Accounting) -> solve_pb2.Accounting:
@@ -209,6 +246,19 @@ def _accounting(cost: Accounting) -> solve_pb2.Accounting:
     )
 
 
+def _tier_cost(tier: TierCost) -> solve_pb2.TierCost:
+    return solve_pb2.TierCost(
+        tier=tier.tier,
+        name=tier.name,
+        model=_named(tier.model),
+        outcome=TIER_OUTCOME[tier.outcome],
+        accounting=_accounting(tier.accounting),
+        price=tier.price,
+        partial=tier.partial,
+        detail=tier.detail,
+    )
+
+
 def load_out(load: Load) -> info_service_pb2.GetLoadResponse:
     """How busy the server is."""
     return info_service_pb2.GetLoadResponse(
@@ -233,4 +283,8 @@ def model_out(model: ModelInfo) -> info_service_pb2.Model:
         dtype=model.dtype,
         device=model.device,
         deterministic=model.deterministic,
+        tiers=[
+            info_service_pb2.ModelTier(name=tier.name, model=_named(tier.model), addresses=tier.addresses)
+            for tier in model.tiers
+        ],
     )

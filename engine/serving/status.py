@@ -38,11 +38,32 @@ _SANDBOX_RETRY = 1.0
 
 
 class Unauthenticated(Exception):
-    """A TCP call without the server's bearer token."""
+    """A TCP call of nobody that this server knows."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
-        self.reason = reason  # TOKEN_MISSING, TOKEN_WRONG
+        self.reason = reason  # TOKEN_MISSING, TOKEN_WRONG, TOKEN_EXPIRED, TOKEN_REVOKED
+
+
+class Forbidden(Exception):
+    """A call that its caller has no right to."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason  # SCOPE_MISSING
+
+
+class OverQuota(Exception):
+    """More than this caller may take: of one field (`path`), which no wait mends, or at a time (`retry_after`, in
+    seconds)."""
+
+    reason = "QUOTA"
+
+    def __init__(self, message: str, *, path: str = "", retry_after: float | None = None) -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.description = message
+        self.path = path
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +82,7 @@ def refusal_of(error: Exception) -> Refusal:
     """The table. An error that is not in it is a fault of ours, and its text, which may quote a program, stays here."""
     match error:
         case InvalidRequest():
-            violation = error_details_pb2.BadRequest.FieldViolation(
-                field=error.field, description=error.description[:_LONGEST_MESSAGE], reason=error.reason
-            )
-            details = (error_details_pb2.BadRequest(field_violations=[violation]),)
+            details = (_violation(error.field, error.description, error.reason),)
             return Refusal(grpc.StatusCode.INVALID_ARGUMENT, error.reason, str(error), details)
         case Unsupported():
             return Refusal(grpc.StatusCode.UNIMPLEMENTED, error.reason, str(error), metadata=(("field", error.field),))
@@ -83,8 +101,7 @@ def refusal_of(error: Exception) -> Refusal:
             metadata = (("field", "program.language"),)
             return Refusal(grpc.StatusCode.UNIMPLEMENTED, "LANGUAGE_UNSUPPORTED", str(error), metadata=metadata)
         case InvalidProgram():
-            violation = error_details_pb2.BadRequest.FieldViolation(field="program", description=str(error))
-            details = (error_details_pb2.BadRequest(field_violations=[violation]),)
+            details = (_violation("program", str(error), InvalidRequest.reason),)
             return Refusal(grpc.StatusCode.INVALID_ARGUMENT, InvalidRequest.reason, str(error), details)
         case ExecutorBusy():
             code = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -96,11 +113,24 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, error.reason, str(error))
         case Unauthenticated():
             return Refusal(grpc.StatusCode.UNAUTHENTICATED, error.reason, str(error))
+        case Forbidden():
+            return Refusal(grpc.StatusCode.PERMISSION_DENIED, error.reason, str(error))
+        case OverQuota():
+            details = (_violation(error.path, error.description, error.reason),) if error.path else ()
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+            return Refusal(code, error.reason, str(error), details, retry_after=error.retry_after)
         case EngineFailed() | SolveError():
             return Refusal(grpc.StatusCode.INTERNAL, error.reason, str(error))
         case _:
             message = "internal error; the server's log has more under this request_id"
             return Refusal(grpc.StatusCode.INTERNAL, EngineFailed.reason, message)
+
+
+def _violation(path: str, description: str, reason: str) -> error_details_pb2.BadRequest:
+    violation = error_details_pb2.BadRequest.FieldViolation(
+        field=path, description=description[:_LONGEST_MESSAGE], reason=reason
+    )
+    return error_details_pb2.BadRequest(field_violations=[violation])
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal, request_id: str) -> NoReturn:

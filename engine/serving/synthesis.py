@@ -1,6 +1,7 @@
 """SynthesisService: one solve a call. The call's end is the solve's end, whoever caused it."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import replace
@@ -12,8 +13,10 @@ from thresher.v1 import solve_pb2, synthesis_service_pb2, synthesis_service_pb2_
 from engine.config import Settings
 from engine.logs import bind_call, get_logger
 from engine.serving.backend import SolverLike
+from engine.serving.callers import current_caller
 from engine.serving.calls import LiveCalls
 from engine.serving.limits import lowered_in
+from engine.serving.once import SharedSolves
 from engine.serving.solve_in import solve_in
 from engine.serving.solve_out import EventWriter
 from engine.solving.errors import EngineFailed, Unavailable, Unsupported
@@ -34,10 +37,11 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
     """Draws programs and tests them."""
 
-    def __init__(self, settings: Settings, solver: SolverLike, calls: LiveCalls) -> None:
+    def __init__(self, settings: Settings, solver: SolverLike, calls: LiveCalls, shared: SharedSolves) -> None:
         self._settings = settings
         self._solver = solver
         self._calls = calls
+        self._shared = shared
 
     # A coroutine that writes, not a generator: `LiveCalls` must see the cancel that hits a pending write.
     async def Solve(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -45,30 +49,43 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
     ) -> None:
         """Stream the events of one solve; the Summary is last, and present if and only if the status is OK."""
         async with self._calls.one():
-            spec = await self._spec(request.spec, context)
+            spec = await self._spec(request.spec, _client_of(context))
             writer = self._writer(request.spec, spec)
-            async with aclosing(self._events(spec, context)) as events:
+            async with aclosing(self._events(spec, _seconds_left(context))) as events:
                 async for event in events:
                     await context.write(synthesis_service_pb2.SolveResponse(event=writer.event(event)))
 
     async def SolveOnce(
         self, request: synthesis_service_pb2.SolveOnceRequest, context: _Context
     ) -> synthesis_service_pb2.SolveOnceResponse:
-        """The same with one reply. Events that it could never deliver are refused."""
+        """The same with one reply. Events that it could never deliver are refused.
+
+        Calls of one caller with one request id are one solve, which outlives a lost call by a few seconds.
+        """
         for name in ("token_deltas", "delta_interval_ms", "test_results", "branches"):
             if getattr(request.spec.events, name):
                 raise Unsupported(f"spec.events.{name}", "SolveOnce sends no events; use Solve, or leave it out")
+        client, deadline = _client_of(context), _seconds_left(context)
         async with self._calls.one():
-            spec = await self._spec(request.spec, context)
-            writer = self._writer(request.spec, spec)
-            summary: solve_pb2.Summary | None = None
-            async with aclosing(self._events(spec, context)) as events:
-                async for event in events:
-                    if isinstance(event.body, Summary):
-                        summary = writer.summary(event.body)
-            return synthesis_service_pb2.SolveOnceResponse(request_id=spec.request_id, summary=summary)
+            if not request.spec.request_id:
+                return await self._once(request, client, deadline)
+            key = (current_caller().key, request.spec.request_id)
+            digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+            return await self._shared.answer(key, digest, lambda: self._once(request, client, deadline))
 
-    async def _spec(self, message: solve_pb2.SolveSpec, context: _Context) -> SolveSpec:
+    async def _once(
+        self, request: synthesis_service_pb2.SolveOnceRequest, client: str, deadline: float | None
+    ) -> synthesis_service_pb2.SolveOnceResponse:
+        spec = await self._spec(request.spec, client)
+        writer = self._writer(request.spec, spec)
+        summary: solve_pb2.Summary | None = None
+        async with aclosing(self._events(spec, deadline)) as events:
+            async for event in events:
+                if isinstance(event.body, Summary):
+                    summary = writer.summary(event.body)
+        return synthesis_service_pb2.SolveOnceResponse(request_id=spec.request_id, summary=summary)
+
+    async def _spec(self, message: solve_pb2.SolveSpec, client: str) -> SolveSpec:
         if self._solver.status == "starting":
             raise starting()
         if message.ByteSize() > CHECK_IN_THREAD_BYTES:
@@ -76,14 +93,21 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
         else:
             spec = solve_in(message, "spec", self._settings)
         bind_call(request_id=spec.request_id, problem_id=spec.problem_id)
-        return replace(spec, client=_client_of(context))
+        current_caller().check_solve(spec, self._settings.limits.max_k)
+        return replace(spec, client=client)
 
     def _writer(self, message: solve_pb2.SolveSpec, spec: SolveSpec) -> EventWriter:
         return EventWriter(spec, lowered_in(message.problem.limits, message.problem.tests, self._settings.executor))
 
-    async def _events(self, spec: SolveSpec, context: _Context) -> AsyncGenerator[SolveEvent]:
+    async def _events(self, spec: SolveSpec, deadline: float | None) -> AsyncGenerator[SolveEvent]:
         """The solver's events up to its Summary. Raises EngineFailed if it ends without one."""
-        events = self._solver.solve(spec, deadline=cast("float | None", context.time_remaining()))
+        with current_caller().solving(self._settings.limits.max_solves_per_caller):
+            async with aclosing(self._solved(spec, deadline)) as events:
+                async for event in events:
+                    yield event
+
+    async def _solved(self, spec: SolveSpec, deadline: float | None) -> AsyncGenerator[SolveEvent]:
+        events = self._solver.solve(spec, deadline=deadline)
         ended_well = False
         try:
             async for event in events:
@@ -119,14 +143,21 @@ class NoSynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
 
 
 def _client_of(context: _Context) -> str:
-    """Whom the engine's time is shared between: the name that the caller gives itself, else the address it calls from.
+    """Whom the engine's time is shared between: the caller, or what a caller who may speak for several names itself.
 
-    A client of `thresher.client` gives itself a name for each process.
+    A client of `thresher.client` gives itself a name for each process; one without a name is its address.
     """
+    caller = current_caller()
+    if not caller.names_clients:
+        return caller.key
     metadata = cast("Iterable[tuple[str, str | bytes]] | None", context.invocation_metadata())
     names = [value for key, value in metadata or () if key == CLIENT_KEY and isinstance(value, str)]
     peer = context.peer()
     return names[0][:_LONGEST_NAME] if names and names[0] else peer.rpartition(":")[0] or peer
+
+
+def _seconds_left(context: _Context) -> float | None:
+    return cast("float | None", context.time_remaining())
 
 
 def starting() -> Unavailable:

@@ -1,12 +1,13 @@
 """The books of one solve: what it has cost, for its accounting and for the metrics."""
 
 import time
+from collections import Counter
 
-from engine.core.types import BranchFinished, CoreEvent, Counts, EndReason, SolveEnded, SolveStarted
+from engine.core.types import BranchFinished, CoreEvent, Counts, EndReason, FirstToken, SolveEnded, SolveStarted
 from engine.metrics import Metrics
 from engine.solving.candidates import Entry
 from engine.solving.types import Accounting, BranchOutcome
-from executor.verdict import Report
+from executor.verdict import Report, Verdict
 
 
 class Books:
@@ -14,6 +15,7 @@ class Books:
 
     def __init__(self, model: str, priority: str, samples: int, metrics: Metrics) -> None:
         self.cost = Accounting(samples_requested=samples)
+        self.verdicts: Counter[str] = Counter()
         self.began = time.monotonic()
         self._model = model
         self._priority = priority
@@ -53,6 +55,9 @@ class Books:
                 self._started_at = time.monotonic()
                 self.cost.queue_time = event.queued
                 self._metrics.solve_started(self._model, self._priority, event.queued)
+                self._metrics.prefix_cache(self._model, event.prompt_tokens, event.cached_tokens)
+            case FirstToken():
+                self._metrics.first_token(self._model, event.seconds)
             case SolveEnded():
                 self._take_counts(event.counts)
                 if self._started_at is not None:
@@ -75,6 +80,7 @@ class Books:
     def judged(self, entry: Entry, ran: Report | None) -> None:
         """A candidate has its verdict; `ran` is the report of the sandbox, if it came to that."""
         if entry.report is not None:
+            self.verdicts[entry.report.verdict.value] += 1
             self._metrics.verdict(entry.report.verdict.value, entry.source.value)
         if ran is not None:
             self.cost.candidates_executed += 1
@@ -87,11 +93,15 @@ class Books:
             self.cost.candidates_passed += 1
             if self.cost.time_to_first_pass is None:
                 self.cost.time_to_first_pass = self.seconds
+                unjudged = self.verdicts[Verdict.SKIPPED.value] + self.verdicts[Verdict.SANDBOX_FAILURE.value]
+                self.cost.candidates_to_first_pass = self.verdicts.total() - unjudged
 
     def close(self, entries: list[Entry]) -> None:
         """What the candidates add up to."""
         self.cost.candidates_finished = len(entries)
         self.cost.samples_passed = sum(len(entry.samples) for entry in entries if entry.passed)
+        if self._decided is not None and self._decided[0] == "pass":
+            self.cost.after_pass_tokens = sum(entry.drawn_tokens for entry in entries if entry.skipped)
 
     def _take_counts(self, counts: Counts) -> None:
         cost = self.cost

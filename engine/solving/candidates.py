@@ -23,7 +23,7 @@ class Entry:
     """A candidate in the making: `report` is None until it is judged.
 
     `branches` are those whose texts hold the program. `samples` maps each sample to its log-probability, the sum over
-    its tokens. `model` wrote it first, or somebody else for a prior attempt.
+    its tokens; together they have `drawn_tokens`. `model` wrote it first, or somebody else for a prior attempt.
     """
 
     index: int
@@ -35,6 +35,7 @@ class Entry:
     source: CandidateSource = CandidateSource.SAMPLED
     branches: list[int] = field(default_factory=list[int])
     samples: dict[int, float] = field(default_factory=dict[int, float])
+    drawn_tokens: int = 0
     report: Report | None = None
     held_out: Report | None = None
 
@@ -42,6 +43,11 @@ class Entry:
     def passed(self) -> bool:
         """Whether it passed all visible tests."""
         return self.report is not None and self.report.verdict is Verdict.PASSED
+
+    @property
+    def skipped(self) -> bool:
+        """Whether its solve was decided before it was judged."""
+        return self.report is not None and self.report.verdict is Verdict.SKIPPED
 
 
 @dataclass(slots=True)
@@ -54,7 +60,7 @@ class Candidates:
     tier: int = 0
     entries: list[Entry] = field(default_factory=list[Entry])
     _by_key: dict[bytes, Entry] = field(default_factory=dict[bytes, Entry])
-    _by_branch: dict[int, tuple[Entry, float]] = field(default_factory=dict[int, tuple[Entry, float]])
+    _by_branch: dict[int, tuple[Entry, BranchFinished]] = field(default_factory=dict[int, tuple[Entry, BranchFinished]])
 
     def add_attempt(self, attempt: PriorAttempt, upstream: str) -> Entry | None:
         """The candidate of a prior attempt by the model `upstream`; None if the program is there already."""
@@ -92,9 +98,9 @@ class Candidates:
             )
             self.entries.append(entry)
             self._by_key[key] = entry
-        entry.samples |= dict.fromkeys(finished.samples, finished.logprob)
         entry.branches.append(finished.branch)
-        self._by_branch[finished.branch] = entry, finished.logprob
+        self._by_branch[finished.branch] = entry, finished
+        self.join(finished.branch, finished.samples)
         return entry, new
 
     def _program(self, finished: BranchFinished) -> str:
@@ -111,9 +117,10 @@ class Candidates:
                 return extract_program(text, entry_point=self.entry_point).code
 
     def join(self, branch: int, samples: tuple[int, ...]) -> Entry:
-        """Late samples drew the text of a branch that has finished."""
-        entry, logprob = self._by_branch[branch]
-        entry.samples |= dict.fromkeys(samples, logprob)
+        """These samples have drawn the text of a branch that has finished."""
+        entry, finished = self._by_branch[branch]
+        entry.samples |= dict.fromkeys(samples, finished.logprob)
+        entry.drawn_tokens += finished.tokens * len(samples)
         return entry
 
     @property

@@ -39,6 +39,7 @@ class ModelNotFound(SolveError):
     def __init__(self, model: str, known: tuple[str, ...]) -> None:
         super().__init__(f"model {model!r} is not served here; this server has: {', '.join(known) or 'none'}")
         self.model = model
+        self.known = known
 
 
 class QueueFull(SolveError):

@@ -1,9 +1,30 @@
 """What a solve gives back: which candidates, in which order, and what to tell a router above."""
 
-from engine.solving.candidates import Entry
+from collections.abc import Sequence, Sized
+from typing import Protocol
+
 from engine.solving.errors import Unavailable
 from engine.solving.types import CandidateSource, Escalation, HeldTest, ReturnPolicy, SolveOutcome
 from executor.verdict import Report, Verdict
+
+
+class Written(Protocol):
+    """A program in the making or as it was told, with its samples and its verdicts."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def source(self) -> CandidateSource: ...
+    @property
+    def samples(self) -> Sized: ...
+    @property
+    def mean_logprob(self) -> float | None: ...
+    @property
+    def report(self) -> Report | None: ...
+    @property
+    def held_out(self) -> Report | None: ...
+    @property
+    def passed(self) -> bool: ...
 
 
 def score(report: Report | None, tests: tuple[HeldTest, ...]) -> float:
@@ -15,7 +36,7 @@ def score(report: Report | None, tests: tuple[HeldTest, ...]) -> float:
     return passed / sum(weights)
 
 
-def chosen(entries: list[Entry], policy: ReturnPolicy, tests: tuple[HeldTest, ...]) -> list[Entry]:
+def chosen[W: Written](entries: Sequence[W], policy: ReturnPolicy, tests: tuple[HeldTest, ...]) -> list[W]:
     """The candidates of the summary.
 
     FIRST_PASS: those that passed. ALL: all, as they finished. BEST: all, by share of tests passed, then by mean
@@ -30,17 +51,17 @@ def chosen(entries: list[Entry], policy: ReturnPolicy, tests: tuple[HeldTest, ..
             return sorted(entries, key=lambda entry: (-score(entry.report, tests), *_likely(entry), entry.index))
 
 
-def _drawn(entry: Entry) -> int:
+def _drawn(entry: Written) -> int:
     """How often the program was written."""
     return len(entry.samples) + (entry.source is CandidateSource.PRIOR_ATTEMPT)
 
 
-def _likely(entry: Entry) -> tuple[bool, float]:
+def _likely(entry: Written) -> tuple[bool, float]:
     """Most likely first, and before those of which nobody said how likely they are."""
     return entry.mean_logprob is None, -(entry.mean_logprob or 0.0)
 
 
-def sandbox_error(entries: list[Entry]) -> Unavailable | None:
+def sandbox_error(entries: Sequence[Written]) -> Unavailable | None:
     """Where the sandbox has failed, "nothing passed" is not an answer."""
     failed = [e.report for e in entries if e.report is not None and e.report.verdict is Verdict.SANDBOX_FAILURE]
     if not failed or any(entry.passed for entry in entries):
@@ -49,7 +70,7 @@ def sandbox_error(entries: list[Entry]) -> Unavailable | None:
     return Unavailable("SANDBOX_UNAVAILABLE", told)
 
 
-def advise(outcome: SolveOutcome, entries: list[Entry]) -> Escalation:
+def advise(outcome: SolveOutcome, entries: Sequence[Written]) -> Escalation:
     """Whether another tier is worth asking.
 
     The confidence that the best candidate is right is the share of held-out tests that it passed; without such tests

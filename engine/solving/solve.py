@@ -5,7 +5,6 @@ engine hears of it. Its first decision is final; from then on it only waits unti
 gone. Whoever leaves the generator early leaves through `abandon`.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import asdict
 
@@ -18,6 +17,7 @@ from engine.core.types import (
     BranchText,
     CoreEvent,
     EndReason,
+    FirstToken,
     SamplesFinished,
     SolveEnded,
     SolveStarted,
@@ -32,7 +32,8 @@ from engine.solving.books import Books
 from engine.solving.candidates import Candidates, Entry
 from engine.solving.decision import Decision
 from engine.solving.errors import DeadlineExceeded, EngineFailed, SolveError, Unavailable
-from engine.solving.judging import Broken, Done, HeldOut, Judged, Judging, Posted, Slow, Tested
+from engine.solving.inbox import Happening, Inbox
+from engine.solving.judging import Broken, Done, HeldOut, Judged, Judging, Slow, Tested
 from engine.solving.timers import GRACE_SECONDS, Timer, Timers
 from engine.solving.types import (
     Accepted,
@@ -57,9 +58,6 @@ from executor import ExecutorLike
 from executor.verdict import Report, Verdict
 
 _log = structlog.stdlib.get_logger("flight")
-
-
-Happening = list[CoreEvent] | Timer | Posted | None
 
 
 class Solve:
@@ -87,16 +85,17 @@ class Solve:
         self.outcome = "cancelled"  # as metrics count it, until it ends in another way
         self.k = k
         self._engine = engine
-        self._inbox: asyncio.Queue[Happening] = asyncio.Queue()
+        self._inbox = Inbox()
         self._candidates = Candidates(model, spec.prompts, spec.entry_point, spec.cascade.tier)
         self._books = Books(model, spec.priority.value, k, metrics)
         group = f"{spec.request_id}/{id(self):x}"
-        self._judging = Judging(spec, executor=executor, slots=slots, group=group, post=self._inbox.put_nowait)
+        self._judging = Judging(spec, executor=executor, slots=slots, group=group, post=self._inbox.post)
         self.admitted: Admitted | None = None  # what the engine said to it
         self._before: list[EventBody] = []  # what has happened before it was admitted
         self._decision = Decision()
         self._enough = False  # as many programs as are wanted: what is still being drawn is not
         self._abandoned = False  # nobody reads on
+        self._cut = False  # somebody else has solved it
         self._told_to_end = False  # the engine
         self._drawn = False  # the engine is done with it
         self._timers = Timers(self.interrupt)
@@ -117,13 +116,18 @@ class Solve:
         """What it has cost."""
         return self._books.cost
 
+    @property
+    def verdicts(self) -> dict[str, int]:
+        """How many of its programs came to which verdict."""
+        return dict(self._books.verdicts)
+
     def take(self, events: list[CoreEvent] | None) -> None:
         """Sink of the engine's events."""
-        self._inbox.put_nowait(events)
+        self._inbox.take(events)
 
     def interrupt(self, timer: Timer) -> None:
         """End the solve from outside."""
-        self._inbox.put_nowait(timer)
+        self._inbox.post(timer)
 
     def start_timers(self, deadline: float | None) -> None:
         """From now on the deadline, in seconds from now, and the budget of time can end it."""
@@ -191,7 +195,8 @@ class Solve:
             self.outcome = "deadline" if isinstance(error, DeadlineExceeded) else "error"
             raise error
         summary = self._summary()
-        self.outcome = summary.outcome.value
+        solved = summary.outcome is SolveOutcome.SOLVED
+        self.outcome = "cut_off" if self._cut and not solved else summary.outcome.value
         yield self._event(summary)
 
     async def abandon(self) -> None:
@@ -258,6 +263,9 @@ class Solve:
                 self._decide(EndReason.DEADLINE, DeadlineExceeded(queued=not self.started))
             case Timer.BUDGET:
                 self._decide(EndReason.BUDGET_TIME)
+            case Timer.CUT:
+                self._decide(EndReason.CUT_OFF)
+                self._cut = True
             case Timer.DRAIN:
                 self._decide(EndReason.ERROR, Unavailable("DRAINING", "the server is shutting down; ask another one"))
             case Tested():
@@ -272,8 +280,8 @@ class Solve:
                     for branch in self._candidates.entries[happening.index].branches:
                         self._engine.slow(self.admitted.solve, branch)
             case Done():
-                self._judging.done(happening.index)
-                if self._candidates.entries[happening.index].report is None:
+                last = self._judging.done(happening.index)
+                if last and self._candidates.entries[happening.index].report is None:
                     return self._on_judged(happening.index, None)
             case Broken():
                 self._decide(EndReason.ERROR, Unavailable("SANDBOX_UNAVAILABLE", str(happening.error)))
@@ -290,6 +298,7 @@ class Solve:
                     position=event.position,
                     samples=event.samples,
                     model=self.model,
+                    tier=self.spec.cascade.tier,
                 )
                 return [started] if wanted.branches else []
             case BranchText():
@@ -310,8 +319,8 @@ class Solve:
                     self._decide(EndReason.DEADLINE, DeadlineExceeded(queued=not self.started))
                 elif event.reason is not EndReason.COMPLETE and not self._enough:
                     self._decide(event.reason)
-            case SolveStarted():
-                pass  # only the books need it
+            case SolveStarted() | FirstToken():
+                pass  # only the books need them
             case WidthChosen():
                 _log.debug("width_chosen", request_id=self.spec.request_id, **asdict(event))
         return []

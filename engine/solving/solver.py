@@ -6,6 +6,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 
@@ -27,6 +28,7 @@ from engine.solving.errors import (
     Unsupported,
 )
 from engine.solving.solve import Solve
+from engine.solving.tiers import Cut
 from engine.solving.timers import Timer
 from engine.solving.types import Load, ModelInfo, SolveEvent, SolveSpec
 from executor import ExecutorLike, SandboxInfo
@@ -113,19 +115,24 @@ class Solver:
         return self._executor.info
 
     def on_status(self, callback: Callable[[str], None], /) -> None:
-        """Call `callback` with the new status at each change."""
+        """Call `callback` with the new status at each change, and whenever a model's engine comes or goes."""
         self._watchers.append(callback)
 
     def _set_status(self, status: Status) -> None:
         if status is not self._status:
             self._status = status
-            for watcher in self._watchers:
-                watcher(status.value)
+            self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
+        for watcher in self._watchers:
+            watcher(self._status.value)
 
     def _on_engine_change(self) -> None:
         if self._status in (Status.READY, Status.FAILED):
             whole = all(engine.client.facts is not None for engine in self._engines.values())
-            self._set_status(Status.READY if whole else Status.FAILED)
+            self._status = Status.READY if whole else Status.FAILED
+            # Told also where it is the same: another engine may be the one that is down.
+            self._tell_watchers()
 
     def _on_report(self, model: str, report: StepReport) -> None:
         engine = self._engines[model]
@@ -135,7 +142,8 @@ class Solver:
         while engine.steps[0][0] < now - _RATE_SECONDS:
             engine.steps.popleft()
         if report.seconds:
-            self._metrics.step(model, report.rows, report.seconds + report.overhead_seconds)
+            seconds = report.seconds + report.overhead_seconds
+            self._metrics.step(model, report.rows, seconds, report.prefill_tokens, report.token_gaps)
         self._metrics.kv_cache(model, report.kv_usage, report.pages_shared)
         if report.idle_seconds:
             self._metrics.engine_idle("waiting_executor" if self._live else "no_work", report.idle_seconds)
@@ -215,10 +223,13 @@ class Solver:
 
     # Solves
 
-    async def solve(self, spec: SolveSpec, *, deadline: float | None) -> AsyncGenerator[SolveEvent, None]:
+    async def solve(
+        self, spec: SolveSpec, *, deadline: float | None, cut: Cut | None = None
+    ) -> AsyncGenerator[SolveEvent, None]:
         """Events of one solve; `deadline` is in seconds from now.
 
-        Closing the generator, or cancelling the task that reads it, ends the solve everywhere.
+        Closing the generator, or cancelling the task that reads it, ends the solve everywhere; `cut`, once done, ends
+        it with its summary.
 
         Raises:
             SolveError: one of `engine.solving.errors`.
@@ -245,6 +256,8 @@ class Solver:
         # From here on a drain waits for it, and ends it.
         self._live.add(solve)
         self._idle.clear()
+        if cut is not None:
+            cut.add_done_callback(lambda _: solve.interrupt(Timer.CUT))
         left = None if deadline is None else deadline - (time.monotonic() - began)
         try:
             async with asyncio.timeout(left):
@@ -321,10 +334,25 @@ class Solver:
                     solve.seconds,
                     started=solve.started,
                 )
+                self._log_end(solve)
         finally:
             if solve.admitted is not None:
                 client.forget(solve.admitted.solve)
             self._leave(solve)
+
+    def _log_end(self, solve: Solve) -> None:
+        """The receipt of a solve: what the metrics have counted of it, also where its caller has left unanswered."""
+        spent = {name: value for name, value in asdict(solve.accounting).items() if value}
+        _log.info(
+            "solve_ended",
+            request_id=solve.spec.request_id,
+            model=solve.model,
+            outcome=solve.outcome,
+            priority=solve.spec.priority.value,
+            seconds=round(solve.seconds, 4),
+            accounting=spent,
+            verdicts=solve.verdicts,
+        )
 
     def _leave(self, solve: Solve) -> None:
         self._counted.discard(solve)

@@ -14,6 +14,8 @@ class Timer(Enum):
     DEADLINE = "deadline"
     BUDGET = "budget"
     DRAIN = "drain"
+    CUT = "cut"
+    """Somebody else has solved it."""
     GRACE = "grace"
 
 

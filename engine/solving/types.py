@@ -7,7 +7,7 @@ from typing import Literal
 from engine.core.types import FinishReason as FinishReason
 from engine.core.types import Mode as Mode
 from executor.types import Limits, Test
-from executor.verdict import Report, TestReport
+from executor.verdict import LoweredLimit, Report, TestReport, Verdict
 
 
 class ReturnPolicy(StrEnum):
@@ -41,6 +41,37 @@ class SolveOutcome(StrEnum):
     BUDGET_TOKENS = "budget_tokens"
     BUDGET_EXECUTIONS = "budget_executions"
     BUDGET_ROWS = "budget_rows"
+
+
+class TierReason(StrEnum):
+    """Why a tier of a cascade was asked, in view of the one before it."""
+
+    FIRST = "first"
+    """There is none before it."""
+    EXHAUSTED = "exhausted"
+    """All samples of the one before have failed."""
+    GAVE_UP = "gave_up"
+    """The same, of fewer samples than it might have drawn: more were not worth what they cost."""
+    BUDGET = "budget"
+    LOST = "lost"
+    """The one before cannot be reached, broke off, or does not keep the protocol."""
+    REFUSED = "refused"
+    TIME = "time"
+    """It has taken too long, and goes on beside this one."""
+    CHANCE = "chance"
+    """It is unlikely to solve it, and goes on beside this one."""
+
+
+class TierOutcome(StrEnum):
+    """What became of a tier's part of a solve."""
+
+    SOLVED = "solved"
+    EXHAUSTED = "exhausted"
+    BUDGET = "budget"
+    CUT_OFF = "cut_off"
+    """The solve was over without it."""
+    LOST = "lost"
+    REFUSED = "refused"
 
 
 class CandidateSource(StrEnum):
@@ -250,6 +281,11 @@ class Candidate:
     report: Report | None = None
     held_out: Report | None = None
 
+    @property
+    def passed(self) -> bool:
+        """Whether it passed all visible tests."""
+        return self.report is not None and self.report.verdict is Verdict.PASSED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
@@ -271,6 +307,7 @@ class BranchStarted:
     position: int
     samples: tuple[int, ...]
     model: str
+    tier: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,12 +366,23 @@ class SamplesJoined:
     sample_logprobs: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierStarted:
+    """Another tier of a cascade was asked; `model` is what it is called there."""
+
+    tier: int
+    name: str
+    model: str
+    reason: TierReason
+
+
 @dataclass(slots=True, kw_only=True)
 class Accounting:
     """What a solve cost. See Accounting in solve.proto for the meaning of each figure.
 
     For the metrics alone: `pruned_tokens`, those of `wasted_tokens` that pruned samples drew; `recomputed_tokens`;
-    `preemptions`.
+    `preemptions`; `after_pass_tokens` of programs that were complete and, after a pass, not judged any more;
+    `candidates_to_first_pass`, judged until the first passed, that one included.
     """
 
     samples_requested: int = 0
@@ -356,6 +404,8 @@ class Accounting:
     pruned_tokens: int = 0
     recomputed_tokens: int = 0
     preemptions: int = 0
+    after_pass_tokens: int = 0
+    candidates_to_first_pass: int | None = None
     drafted_tokens: int = 0
     accepted_draft_tokens: int = 0
     time_to_first_pass: float | None = None
@@ -375,18 +425,39 @@ class Escalation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TierCost:
+    """What one tier of a cascade has cost; all of them add up to the accounting of the solve.
+
+    `price` is that of its tokens, None without a price for them. `partial`: it did not live to give its own account,
+    and this is what its events had told. `detail`: why it was lost, or what it refused.
+    """
+
+    tier: int
+    name: str
+    model: str
+    outcome: TierOutcome
+    accounting: Accounting
+    price: float | None = None
+    partial: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The last event of a solve that ended well."""
+    """The last event of a solve that ended well. `lowered_limits` are those that a server elsewhere has lowered."""
 
     outcome: SolveOutcome
     candidates: tuple[Candidate, ...]
     accounting: Accounting
     escalation: Escalation
     seed: int
+    tiers: tuple[TierCost, ...] = ()
+    lowered_limits: tuple[LoweredLimit, ...] = ()
 
 
 EventBody = (
     Accepted
+    | TierStarted
     | BranchStarted
     | BranchDelta
     | BranchEnded
@@ -407,9 +478,21 @@ class SolveEvent:
     body: EventBody
 
 
+@dataclass(frozen=True, slots=True)
+class TierInfo:
+    """A tier of a cascade: its name, its model's (empty: the default one there), and where it is (empty: here)."""
+
+    name: str
+    model: str
+    addresses: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """A served model. `deterministic`: what a sample draws does not depend on what else is drawn, bit for bit."""
+    """A served model. `deterministic`: what a sample draws does not depend on what else is drawn, bit for bit.
+
+    A cascade is one more, with its `tiers`; it can do what any of them can.
+    """
 
     name: str
     context_length: int
@@ -418,6 +501,7 @@ class ModelInfo:
     dtype: str
     device: str
     deterministic: bool
+    tiers: tuple[TierInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,7 +59,7 @@ def _probe() -> None:
 
 
 def _can_cache() -> bool:
-    """Whether there is a folder to write to. Where there is none, every start compiles anew, which takes a minute."""
+    """Whether there is a folder to write to, with room. Where not, every start compiles anew, which takes a minute."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     base = Path(os.environ.get("NUMBA_CACHE_DIR") or caches / "thresher" / "kernels")
     folder = cache_folder(base, Path(__file__).parent)
@@ -68,12 +68,14 @@ def _can_cache() -> bool:
         sweep(folder)
         numba.core.config.CACHE_DIR = str(folder)  # pyright: ignore[reportAttributeAccessIssue]
         numba.njit(cache=True)(_probe)
+        # A disk that is full would end the compilation itself.
+        return shutil.disk_usage(folder).free > _ROOM
     except (OSError, RuntimeError):
         return False
-    return True
 
 
 _KEPT = 4
+_ROOM = 64 << 20
 _CACHE = _can_cache()
 
 

@@ -90,7 +90,8 @@ def test_words_of_the_client_and_of_kubernetes_are_no_settings(monkeypatch: pyte
     [
         ("[limits]\nmax_kk = 3", "limits.max_kk: no such setting; did you mean max_k?"),
         ("[sering]\nx = 3", "sering: no such setting; did you mean serving?"),
-        ("[serving]\ntls_certificate = 'x'", "serving.tls_certificate: this server has no TLS yet"),
+        ("[serving]\ntls_certificate = 'x'", "serving: tls_certificate and tls_key go together"),
+        ("[serving]\ntls_client_ca = 'x'", "serving: tls_client_ca needs tls_certificate and tls_key"),
         ("[limits]\nmax_k = 0", "limits.max_k: Input should be greater than or equal to 1 (it is 0)"),
         ("[limits]\nmax_k = 'many'", "limits.max_k"),
         ("[models]\nserve = []", "models: serve is empty"),

@@ -1,14 +1,13 @@
 """What is counted, and that its exposition is clean."""
 
-import shutil
-import subprocess
-
 import pytest
 from prometheus_client import generate_latest
 
-from engine.metrics import BRANCH_OUTCOMES, OUTCOMES, PRIORITIES, VERDICTS, Metrics
-from engine.solving.types import Accounting, BranchOutcome, Priority, SolveOutcome
+from engine.metric_words import BRANCH_OUTCOMES, ESCALATIONS, OUTCOMES, PRIORITIES, VERDICTS, WASTE, WASTE_OF
+from engine.metrics import Metrics
+from engine.solving.types import Accounting, BranchOutcome, Priority, SolveOutcome, TierReason
 from executor.verdict import Verdict
+from tests.support.prometheus import needs_prometheus, promtool
 
 
 @pytest.fixture
@@ -41,6 +40,8 @@ COST = Accounting(
     pruned_tokens=25,
     recomputed_tokens=7,
     preemptions=3,
+    after_pass_tokens=11,
+    candidates_to_first_pass=2,
     drafted_tokens=20,
     accepted_draft_tokens=15,
     time_to_first_pass=1.5,
@@ -48,10 +49,12 @@ COST = Accounting(
 
 
 def test_the_words_are_those_of_the_domain() -> None:
-    assert set(OUTCOMES) == {*SolveOutcome, "cancelled", "deadline", "error"}
+    assert set(OUTCOMES) == {*SolveOutcome, "cut_off", "cancelled", "deadline", "error"}
     assert set(VERDICTS) == set(Verdict)
     assert set(PRIORITIES) == set(Priority)
     assert set(BRANCH_OUTCOMES) == set(BranchOutcome)
+    assert set(ESCALATIONS) == {*TierReason} - {TierReason.FIRST}
+    assert set(WASTE_OF) <= set(OUTCOMES) and set(WASTE_OF.values()) < set(WASTE)
 
 
 def test_series_of_a_served_model_start_at_zero(metrics: Metrics) -> None:
@@ -78,6 +81,8 @@ def test_a_solve_is_counted_once_with_its_cost(metrics: Metrics) -> None:
     assert value(metrics, "thresher_wasted_tokens_total", model="m", reason="cut_off") == 35
     assert value(metrics, "thresher_wasted_tokens_total", model="m", reason="pruned") == 25
     assert value(metrics, "thresher_wasted_tokens_total", model="m", reason="preempted") == 7
+    assert value(metrics, "thresher_wasted_tokens_total", model="m", reason="after_pass") == 11
+    assert value(metrics, "thresher_candidates_to_first_pass_sum", model="m") == 2
     assert value(metrics, "thresher_preemptions_total", model="m") == 3
     assert value(metrics, "thresher_time_to_first_pass_seconds_sum", model="m") == 1.5
     assert value(metrics, "thresher_tokens_per_solved_problem_count", model="m") == 1
@@ -91,7 +96,8 @@ def test_a_solve_cancelled_in_the_queue_is_no_success(metrics: Metrics) -> None:
     assert value(metrics, "thresher_solves_running", model="m") == 0
     assert value(metrics, "thresher_solves_total", model="m", outcome="solved", priority="interactive") == 0
     assert value(metrics, "thresher_wasted_tokens_total", model="m", reason="client_gone") == 3
-    assert value(metrics, "thresher_time_to_first_pass_seconds_count", model="m") is None
+    assert value(metrics, "thresher_time_to_first_pass_seconds_count", model="m") == 0
+    assert value(metrics, "thresher_candidates_to_first_pass_count", model="m") == 0
 
 
 def test_words_that_are_no_label_are_refused(metrics: Metrics) -> None:
@@ -117,7 +123,10 @@ def exercise(metrics: Metrics) -> None:
     metrics.branch_ended("m", "pruned")
     metrics.verdict("passed")
     metrics.cancel_latency("pass", 0.01)
-    metrics.step("m", 12, 0.04)
+    metrics.prefix_cache("m", 100, 48)
+    metrics.first_token("m", 0.3)
+    metrics.step("m", 12, 0.04, 30, [(0.02, 12), (0.3, 2)])
+    metrics.step("m", 12, 0.03)
     metrics.kv_cache("m", 0.5, 7)
     metrics.engine_idle("waiting_executor", 0.5)
     metrics.executor(busy=1, idle=2, starting=3, queue_depth=4)
@@ -131,12 +140,34 @@ def exercise(metrics: Metrics) -> None:
 def test_gauges_and_steps(metrics: Metrics) -> None:
     exercise(metrics)
     assert value(metrics, "thresher_batch_rows", model="m") == 12
-    assert value(metrics, "thresher_rows_computed_total", model="m") == 12
+    assert value(metrics, "thresher_rows_computed_total", model="m") == 24
+    assert value(metrics, "thresher_step_seconds_count", model="m") == 2
+    assert value(metrics, "thresher_prefill_seconds_count", model="m") == 1, "only steps with tokens of prompts"
+    assert value(metrics, "thresher_prefill_seconds_sum", model="m") == 0.04
+    assert value(metrics, "thresher_inter_token_seconds_count", model="m") == 14
+    assert value(metrics, "thresher_inter_token_seconds_bucket", model="m", le="0.025") == 12
+    assert value(metrics, "thresher_time_to_first_token_seconds_sum", model="m") == 0.3
+    assert value(metrics, "thresher_prefix_cache_queries_total", model="m") == 100
+    assert value(metrics, "thresher_prefix_cache_hits_total", model="m") == 48
     assert value(metrics, "thresher_kv_cache_usage_ratio", model="m") == 0.5
     assert value(metrics, "thresher_kv_pages_shared", model="m") == 7
     assert value(metrics, "thresher_executor_slots", state="starting") == 3
     assert value(metrics, "thresher_executor_queue_depth") == 4
     assert value(metrics, "thresher_build_info", version="0.1.0", torch="2.11.0", triton="", device="cpu") == 1
+
+
+def test_every_metric_is_told_of(metrics: Metrics) -> None:
+    exercise(metrics)
+    metrics.serve_executors(["local"])
+    kinds = {family.name: family.type for family in metrics.registry.collect()}
+    suffixes = {"counter": "_total", "info": "_info"}
+    told = {family.name.removesuffix(suffixes.get(family.kind, "")): family.kind for family in metrics.families}
+    assert told == kinds
+    labels = {family.name: set(family.labels) for family in metrics.families}
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            name = next(name for name in (sample.name, sample.name.rpartition("_")[0]) if name in labels)
+            assert labels[name] == set(sample.labels) - {"le"}, name
 
 
 def test_names_keep_the_conventions(metrics: Metrics) -> None:
@@ -155,12 +186,11 @@ def test_two_servers_in_one_process_do_not_share_numbers() -> None:
     assert value(two, "thresher_verdicts_total", verdict="passed", source="sampled") == 0
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian package prometheus)")
+@needs_prometheus
 def test_promtool_finds_nothing_to_say(metrics: Metrics) -> None:
     exercise(metrics)
     text = generate_latest(metrics.registry)
-    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert promtool("check", "metrics", given=text) == (0, "")
 
 
 def test_several_executors_are_told_apart(metrics: Metrics) -> None:

@@ -7,11 +7,11 @@ import os
 import platform
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from executor import Executor, ExecutorConfig, Limits, Mode, Program, Report, SnippetTest, Verdict
+from benchmarks.data import load, program_maker, program_of
+from executor import Executor, ExecutorConfig, Limits, Mode, Program, Report, Verdict
 from executor.recipes import apps_program, mathqa_program
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -31,18 +31,15 @@ def evidence(reports: dict[str, Report]) -> Counter[str]:
     return Counter(str(report.evidence) for report in reports.values())
 
 
+def references(name: str, folder: Path) -> dict[str, Program]:
+    """The references of a set with all their tests, by the ids of their problems."""
+    make = program_maker(name)
+    records = load(name, data=folder).records
+    return {record.id: make(record, record.references[0], Limits(cpu_seconds=10)) for record in records}
+
+
 async def test_humaneval(executor: Executor, data_folder: Path) -> None:
-    """164 canonical solutions; the snippet defines check() and does not call it."""
-    programs: dict[str, Program] = {}
-    with gzip.open(data_folder / "humaneval" / "HumanEval.jsonl.gz", "rt") as lines:
-        for row in map(json.loads, lines):
-            programs[row["task_id"]] = Program(
-                code=row["prompt"] + row["canonical_solution"],
-                tests=(SnippetTest(code=row["test"]),),
-                entry_point=row["entry_point"],
-                limits=Limits(cpu_seconds=10),
-            )
-    reports = await run_all(executor, programs)
+    reports = await run_all(executor, references("humaneval", data_folder))
     assert failures(reports) == {}
     assert len(reports) == 164
     assert evidence(reports)["values"] >= 140, evidence(reports)
@@ -50,59 +47,36 @@ async def test_humaneval(executor: Executor, data_folder: Path) -> None:
 
 async def test_humaneval_stub_fails(executor: Executor, data_folder: Path) -> None:
     """The same tests reject a program that only returns None: the passes above mean something."""
-    programs: dict[str, Program] = {}
-    with gzip.open(data_folder / "humaneval" / "HumanEval.jsonl.gz", "rt") as lines:
-        for row in map(json.loads, lines):
-            programs[row["task_id"]] = Program(
-                code=row["prompt"] + "\n    return None\n",
-                tests=(SnippetTest(code=row["test"]),),
-                entry_point=row["entry_point"],
-            )
+    records = load("humaneval", data=data_folder).records
+    programs = {record.id: program_of(record, f"{record.stub}\n    return None\n") for record in records}
     reports = await run_all(executor, programs)
     assert {name for name, report in reports.items() if report.verdict is Verdict.PASSED} == set()
     assert not [name for name, report in reports.items() if report.verdict is Verdict.SANDBOX_FAILURE]
 
 
-def mbpp_program(row: dict[str, Any]) -> Program:
-    setup = row.get("test_setup_code") or "\n".join(row.get("test_imports", []))
-    return Program(
-        code=row["code"],
-        tests=tuple(SnippetTest(code=test) for test in row["test_list"] + row.get("challenge_test_list", [])),
-        setup_code=setup,
-        limits=Limits(cpu_seconds=10),
-    )
-
-
 async def test_mbpp_sanitized(executor: Executor, data_folder: Path) -> None:
-    with gzip.open(data_folder / "mbpp" / "sanitized-mbpp.json.gz", "rt") as file:
-        programs = {str(row["task_id"]): mbpp_program(row) for row in json.load(file)}
-    reports = await run_all(executor, programs)
+    reports = await run_all(executor, references("mbpp-sanitized", data_folder))
     assert failures(reports) == {}
     assert len(reports) == 300
 
 
 async def test_mbpp(executor: Executor, data_folder: Path) -> None:
-    with gzip.open(data_folder / "mbpp" / "mbpp.jsonl.gz", "rt") as lines:
-        programs = {str(row["task_id"]): mbpp_program(row) for row in map(json.loads, lines)}
-    reports = await run_all(executor, programs)
+    """Challenge tests included."""
+    reports = await run_all(executor, references("mbpp", data_folder))
     assert failures(reports) == {}
     assert len(reports) == 724
 
 
 async def test_mathqa(data_folder: Path) -> None:
     """Every answer is compared on the host; 40 programs call the three functions of numpy and scipy that are shims."""
-    programs: dict[str, Program] = {}
-    for part in ("val", "test"):
-        with gzip.open(data_folder / "mathqa-python" / f"{part}-python.jsonl.gz", "rt") as lines:
-            for row in map(json.loads, lines):
-                programs[f"{part}/{row['task_id']}"] = mathqa_program(row["code"], row["answer"])
-    assert Counter(name.split("/")[0] for name in programs) == {"val": 2822, "test": 942}
+    programs = references("mathqa-python", data_folder)
+    assert Counter(name.split("/")[0] for name in programs) == {"train": 5, "validation": 2822, "test": 942}
     # Thousands of small programs: where it can be, in the mode made for that.
     mode = Mode.FORK_SERVER if os.geteuid() == 0 and platform.machine() == "x86_64" else Mode.JAIL
     async with Executor(ExecutorConfig(slots=2, mode=mode)) as executor:
         reports = await run_all(executor, programs)
         assert failures(reports) == {}
-        assert evidence(reports) == {"values": 3764}
+        assert evidence(reports) == {"values": 3769}
         wrong = await executor.run(mathqa_program("answer = 38.001", 38.0))
         assert wrong.verdict is Verdict.WRONG_ANSWER
 

@@ -1,4 +1,8 @@
-"""The contract of a solve's event stream, checked event by event. For scripted solves and for the real server alike."""
+"""The contract of a solve's event stream, checked event by event. For scripted solves and for the real server alike.
+
+A stream that tells of tiers is that of a cascade, and keeps the contract of one solve all the same: its k holds for
+each tier that is asked, its candidates and branches name their tiers, and the accounts of the tiers add up to its own.
+"""
 
 from collections.abc import Iterable
 
@@ -26,6 +30,7 @@ class EventOrderChecker:
         self._attempts: set[int] = set()  # candidates that were prior attempts
         self._tests_seen: dict[int, set[int]] = {}
         self._judged: dict[int, solve_pb2.Candidate] = {}
+        self.tiers: list[solve_pb2.TierStarted] = []  # as they were asked
 
     @property
     def summary(self) -> solve_pb2.Summary:
@@ -63,7 +68,22 @@ class EventOrderChecker:
         _require(accepted.model.startswith("models/"), "accepted without a model")
         self._accepted = accepted
 
+    def _see_tier_started(self, started: solve_pb2.TierStarted) -> None:
+        base, reason = self._spec.cascade.tier, started.reason
+        _require(bool(started.name), "a tier without a name")
+        _require(reason != solve_pb2.TIER_REASON_UNSPECIFIED, "a tier that was asked without a reason")
+        _require((reason == solve_pb2.TIER_REASON_FIRST) == (not self.tiers), "the first tier is not the first")
+        asked = {tier.tier for tier in self.tiers}
+        again = reason == solve_pb2.TIER_REASON_LOST and started.tier in asked
+        _require(again or started.tier == max(asked, default=base - 1) + 1, f"tier {started.tier} is out of turn")
+        self.tiers.append(started)
+
+    def _require_tier(self, tier: int, what: str) -> None:
+        known = {one.tier for one in self.tiers} or {self._spec.cascade.tier}
+        _require(tier in known, f"{what} of tier {tier}, which was not asked")
+
     def _see_branch_started(self, started: solve_pb2.BranchStarted) -> None:
+        self._require_tier(started.tier, f"branch {started.branch}")
         _require(self._spec.events.branches, "a branch event nobody asked for")
         _require(started.branch not in self._branches, f"branch {started.branch} started twice")
         if started.HasField("parent"):
@@ -99,7 +119,7 @@ class EventOrderChecker:
         if finished.index < len(self._spec.cascade.prior_attempts) and not finished.samples:
             _require(not finished.HasField("branch"), "a prior attempt of a branch")
             _require(finished.finish_reason == solve_pb2.FINISH_REASON_UNSPECIFIED, "a prior attempt that was drawn")
-            _require(not self._branches, "a prior attempt after the first draw")
+            _require(not self._branches or len(self.tiers) > 1, "a prior attempt after the first draw")
             self._attempts.add(finished.index)
             self._samples[finished.index] = set()
             return
@@ -134,7 +154,7 @@ class EventOrderChecker:
         _require(len(candidate.sample_logprobs) == len(candidate.samples), "a sample without its log-probability")
         prior = candidate.source == solve_pb2.CANDIDATE_SOURCE_PRIOR_ATTEMPT
         _require(prior == (candidate.index in self._attempts), f"candidate {candidate.index} has another source")
-        _require(candidate.tier == self._spec.cascade.tier, "a candidate of another tier")
+        self._require_tier(candidate.tier, f"candidate {candidate.index}")
         self._judged[candidate.index] = candidate
 
     def _see_summary(self, summary: solve_pb2.Summary) -> None:
@@ -157,8 +177,9 @@ class EventOrderChecker:
         if not self._finds_k:
             _require(cost.samples_started <= cost.samples_requested, "more samples started than requested")
         _require(cost.accepted_draft_tokens <= cost.drafted_tokens <= cost.rows_computed, "drafts are off")
-        if self._spec.sampling.HasField("k"):
+        if self._spec.sampling.HasField("k") and not self.tiers:
             _require(cost.samples_requested == self._spec.sampling.k, "samples_requested is not k")
+        self._check_tiers(summary)
         _require(sum(map(len, self._samples.values())) <= cost.samples_finished, "candidates of unfinished samples")
         _require(cost.candidates_finished == len(self._samples), "candidates_finished is not what the stream showed")
         _require(cost.candidates_passed <= cost.candidates_executed <= cost.candidates_finished, "executed is off")
@@ -171,6 +192,21 @@ class EventOrderChecker:
         if self._spec.events.branches:
             _require(cost.branches_started == len(self._branches), "branches_started is not what the stream showed")
         self._check_outcome(summary, passed)
+
+    def _check_tiers(self, summary: solve_pb2.Summary) -> None:
+        """Each tier that was asked has one account, and together they are that of the solve."""
+        asked = list(dict.fromkeys(tier.tier for tier in self.tiers))
+        _require([tier.tier for tier in summary.tiers] == asked, "the accounts are not those of the tiers asked")
+        for tier in summary.tiers:
+            _require(tier.outcome != solve_pb2.TIER_OUTCOME_UNSPECIFIED, f"tier {tier.name} without an outcome")
+            own = tier.accounting
+            ended = own.samples_finished + own.samples_pruned + own.samples_cut_off
+            _require(ended == own.samples_started, f"samples of tier {tier.name} did not end")
+        for field in solve_pb2.Accounting.DESCRIPTOR.fields if self.tiers else ():
+            if field.type != field.TYPE_MESSAGE:
+                parts = sum(getattr(tier.accounting, field.name) for tier in summary.tiers)
+                whole = getattr(summary.accounting, field.name)
+                _require(parts == whole, f"{field.name}: the tiers have {parts}, the solve has {whole}")
 
     def _check_outcome(self, summary: solve_pb2.Summary, passed: set[int]) -> None:
         first_pass = self._spec.return_policy in (
@@ -206,7 +242,8 @@ class EventOrderChecker:
 
     def _require_samples(self, samples: Iterable[int]) -> None:
         if self._spec.sampling.HasField("k") and not self._finds_k:
-            _require(all(sample < self._spec.sampling.k for sample in samples), "a sample index beyond k")
+            most = self._spec.sampling.k * max(1, len(self.tiers))
+            _require(all(sample < most for sample in samples), "a sample index beyond k")
 
     def _require_live(self, index: int, what: str) -> None:
         _require(index in self._samples, f"{what} candidate {index}, which never finished")

@@ -19,10 +19,11 @@ class HandLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._set: list[asyncio.TimerHandle] = []
+        self.now = 1000.0
         super().__init__(_Deaf())
 
     def time(self) -> float:
-        return 1000.0
+        return self.now
 
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from engine.core.drafts import Draft, Source
+from engine.core.drafts import Bargain, Draft, Source
 from engine.core.scheduler import Scheduler
 from engine.core.types import (
     BranchCut,
@@ -95,7 +95,13 @@ def _draft_right_and_wrong(harness: Harness, random: np.random.Generator) -> Non
     good = random.random()
 
     def guess(
-        solve: int, branch: int, generated: int, samples: int, last: Callable[[int], list[int]], price: float
+        solve: int,
+        branch: int,
+        generated: int,
+        samples: int,
+        last: Callable[[int], list[int]],
+        room: int,
+        bargain: Bargain,
     ) -> Draft | None:
         path, tokens = last(10_000), list[int]()
         for _ in range(int(random.integers(0, 7))):
@@ -104,6 +110,7 @@ def _draft_right_and_wrong(harness: Harness, random: np.random.Generator) -> Non
                 tokens.append(int(likely.ids[likely.greedy]))
             else:
                 tokens.append(int(random.integers(0, 12)))
+        tokens = tokens[:room]
         return Draft(tokens, (Source.SOLVE, 6, samples > 1)) if tokens else None
 
     harness.scheduler._drafting._drafts.guess = guess  # type: ignore[method-assign]  # pyright: ignore[reportPrivateUsage]

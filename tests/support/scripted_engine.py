@@ -132,7 +132,8 @@ def serve_script(
 
 
 class FakeExecutor:
-    """Judges by words in the program: PASS passes, SLOW takes long, BROKEN breaks the sandbox, DIES raises.
+    """Judges by words in the program: PASS passes, SLOW takes half a minute, LONG 1.5 s, BROKEN breaks the sandbox,
+    DIES raises.
 
     A test whose code holds HELD passes only programs with RIGHT in them.
     """
@@ -142,6 +143,7 @@ class FakeExecutor:
         self.slots = slots
         self.running: set[asyncio.Future[None]] = set()
         self.judged: list[str] = []
+        self.cancelled = 0
 
     @property
     def info(self) -> SandboxInfo:
@@ -178,9 +180,13 @@ class FakeExecutor:
         held = asyncio.get_running_loop().create_future()
         self.running.add(held)
         try:
-            await asyncio.wait_for(asyncio.shield(held), 30.0 if "SLOW" in program.code else self.seconds)
+            seconds = 30.0 if "SLOW" in program.code else 1.5 if "LONG" in program.code else self.seconds
+            await asyncio.wait_for(asyncio.shield(held), seconds)
         except TimeoutError:
             pass
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
         finally:
             self.running.discard(held)
         self.judged.append(program.code)

@@ -1,6 +1,7 @@
 """A server process with a scripted solver: `python -m tests.support.serve_scripted SOCKET SCENARIO DRAIN_SECONDS`.
 
-What a solve does is in its problem_id: "quick" passes at once, "second" after one second, "endless" never ends.
+What a solve does is in its problem_id: "quick" passes at once, "second" after one second, "endless" never ends. In the
+scenario "never-ends" none does.
 """
 
 import asyncio
@@ -25,6 +26,11 @@ def _script(spec: SolveSpec) -> Iterable[Step]:
     return [first, *between.get(spec.problem_id, []), *rest]
 
 
+def _endless(spec: SolveSpec) -> Iterable[Step]:
+    first, *_ = passing_script(spec)
+    return [first, forever]
+
+
 async def _fail() -> None:
     raise RuntimeError("no model here")
 
@@ -33,7 +39,7 @@ class _Scenario(ScriptedSolver):
     """A scripted solver whose start or end goes as the scenario says."""
 
     def __init__(self, scenario: str) -> None:
-        super().__init__(_script, status="starting")
+        super().__init__(_endless if scenario == "never-ends" else _script, status="starting")
         self.scenario = scenario
         self.on_start = {"start-hangs": forever, "start-fails": _fail}.get(scenario)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from thresher.client.plain import to_plain
     from thresher.client.problems import ProblemError, load_document, parse_document, program, solve_spec
     from thresher.client.sync import Client, SolveStream
+    from thresher.client.tls import Tls
 
 __all__ = [
     "AsyncClient",
@@ -32,6 +33,7 @@ __all__ = [
     "ProblemError",
     "SolveStream",
     "ThresherError",
+    "Tls",
     "load_document",
     "parse_document",
     "program",
@@ -49,6 +51,7 @@ _HOME = {
     "ProblemError": "problems",
     "SolveStream": "sync",
     "ThresherError": "errors",
+    "Tls": "tls",
     "load_document": "problems",
     "parse_document": "problems",
     "program": "problems",

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from thresher.client.channel import Endpoint, find_server
 from thresher.client.errors import ThresherError, from_rpc, no_summary, not_ready
 from thresher.client.execute_aio import AsyncExecuteStream, Programs
+from thresher.client.tls import Tls
 from thresher.v1 import (
     execution_service_pb2,
     execution_service_pb2_grpc,
@@ -75,16 +76,22 @@ class AsyncSolveStream(AsyncIterator[solve_pb2.SolveEvent]):
 class AsyncClient:
     """A connection to a server, for one event loop. Close it, or use it in an `async with` statement.
 
-    `address` and `token` are found as `thresher.client.channel.find_server` says. `name` is whom the server divides its
-    time by (docs/scheduling.md), by default this process: one that asks for several users has a client for each. Every
-    method takes `timeout`, the call's deadline in seconds, and raises ThresherError.
+    `address`, `token` and `tls` are found as `thresher.client.channel.find_server` says. `name` is whom the server
+    divides its time by (docs/scheduling.md), by default this process: one that asks for several users has a client for
+    each. Every method takes `timeout`, the call's deadline in seconds, and raises ThresherError.
     """
 
     def __init__(
-        self, address: str | Endpoint | None = None, *, token: str | None = None, name: str | None = None
+        self,
+        address: str | Endpoint | None = None,
+        *,
+        token: str | None = None,
+        tls: Tls | None = None,
+        name: str | None = None,
     ) -> None:
-        self.endpoint = address if isinstance(address, Endpoint) else replace(find_server(address, token), name=name)
-        self._channel = grpc.aio.insecure_channel(self.endpoint.target, options=self.endpoint.options)
+        found = address if isinstance(address, Endpoint) else replace(find_server(address, token, tls), name=name)
+        self.endpoint = found
+        self._channel: grpc.aio.Channel = found.open(grpc.aio)
         # The stubs' types are those of the sync channel.
         channel: Any = self._channel
         self._synthesis: Any = synthesis_service_pb2_grpc.SynthesisServiceStub(channel)
@@ -92,10 +99,16 @@ class AsyncClient:
         self._info: Any = info_service_pb2_grpc.InfoServiceStub(channel)
         self._health: Any = health_pb2_grpc.HealthStub(channel)
 
-    def solve(self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None) -> AsyncSolveStream:
-        """Starts a solve and returns its events, which come as the server makes them."""
+    def solve(
+        self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None, name: str | None = None
+    ) -> AsyncSolveStream:
+        """Starts a solve and returns its events, which come as the server makes them.
+
+        `name`: whom the server divides its time by, for this solve, instead of the client's own name.
+        """
         request = synthesis_service_pb2.SolveRequest(spec=spec)
-        return AsyncSolveStream(self._synthesis.Solve(request, timeout=timeout, metadata=self.endpoint.metadata))
+        endpoint = self.endpoint if name is None else replace(self.endpoint, name=name)
+        return AsyncSolveStream(self._synthesis.Solve(request, timeout=timeout, metadata=endpoint.metadata))
 
     async def solve_once(
         self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None

@@ -17,6 +17,10 @@ _ADVICE_BY_REASON = {
     "MODEL_NOT_FOUND": "`Client.models()` lists what this server has",
     "TOKEN_MISSING": _TOKEN,
     "TOKEN_WRONG": _TOKEN,
+    "TOKEN_EXPIRED": "ask the server's operator for a new one (`thresher token add`)",
+    "TOKEN_REVOKED": "ask the server's operator for a new one (`thresher token add`)",
+    "SCOPE_MISSING": "ask the server's operator for a token with that scope (`thresher token add --scope`)",
+    "QUOTA": "that is all that the server's operator allows this token",
     "PROMPT_TOO_LONG": "shorten the prompt or lower max_new_tokens",
 }
 _ADVICE_BY_CODE = {

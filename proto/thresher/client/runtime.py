@@ -1,7 +1,7 @@
 """Where a local server is found: its socket and its runtime file. Standard library only; server and client share it.
 
 The folder is `$XDG_RUNTIME_DIR/thresher`, or `/tmp/thresher-<uid>` where that variable names no folder of this user.
-The server writes `server.json` into it: {"address": "unix:/...", "pid": 123, "token_file": null}.
+The server writes `server.json` into it: {"address": "unix:/...", "pid": 123, "token_file": null, "tls": false}.
 """
 
 import json
@@ -18,11 +18,13 @@ class UnsafeRuntimeDir(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RuntimeInfo:
-    """A running server: where it listens, its process, and the file with its bearer token where it wants one."""
+    """A running server: where it listens, its process, the file with its bearer token where it wants one, and whether
+    it speaks TLS there."""
 
     address: str
     pid: int
     token_file: str | None = None
+    tls: bool = False
 
     @property
     def alive(self) -> bool:
@@ -91,13 +93,15 @@ def read_runtime_file() -> RuntimeInfo | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         address, pid, token_file = found["address"], found["pid"], found.get("token_file")
+        tls = found.get("tls", False)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a runtime file of Thresher ({error}); remove it") from error
-    if not isinstance(address, str) or type(pid) is not int or not isinstance(token_file, str | None):
+    kinds = isinstance(address, str) and type(pid) is int and isinstance(token_file, str | None) and type(tls) is bool
+    if not kinds:
         raise ValueError(f"{path} is not a runtime file of Thresher (a value has the wrong type); remove it")
-    return RuntimeInfo(address, pid, token_file)
+    return RuntimeInfo(address, pid, token_file, tls)
 
 
 def remove_runtime_file(pid: int) -> bool:

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from thresher.client.channel import Endpoint, find_server
 from thresher.client.errors import ThresherError, from_rpc, no_summary, not_ready
 from thresher.client.execute_sync import ExecuteStream, Item
+from thresher.client.tls import Tls
 from thresher.v1 import (
     execution_service_pb2,
     execution_service_pb2_grpc,
@@ -67,23 +68,29 @@ class SolveStream(Iterator[solve_pb2.SolveEvent]):
 class Client:
     """A connection to a server; safe to share between threads. Close it, or use it in a `with` statement.
 
-    `address` and `token` are found as `thresher.client.channel.find_server` says. `name` is whom the server divides its
-    time by (docs/scheduling.md), by default this process: one that asks for several users has a client for each. Every
-    method takes `timeout`, the call's deadline in seconds, and raises ThresherError.
+    `address`, `token` and `tls` are found as `thresher.client.channel.find_server` says. `name` is whom the server
+    divides its time by (docs/scheduling.md), by default this process: one that asks for several users has a client for
+    each. Every method takes `timeout`, the call's deadline in seconds, and raises ThresherError.
     """
 
-    def __init__(self, address: str | None = None, *, token: str | None = None, name: str | None = None) -> None:
-        self.endpoint: Endpoint = replace(find_server(address, token), name=name)
-        self._channel = grpc.insecure_channel(self.endpoint.target, options=self.endpoint.options)
+    def __init__(
+        self, address: str | None = None, *, token: str | None = None, tls: Tls | None = None, name: str | None = None
+    ) -> None:
+        self.endpoint: Endpoint = replace(find_server(address, token, tls), name=name)
+        self._channel: grpc.Channel = self.endpoint.open(grpc)
         self._synthesis = synthesis_service_pb2_grpc.SynthesisServiceStub(self._channel)
         self._execution = execution_service_pb2_grpc.ExecutionServiceStub(self._channel)
         self._info = info_service_pb2_grpc.InfoServiceStub(self._channel)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
 
-    def solve(self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None) -> SolveStream:
-        """Starts a solve and returns its events, which come as the server makes them."""
+    def solve(self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None, name: str | None = None) -> SolveStream:
+        """Starts a solve and returns its events, which come as the server makes them.
+
+        `name`: whom the server divides its time by, for this solve, instead of the client's own name.
+        """
         request = synthesis_service_pb2.SolveRequest(spec=spec)
-        return SolveStream(self._synthesis.Solve(request, timeout=timeout, metadata=self.endpoint.metadata))
+        endpoint = self.endpoint if name is None else replace(self.endpoint, name=name)
+        return SolveStream(self._synthesis.Solve(request, timeout=timeout, metadata=endpoint.metadata))
 
     def solve_once(
         self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None

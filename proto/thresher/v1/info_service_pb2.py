@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ethresher/v1/info_service.proto\x12\x0bthresher.v1\"\x16\n\x14GetServerInfoRequest\"\xf4\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05max_k\x18\x02 \x01(\r\x12\x11\n\tmax_tests\x18\x03 \x01(\r\x12\x19\n\x11max_request_bytes\x18\x04 \x01(\x04\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x03(\t\x12\x15\n\rdefault_model\x18\x06 \x01(\t\x12)\n\x07sandbox\x18\x07 \x01(\x0b\x32\x18.thresher.v1.SandboxInfo\x12\x19\n\x11max_program_bytes\x18\x08 \x01(\r\x12\x1e\n\x16max_programs_in_flight\x18\t \x01(\r\"C\n\x0bSandboxInfo\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nweaknesses\x18\x03 \x03(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.thresher.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x81\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x02 \x01(\r\x12\x0c\n\x04\x63hat\x18\x03 \x01(\x08\x12\x0e\n\x06infill\x18\x04 \x01(\x08\x12\r\n\x05\x64type\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\x15\n\rdeterministic\x18\x07 \x01(\x08\"\x10\n\x0eGetLoadRequest\"\xd0\x01\n\x0fGetLoadResponse\x12\x16\n\x0esolves_running\x18\x01 \x01(\r\x12\x16\n\x0esolves_waiting\x18\x02 \x01(\r\x12\x18\n\x10\x62ranches_running\x18\x03 \x01(\r\x12\x16\n\x0ekv_cache_usage\x18\x04 \x01(\x01\x12\x16\n\x0e\x65xecutor_slots\x18\x05 \x01(\r\x12\x16\n\x0e\x65xecutor_queue\x18\x06 \x01(\r\x12\x19\n\x11tokens_per_second\x18\x07 \x01(\x01\x12\x10\n\x08\x64raining\x18\x08 \x01(\x08\x32\xfa\x01\n\x0bInfoService\x12V\n\rGetServerInfo\x12!.thresher.v1.GetServerInfoRequest\x1a\".thresher.v1.GetServerInfoResponse\x12M\n\nListModels\x12\x1e.thresher.v1.ListModelsRequest\x1a\x1f.thresher.v1.ListModelsResponse\x12\x44\n\x07GetLoad\x12\x1b.thresher.v1.GetLoadRequest\x1a\x1c.thresher.v1.GetLoadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ethresher/v1/info_service.proto\x12\x0bthresher.v1\"\x16\n\x14GetServerInfoRequest\"\xf4\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05max_k\x18\x02 \x01(\r\x12\x11\n\tmax_tests\x18\x03 \x01(\r\x12\x19\n\x11max_request_bytes\x18\x04 \x01(\x04\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x03(\t\x12\x15\n\rdefault_model\x18\x06 \x01(\t\x12)\n\x07sandbox\x18\x07 \x01(\x0b\x32\x18.thresher.v1.SandboxInfo\x12\x19\n\x11max_program_bytes\x18\x08 \x01(\r\x12\x1e\n\x16max_programs_in_flight\x18\t \x01(\r\"C\n\x0bSandboxInfo\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nweaknesses\x18\x03 \x03(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.thresher.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x02 \x01(\r\x12\x0c\n\x04\x63hat\x18\x03 \x01(\x08\x12\x0e\n\x06infill\x18\x04 \x01(\x08\x12\r\n\x05\x64type\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\x15\n\rdeterministic\x18\x07 \x01(\x08\x12%\n\x05tiers\x18\x08 \x03(\x0b\x32\x16.thresher.v1.ModelTier\";\n\tModelTier\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\"\x10\n\x0eGetLoadRequest\"\xd0\x01\n\x0fGetLoadResponse\x12\x16\n\x0esolves_running\x18\x01 \x01(\r\x12\x16\n\x0esolves_waiting\x18\x02 \x01(\r\x12\x18\n\x10\x62ranches_running\x18\x03 \x01(\r\x12\x16\n\x0ekv_cache_usage\x18\x04 \x01(\x01\x12\x16\n\x0e\x65xecutor_slots\x18\x05 \x01(\r\x12\x16\n\x0e\x65xecutor_queue\x18\x06 \x01(\r\x12\x19\n\x11tokens_per_second\x18\x07 \x01(\x01\x12\x10\n\x08\x64raining\x18\x08 \x01(\x08\x32\xfa\x01\n\x0bInfoService\x12V\n\rGetServerInfo\x12!.thresher.v1.GetServerInfoRequest\x1a\".thresher.v1.GetServerInfoResponse\x12M\n\nListModels\x12\x1e.thresher.v1.ListModelsRequest\x1a\x1f.thresher.v1.ListModelsResponse\x12\x44\n\x07GetLoad\x12\x1b.thresher.v1.GetLoadRequest\x1a\x1c.thresher.v1.GetLoadResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,11 +42,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSRESPONSE']._serialized_start=447
   _globals['_LISTMODELSRESPONSE']._serialized_end=528
   _globals['_MODEL']._serialized_start=531
-  _globals['_MODEL']._serialized_end=660
-  _globals['_GETLOADREQUEST']._serialized_start=662
-  _globals['_GETLOADREQUEST']._serialized_end=678
-  _globals['_GETLOADRESPONSE']._serialized_start=681
-  _globals['_GETLOADRESPONSE']._serialized_end=889
-  _globals['_INFOSERVICE']._serialized_start=892
-  _globals['_INFOSERVICE']._serialized_end=1142
+  _globals['_MODEL']._serialized_end=699
+  _globals['_MODELTIER']._serialized_start=701
+  _globals['_MODELTIER']._serialized_end=760
+  _globals['_GETLOADREQUEST']._serialized_start=762
+  _globals['_GETLOADREQUEST']._serialized_end=778
+  _globals['_GETLOADRESPONSE']._serialized_start=781
+  _globals['_GETLOADRESPONSE']._serialized_end=989
+  _globals['_INFOSERVICE']._serialized_start=992
+  _globals['_INFOSERVICE']._serialized_end=1242
 # @@protoc_insertion_point(module_scope)

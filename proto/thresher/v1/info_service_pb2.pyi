@@ -179,6 +179,7 @@ class Model(_message.Message):
     DTYPE_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     DETERMINISTIC_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"models/{model}" """
     context_length: _builtins.int
@@ -189,6 +190,10 @@ class Model(_message.Message):
     device: _builtins.str
     deterministic: _builtins.bool
     """the same seed draws the same texts to the bit, whatever else the server draws"""
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelTier]:
+        """of a cascade, in their order"""
+
     def __init__(
         self,
         *,
@@ -199,14 +204,46 @@ class Model(_message.Message):
         dtype: _builtins.str = ...,
         device: _builtins.str = ...,
         deterministic: _builtins.bool = ...,
+        tiers: _abc.Iterable[Global___ModelTier] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "context_length", b"context_length", "deterministic", b"deterministic", "device", b"device", "dtype", b"dtype", "infill", b"infill", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "context_length", b"context_length", "deterministic", b"deterministic", "device", b"device", "dtype", b"dtype", "infill", b"infill", "name", b"name", "tiers", b"tiers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class ModelTier(_message.Message):
+    """A tier of a cascade."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    model: _builtins.str
+    """"models/{model}"; empty: the default one there"""
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """where it is; empty: on this server"""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        model: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "model", b"model", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelTier: _TypeAlias = ModelTier  # noqa: Y015
 
 @_typing.final
 class GetLoadRequest(_message.Message):

@@ -120,6 +120,80 @@ PRUNE_SYNTAX: Prune.ValueType  # 2
 """once its program can no longer become valid, whatever follows"""
 Global___Prune: _TypeAlias = Prune  # noqa: Y015
 
+class _TierReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TierReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TierReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TIER_REASON_UNSPECIFIED: _TierReason.ValueType  # 0
+    TIER_REASON_FIRST: _TierReason.ValueType  # 1
+    """there is none before it"""
+    TIER_REASON_EXHAUSTED: _TierReason.ValueType  # 2
+    """all samples of the one before have failed"""
+    TIER_REASON_GAVE_UP: _TierReason.ValueType  # 3
+    """the same, of fewer samples than it might have drawn: more were not worth what they cost"""
+    TIER_REASON_BUDGET: _TierReason.ValueType  # 4
+    """the one before has spent its own budget"""
+    TIER_REASON_LOST: _TierReason.ValueType  # 5
+    """it cannot be reached, broke off, or does not keep the protocol; or the same tier again"""
+    TIER_REASON_REFUSED: _TierReason.ValueType  # 6
+    """it refuses such a request"""
+    TIER_REASON_TIME: _TierReason.ValueType  # 7
+    """it has taken too long, and goes on beside this one"""
+    TIER_REASON_CHANCE: _TierReason.ValueType  # 8
+    """it is unlikely to solve it, and goes on beside this one"""
+
+class TierReason(_TierReason, metaclass=_TierReasonEnumTypeWrapper):
+    """Why a tier of a cascade was asked, in view of the one before it."""
+
+TIER_REASON_UNSPECIFIED: TierReason.ValueType  # 0
+TIER_REASON_FIRST: TierReason.ValueType  # 1
+"""there is none before it"""
+TIER_REASON_EXHAUSTED: TierReason.ValueType  # 2
+"""all samples of the one before have failed"""
+TIER_REASON_GAVE_UP: TierReason.ValueType  # 3
+"""the same, of fewer samples than it might have drawn: more were not worth what they cost"""
+TIER_REASON_BUDGET: TierReason.ValueType  # 4
+"""the one before has spent its own budget"""
+TIER_REASON_LOST: TierReason.ValueType  # 5
+"""it cannot be reached, broke off, or does not keep the protocol; or the same tier again"""
+TIER_REASON_REFUSED: TierReason.ValueType  # 6
+"""it refuses such a request"""
+TIER_REASON_TIME: TierReason.ValueType  # 7
+"""it has taken too long, and goes on beside this one"""
+TIER_REASON_CHANCE: TierReason.ValueType  # 8
+"""it is unlikely to solve it, and goes on beside this one"""
+Global___TierReason: _TypeAlias = TierReason  # noqa: Y015
+
+class _TierOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TierOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TierOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TIER_OUTCOME_UNSPECIFIED: _TierOutcome.ValueType  # 0
+    TIER_OUTCOME_SOLVED: _TierOutcome.ValueType  # 1
+    TIER_OUTCOME_EXHAUSTED: _TierOutcome.ValueType  # 2
+    TIER_OUTCOME_BUDGET: _TierOutcome.ValueType  # 3
+    TIER_OUTCOME_CUT_OFF: _TierOutcome.ValueType  # 4
+    """the solve was over without it"""
+    TIER_OUTCOME_LOST: _TierOutcome.ValueType  # 5
+    TIER_OUTCOME_REFUSED: _TierOutcome.ValueType  # 6
+
+class TierOutcome(_TierOutcome, metaclass=_TierOutcomeEnumTypeWrapper):
+    """What became of a tier's part of a solve."""
+
+TIER_OUTCOME_UNSPECIFIED: TierOutcome.ValueType  # 0
+TIER_OUTCOME_SOLVED: TierOutcome.ValueType  # 1
+TIER_OUTCOME_EXHAUSTED: TierOutcome.ValueType  # 2
+TIER_OUTCOME_BUDGET: TierOutcome.ValueType  # 3
+TIER_OUTCOME_CUT_OFF: TierOutcome.ValueType  # 4
+"""the solve was over without it"""
+TIER_OUTCOME_LOST: TierOutcome.ValueType  # 5
+TIER_OUTCOME_REFUSED: TierOutcome.ValueType  # 6
+Global___TierOutcome: _TypeAlias = TierOutcome  # noqa: Y015
+
 class _CandidateSource:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -691,6 +765,7 @@ class SolveEvent(_message.Message):
     CANDIDATE_JUDGED_FIELD_NUMBER: _builtins.int
     SAMPLES_JOINED_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    TIER_STARTED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """1, 2, 3, ... within one stream"""
     @_builtins.property
@@ -715,6 +790,8 @@ class SolveEvent(_message.Message):
     def samples_joined(self) -> Global___SamplesJoined: ...
     @_builtins.property
     def summary(self) -> Global___Summary: ...
+    @_builtins.property
+    def tier_started(self) -> Global___TierStarted: ...
     def __init__(
         self,
         *,
@@ -729,12 +806,13 @@ class SolveEvent(_message.Message):
         candidate_judged: Global___CandidateJudged | None = ...,
         samples_joined: Global___SamplesJoined | None = ...,
         summary: Global___Summary | None = ...,
+        tier_started: Global___TierStarted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "branch_delta", b"branch_delta", "branch_ended", b"branch_ended", "branch_started", b"branch_started", "candidate_finished", b"candidate_finished", "candidate_judged", b"candidate_judged", "elapsed", b"elapsed", "event", b"event", "samples_joined", b"samples_joined", "summary", b"summary", "test_finished", b"test_finished"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "branch_delta", b"branch_delta", "branch_ended", b"branch_ended", "branch_started", b"branch_started", "candidate_finished", b"candidate_finished", "candidate_judged", b"candidate_judged", "elapsed", b"elapsed", "event", b"event", "samples_joined", b"samples_joined", "summary", b"summary", "test_finished", b"test_finished", "tier_started", b"tier_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "branch_delta", b"branch_delta", "branch_ended", b"branch_ended", "branch_started", b"branch_started", "candidate_finished", b"candidate_finished", "candidate_judged", b"candidate_judged", "elapsed", b"elapsed", "event", b"event", "samples_joined", b"samples_joined", "sequence", b"sequence", "summary", b"summary", "test_finished", b"test_finished"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "branch_delta", b"branch_delta", "branch_ended", b"branch_ended", "branch_started", b"branch_started", "candidate_finished", b"candidate_finished", "candidate_judged", b"candidate_judged", "elapsed", b"elapsed", "event", b"event", "samples_joined", b"samples_joined", "sequence", b"sequence", "summary", b"summary", "test_finished", b"test_finished", "tier_started", b"tier_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "branch_started", "branch_delta", "branch_ended", "candidate_finished", "test_finished", "candidate_judged", "samples_joined", "summary"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "branch_started", "branch_delta", "branch_ended", "candidate_finished", "test_finished", "candidate_judged", "samples_joined", "summary", "tier_started"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -773,6 +851,38 @@ class Accepted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Accepted: _TypeAlias = Accepted  # noqa: Y015
+
+@_typing.final
+class TierStarted(_message.Message):
+    """Another tier of a cascade was asked. Tiers are numbered from CascadeContext.tier on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    tier: _builtins.int
+    name: _builtins.str
+    """as the cascade's owner calls it"""
+    model: _builtins.str
+    """what it is called there; empty: the default one there"""
+    reason: Global___TierReason.ValueType
+    def __init__(
+        self,
+        *,
+        tier: _builtins.int = ...,
+        name: _builtins.str = ...,
+        model: _builtins.str = ...,
+        reason: Global___TierReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "name", b"name", "reason", b"reason", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TierStarted: _TypeAlias = TierStarted  # noqa: Y015
 
 @_typing.final
 class BranchStarted(_message.Message):
@@ -1006,6 +1116,7 @@ class Summary(_message.Message):
     ESCALATION_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     LOWERED_LIMITS_FIELD_NUMBER: _builtins.int
+    TIERS_FIELD_NUMBER: _builtins.int
     outcome: Global___SolveOutcome.ValueType
     seed: _builtins.int
     @_builtins.property
@@ -1020,6 +1131,10 @@ class Summary(_message.Message):
     def lowered_limits(self) -> _containers.RepeatedCompositeFieldContainer[_verdict_pb2.LoweredLimit]:
         """of the request; test_index is a position in Problem.tests"""
 
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TierCost]:
+        """of a cascade: those that were asked; they add up to the accounting"""
+
     def __init__(
         self,
         *,
@@ -1029,14 +1144,63 @@ class Summary(_message.Message):
         escalation: Global___Escalation | None = ...,
         seed: _builtins.int = ...,
         lowered_limits: _abc.Iterable[_verdict_pb2.LoweredLimit] | None = ...,
+        tiers: _abc.Iterable[Global___TierCost] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accounting", b"accounting", "escalation", b"escalation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounting", b"accounting", "candidates", b"candidates", "escalation", b"escalation", "lowered_limits", b"lowered_limits", "outcome", b"outcome", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounting", b"accounting", "candidates", b"candidates", "escalation", b"escalation", "lowered_limits", b"lowered_limits", "outcome", b"outcome", "seed", b"seed", "tiers", b"tiers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Summary: _TypeAlias = Summary  # noqa: Y015
+
+@_typing.final
+class TierCost(_message.Message):
+    """What one tier of a cascade has cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    ACCOUNTING_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    PARTIAL_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    tier: _builtins.int
+    name: _builtins.str
+    model: _builtins.str
+    outcome: Global___TierOutcome.ValueType
+    price: _builtins.float
+    """of its generated tokens; absent where its owner has set no price"""
+    partial: _builtins.bool
+    """it did not live to give its own account: this is what its events had told"""
+    detail: _builtins.str
+    """why it was lost, or what it refused"""
+    @_builtins.property
+    def accounting(self) -> Global___Accounting: ...
+    def __init__(
+        self,
+        *,
+        tier: _builtins.int = ...,
+        name: _builtins.str = ...,
+        model: _builtins.str = ...,
+        outcome: Global___TierOutcome.ValueType = ...,
+        accounting: Global___Accounting | None = ...,
+        price: _builtins.float | None = ...,
+        partial: _builtins.bool = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_price", b"_price", "accounting", b"accounting", "price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price", b"_price", "accounting", b"accounting", "detail", b"detail", "model", b"model", "name", b"name", "outcome", b"outcome", "partial", b"partial", "price", b"price", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__price: _TypeAlias = _typing.Literal["price"]  # noqa: Y015
+    _WhichOneofArgType__price: _TypeAlias = _typing.Literal["_price", b"_price"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price) -> _WhichOneofReturnType__price | None: ...
+
+Global___TierCost: _TypeAlias = TierCost  # noqa: Y015
 
 @_typing.final
 class Accounting(_message.Message):

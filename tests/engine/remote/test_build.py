@@ -49,6 +49,12 @@ async def test_several_are_balanced_each_under_its_name(tmp_path: Path) -> None:
         ({"remotes": ("unix:/a",), "allow_weaker": ("shared-uid",)}, "allow_weaker"),
         ({"remotes": ("unix:/a",), "remote_token_file": "/t"}, "no remote on TCP"),
         ({"remotes": ("127.0.0.1:7000",), "remote_token_file": "/none"}, "executor.remote_token_file: /none cannot"),
+        ({"remotes": ("unix:/a",), "remote_tls_ca": "/ca"}, "no remote on TCP"),
+        (
+            {"remotes": ("10.0.0.1:7000",), "remote_tls_ca": "/none"},
+            "executor.remote_tls_.*: TLS: /none cannot be read",
+        ),
+        ({"remotes": ("10.0.0.1:7000",), "remote_tls_key": "/none"}, "go together"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(executor: dict[str, Any], said: str) -> None:

@@ -4,18 +4,21 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from thresher.client.channel import Endpoint
 
+from engine.config import Settings
 from engine.metrics import Metrics
 from engine.remote.balanced import BalancedExecutor
+from engine.remote.build import build_executor
 from engine.remote.link import RemoteMember
 from executor import ExecutionCancelled, InvalidProgram, SandboxUnavailable
 from executor.errors import ExecutorDied
 from executor.types import Program, SnippetTest
 from executor.verdict import Report, TestReport, Verdict
+from tests.support.certificates import Authority
 from tests.support.scripted_solver import ScriptedSolver, forever
 from tests.support.served import Served, serving, until
 
@@ -150,6 +153,29 @@ async def test_tokens_on_tcp(tmp_path: Path) -> None:
         with pytest.raises(SandboxUnavailable, match="UNAUTHENTICATED/TOKEN_MISSING"):
             async with BalancedExecutor([wrong], Metrics(), patience=1.0):
                 pass
+
+
+async def test_remotes_by_mutual_tls(tmp_path: Path) -> None:
+    """Beyond loopback without --insecure, and the executor knows who asks by a certificate."""
+    authority = Authority(tmp_path)
+    ours, theirs = authority.issue("solver.example", file="ours"), authority.issue("127.0.0.1", file="theirs")
+    serving_settings = {
+        "listen": ("0.0.0.0:0",),
+        "tls_certificate": theirs.certificate,
+        "tls_key": theirs.key,
+        "tls_client_ca": authority.ca,
+    }
+    async with serving(serving=serving_settings) as served:
+        remote = served.tcp.replace("0.0.0.0", "127.0.0.1")
+        executor = {
+            "remotes": (remote,),
+            "remote_tls_ca": authority.ca,
+            "remote_tls_certificate": ours.certificate,
+            "remote_tls_key": ours.key,
+        }
+        built = build_executor(Settings.model_validate({"executor": executor}), Metrics())
+        async with cast(BalancedExecutor, built) as balanced:
+            assert (await balanced.run(PROGRAM)).verdict is Verdict.PASSED
 
 
 async def test_many_runs_over_a_slow_server_lose_nothing() -> None:

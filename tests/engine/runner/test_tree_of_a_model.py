@@ -75,8 +75,8 @@ def check(runner: CompiledRunner, asked: CoreRequest, widths: tuple[int, ...]) -
 def test_samples_of_a_solve_are_separate_draws(arithmetic: str) -> None:
     runner = CompiledRunner(packed_as(arithmetic, random_decoder(config())), kv_bytes=1 << 24)
     prompt = torch.randint(1, 500, (45,), generator=torch.Generator().manual_seed(1)).tolist()
-    texts = [check(runner, request(prompt, 12, 20, temperature), (1, 3, 12)) for temperature in (0.3, 1.0)]
-    assert 1 < texts[0] < 12, "some samples travel together, some part"
+    texts = [check(runner, request(prompt, 8, 16, temperature), (1, 3, 8)) for temperature in (0.02, 1.0)]
+    assert 1 < texts[0] < 8, "some samples travel together, some part"
 
 
 @pytest.mark.model

@@ -12,7 +12,7 @@ from thresher.client.runtime import read_runtime_file
 from thresher.v1 import info_service_pb2, info_service_pb2_grpc, synthesis_service_pb2_grpc
 
 from engine.config import ConfigError
-from engine.serving.auth import TokenCheck, read_token, write_new_token
+from engine.serving.auth import Access, read_token, write_new_token
 from engine.serving.status import Unauthenticated
 from tests.support.served import once_request, refused, serving, solve_request
 
@@ -68,17 +68,17 @@ async def test_a_token_is_drawn_when_none_is_given_and_goes_with_the_server() ->
 
 
 def test_without_a_token_no_tcp_call_passes() -> None:
-    check = TokenCheck(None)
+    access = Access(None)
     for metadata in ((), bearer("Bearer "), bearer("Bearer None")):
         with pytest.raises(Unauthenticated):
-            check("/thresher.v1.InfoService/GetLoad", "ipv4:127.0.0.1:9", metadata)
-    check("/thresher.v1.InfoService/GetLoad", "unix:", ())
+            access.admit("/thresher.v1.InfoService/GetLoad", "ipv4:127.0.0.1:9", metadata)
+    assert access.admit("/thresher.v1.InfoService/GetLoad", "unix:", ()).key == "local"
 
 
 def test_a_peer_cannot_pass_for_a_socket() -> None:
     for peer in ("ipv4:1.2.3.4:5", "ipv6:[::1]:5", "unknown", "unixx:", ""):
         with pytest.raises(Unauthenticated):
-            TokenCheck(TOKEN)("/grpc.health.v2.Health/Check", peer, ())
+            Access(TOKEN).admit("/grpc.health.v2.Health/Check", peer, ())
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,21 @@
 """The register of live calls."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from engine.serving.callers import LOCAL
 from engine.serving.calls import LiveCalls
+from engine.serving.status import Unauthenticated
 from engine.solving.errors import Unavailable
 from tests.support.scripted_solver import forever
 from tests.support.served import until
+
+
+@pytest.fixture(autouse=True)
+def _caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.serving.calls.current_caller", lambda: LOCAL)
 
 
 async def test_the_wait_is_for_all_of_them() -> None:
@@ -83,3 +91,26 @@ async def test_a_cancel_from_outside_stays_a_cancel() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_one_callers_calls_end_as_it_is_told_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = LiveCalls()
+    ended: list[str] = []
+
+    async def call(key: str) -> None:
+        monkeypatch.setattr("engine.serving.calls.current_caller", lambda: replace(LOCAL, key=key))
+        try:
+            async with calls.one():
+                await forever()
+        except Unauthenticated as error:
+            ended.append(f"{key} {error.reason}")
+
+    tasks = []
+    for key in ("a", "b"):
+        tasks.append(asyncio.create_task(call(key)))
+        await asyncio.sleep(0)
+    calls.end_those({"a": Unauthenticated("TOKEN_REVOKED", "gone"), "c": Unauthenticated("TOKEN_REVOKED", "gone")})
+    await tasks[0]
+    assert (ended, len(calls)) == (["a TOKEN_REVOKED"], 1)
+    tasks[1].cancel()
+    await asyncio.wait(tasks)

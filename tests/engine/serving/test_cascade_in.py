@@ -18,7 +18,7 @@ TESTS = (HeldTest(SnippetTest(code="a")), HeldTest(SnippetTest(code="b"), hidden
 FAILED = verdict_pb2.ExecutionReport(
     verdict=verdict_pb2.VERDICT_WRONG_ANSWER,
     tests_total=2,
-    results=[verdict_pb2.TestResult(test_index=1, verdict=verdict_pb2.VERDICT_WRONG_ANSWER, message="got 3")],
+    results=[verdict_pb2.TestResult(test_index=2, verdict=verdict_pb2.VERDICT_WRONG_ANSWER, message="got 3")],
 )
 
 
@@ -57,6 +57,7 @@ def test_a_failure_is_believed_and_a_pass_is_not() -> None:
     assert found.attempts[0].report is not None
     assert found.attempts[0].report.verdict is Verdict.WRONG_ANSWER
     assert found.attempts[0].report.tests[0].message == "got 3"
+    assert found.attempts[0].report.tests[0].index == 1, "the second of the visible ones, the third of all"
     assert [attempt.report for attempt in found.attempts[1:]] == [None, None]
     assert read(context(solve_pb2.PriorAttempt(code="x", report=skipped))).attempts[0].report is None
 
@@ -64,7 +65,7 @@ def test_a_failure_is_believed_and_a_pass_is_not() -> None:
 def other_test() -> solve_pb2.CascadeContext:
     report = verdict_pb2.ExecutionReport()
     report.CopyFrom(FAILED)
-    report.results[0].test_index = 2
+    report.results[0].test_index = 1
     return context(solve_pb2.PriorAttempt(code="x", report=report))
 
 

@@ -2,8 +2,6 @@
 
 import io
 import json
-import shutil
-import subprocess
 import urllib.request
 
 import pytest
@@ -12,6 +10,7 @@ from thresher.v1 import execution_service_pb2, problem_pb2
 from engine.config import LogFormat, LogLevel
 from engine.logs import configure_logs
 from engine.solving.errors import InvalidRequest
+from tests.support.prometheus import needs_prometheus, promtool
 from tests.support.scripted_solver import ScriptedSolver, accepted, passing_script
 from tests.support.served import once_request, refused, serving, spec, until
 
@@ -46,13 +45,12 @@ async def test_the_endpoint_is_off_unless_asked_for_and_closes_with_the_server()
         scrape(port)
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian package prometheus)")
+@needs_prometheus
 async def test_promtool_finds_nothing_to_say_on_a_live_scrape() -> None:
     async with serving(serving={**METRICS_ON, "listen": ()}) as served:
         await until(lambda: served.metric("thresher_event_loop_lag_seconds_count") > 0)
         _, text = scrape(served.front.metrics_port)
-    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=60, check=False)  # noqa: ASYNC221 (one short tool in a test)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert promtool("check", "metrics", given=text) == (0, "")
 
 
 async def test_logs_name_the_call_and_never_its_program() -> None:

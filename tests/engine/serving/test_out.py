@@ -12,6 +12,7 @@ from engine.solving.types import (
     BranchOutcome,
     Candidate,
     CandidateJudged,
+    CandidateSource,
     CompletionPrompt,
     EventOptions,
     FinishReason,
@@ -21,6 +22,8 @@ from engine.solving.types import (
     SolveOutcome,
     SolveSpec,
     TestFinished,
+    TierOutcome,
+    TierReason,
 )
 from executor.types import SnippetTest
 from executor.verdict import Evidence, Report, TestReport, Verdict
@@ -31,9 +34,12 @@ from executor.verdict import Evidence, Report, TestReport, Verdict
     [
         (Verdict, report_out.VERDICTS, "VERDICT", verdict_pb2.Verdict),
         (Evidence, report_out.EVIDENCE, "EVIDENCE", verdict_pb2.Evidence),
-        (FinishReason, solve_out._FINISH, "FINISH_REASON", solve_pb2.FinishReason),
-        (BranchOutcome, solve_out._BRANCH, "BRANCH_OUTCOME", solve_pb2.BranchOutcome),
-        (SolveOutcome, solve_out._OUTCOME, "SOLVE_OUTCOME", solve_pb2.SolveOutcome),
+        (FinishReason, solve_out.FINISH, "FINISH_REASON", solve_pb2.FinishReason),
+        (BranchOutcome, solve_out.BRANCH, "BRANCH_OUTCOME", solve_pb2.BranchOutcome),
+        (SolveOutcome, solve_out.OUTCOME, "SOLVE_OUTCOME", solve_pb2.SolveOutcome),
+        (CandidateSource, solve_out.SOURCE, "CANDIDATE_SOURCE", solve_pb2.CandidateSource),
+        (TierReason, solve_out.TIER_REASON, "TIER_REASON", solve_pb2.TierReason),
+        (TierOutcome, solve_out.TIER_OUTCOME, "TIER_OUTCOME", solve_pb2.TierOutcome),
     ],
 )
 def test_every_word_of_the_domain_has_its_enum_value(

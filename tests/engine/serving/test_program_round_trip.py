@@ -179,7 +179,7 @@ PLACES = TestPlaces.of([(index, 1.0) for index in range(4)])
 @given(reports())
 def test_a_report_is_told_on_as_it_was_told(report: Report) -> None:
     told = report_out(report, PLACES)
-    back = report_in(told, PROGRAM)
+    back = report_in(told, PROGRAM, range(4))
     assert report_out(back, PLACES) == told
     assert (back.verdict, back.weaknesses, back.evidence) == (report.verdict, report.weaknesses, report.evidence)
     assert back.lowered_limits == report.lowered_limits
@@ -203,4 +203,4 @@ UNKNOWN = verdict_pb2.TestResult(verdict="VERDICT_PASSED", evidence=99)
 )
 def test_a_report_that_cannot_be_is_an_error(message: verdict_pb2.ExecutionReport, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        report_in(message, PROGRAM)
+        report_in(message, PROGRAM, range(4))

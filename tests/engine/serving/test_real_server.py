@@ -323,6 +323,37 @@ async def test_execute_runs_in_a_real_jail(shared: Server) -> None:
         assert reply.report.verdict == verdict, code
 
 
+async def test_a_killed_engine_is_started_again_and_its_solves_are_told() -> None:
+    async with server() as running:
+        health: Any = health_pb2_grpc.HealthStub(running.channel)
+        model = health_pb2.HealthCheckRequest(service=f"models/{MODEL}")
+        watch = health.Watch(model)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        spec = solve_pb2.SolveSpec(
+            problem=problem("assert add(1, 2) == 4"),
+            sampling=solve_pb2.SamplingParams(k=16, max_new_tokens=800, keep_after_program=True),
+            events=EVENTS,
+        )
+        call = running.synthesis.Solve(synthesis_service_pb2.SolveRequest(spec=spec))
+        for _ in range(3):
+            await call.read()
+        family = psutil.Process(running.child.pid)
+        for restarts in (1, 2):
+            (engine,) = [one for one in family.children() if "engine.loop.process" in one.cmdline()]
+            engine.kill()
+            if restarts == 1:
+                found = await refused(call)
+                assert (found.code, found.info.reason) == (grpc.StatusCode.UNAVAILABLE, "ENGINE_RESTARTING")
+            async with asyncio.timeout(240):
+                assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+                assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        stub: Any = running.synthesis
+        good = solve_pb2.SolveSpec(problem=problem(), sampling=solve_pb2.SamplingParams(k=8, seed=3, max_new_tokens=24))
+        answer = await stub.SolveOnce(synthesis_service_pb2.SolveOnceRequest(spec=good))
+        assert answer.summary.outcome == solve_pb2.SOLVE_OUTCOME_SOLVED
+        await running.wait_idle()
+
+
 async def test_sigterm_under_real_load_leaves_nothing_behind() -> None:
     async with server("--drain-seconds", "1") as running:
         family = psutil.Process(running.child.pid)

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from engine.cli.main import app
 from engine.config import Settings
-from engine.metrics import BRANCH_OUTCOMES, Metrics
+from engine.metric_words import BRANCH_OUTCOMES
+from engine.metrics import Metrics
 from engine.serving.solve_in import solve_in
 from engine.solving.types import Accounting
 from executor.types import Program, SnippetTest

@@ -28,7 +28,8 @@ import pytest
 import structlog
 
 from engine.core.types import Mode
-from engine.metrics import CANCEL_PHASES, Metrics
+from engine.metric_words import CANCEL_PHASES
+from engine.metrics import Metrics
 from engine.solving import candidates
 from engine.solving.errors import SolveError
 from engine.solving.types import (

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -27,6 +28,7 @@ from engine.solving.types import (
     SolveOutcome,
     SolveSpec,
     Summary,
+    TestFinished,
 )
 from engine.text.infill import InfillForm
 from executor.types import SnippetTest
@@ -44,7 +46,8 @@ PROGRAMS = {
     "wrong": {"x = 'PASS'\n": 1.0},
     "slow": {"x = 'PASS'\n": 1.0, "x = 'SLOW FAIL'\n": 5.0},
     "stuck": {"x = 'SLOW FAIL'\n": 1.0},
-    "clogged": {f"x = 'SLOW FAIL {n}'\n": 3.0 for n in range(10)} | {f"y = 'PASS {80 * 'z'}'\n": 1.0},
+    "clogged": {f"x = 'SLOW FAIL {n}'\n": 3.0 for n in range(30)} | {f"y = 'PASS {80 * 'z'}'\n": 3.0},
+    "long": {f"x = 'LONG FAIL {n}'\n": 1.0 for n in range(18)},
     "endless": {f"x = '{LONG}'\n": 1.0, f"y = '{LONG}'\n": 1.0},
     "race": {"PASS = 1\n": 1.0, f"FAIL = '{LONG}'\n": 3.0},
     "broken": {"x = 'BROKEN'\n": 1.0},
@@ -125,9 +128,27 @@ async def test_first_pass_ends_everything() -> None:
 
 async def test_endless_candidates_hold_up_neither_the_sandbox_nor_the_drawing() -> None:
     async with solver_over() as (solver, executor, _):
-        summary = summary_of(await collect(solver, spec("clogged", k=120)))
+        summary = summary_of(await collect(solver, spec("clogged", k=250)))
         assert [c.code for c in summary.candidates] == executor.judged
-        assert summary.candidates[0].index > executor.slots + 2, "more stood before it than are launched at first"
+        assert summary.candidates[0].index > executor.slots + 8, "more stood before it than run at a time"
+        await nothing_left(solver, executor)
+
+
+@pytest.mark.parametrize("executions", [None, 14])
+async def test_candidates_that_were_set_back_are_judged_in_the_end(executions: int | None) -> None:
+    async with solver_over() as (solver, executor, _):
+        asked = spec("long", k=250, budget=Budget(executions=executions))
+        events = await collect(solver, asked)
+        outcome = SolveOutcome.EXHAUSTED if executions is None else SolveOutcome.BUDGET_EXECUTIONS
+        assert summary_of(events).outcome is outcome
+        judged = [e.body.candidate for e in events if isinstance(e.body, CandidateJudged)]
+        verdicts = Counter(candidate.report.verdict for candidate in judged if candidate.report)
+        expected = {Verdict.WRONG_ANSWER: 18} if executions is None else {Verdict.WRONG_ANSWER: 14, Verdict.SKIPPED: 4}
+        assert verdicts == expected
+        assert len({candidate.index for candidate in judged}) == len(judged) == 18
+        assert executor.cancelled > 0, "some were set back"
+        tests = [(e.body.index, e.body.result.index) for e in events if isinstance(e.body, TestFinished)]
+        assert len(tests) == len(set(tests)) == expected[Verdict.WRONG_ANSWER]
         await nothing_left(solver, executor)
 
 

@@ -1,0 +1,173 @@
+"""What a prediction comes to, and how near it is to a load test."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.experiments.errors import CannotRun
+from benchmarks.experiments.experiment import fingerprint
+from benchmarks.load.figures import Window, figures
+from benchmarks.load.loads import Load
+from benchmarks.load.mix import Mix
+from benchmarks.load.results import seconds_words, share_words
+from benchmarks.plan.recorded import Measured
+from benchmarks.plan.twin import Twin
+from benchmarks.report.page import Block, Curve, Curves, Figure, Figures, Page, Table
+
+_BOUND = 0.2
+"""How far a prediction may be off."""
+_CHECKED = {
+    "solved a second": ("solved_per_second",),
+    "goodput a second": ("goodput_per_second",),
+    "time to first pass, median": ("time_to_first_pass", "p50"),
+    "time to first pass, p90": ("time_to_first_pass", "p90"),
+}
+
+
+def predict(
+    measured: Measured, mix: Mix, load: Load, *, seed: int, slo: float, warm_up: float, rows: int = 64
+) -> dict[str, Any]:
+    """Play a load on the twin; figures as a load test has them."""
+    twin = Twin(measured, mix, rows=rows)
+    answers = twin.play(load, seed)
+    found = figures(answers, Window(first=warm_up, last=load.seconds), slo)
+    return {
+        "clients": found,
+        "steps": twin.steps,
+        "mean_rows_of_a_step": round(twin.rows / twin.steps, 2) if twin.steps else 0.0,
+        "seconds": round(twin.now, 2),
+    }
+
+
+def plan_result(
+    predictions: Mapping[str, Mapping[str, Any]],
+    protocol: Mapping[str, Any],
+    checked: Mapping[str, Any] | None,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The document: predictions by the load's name, and the comparison with a load test if there is one."""
+    plain = dict(protocol)
+    return {
+        "experiment": "plan",
+        "fingerprint": fingerprint(plain),
+        "slo_seconds": plain["slo_seconds"],
+        "predictions": dict(predictions),
+        "checked": None if checked is None else dict(checked),
+        "protocol": plain,
+        "provenance": dict(provenance),
+    }
+
+
+def check(prediction: Mapping[str, Any], tested: Mapping[str, Any]) -> dict[str, Any]:
+    """A prediction beside the load test of the same load."""
+    lines: dict[str, Any] = {}
+    for words, path in _CHECKED.items():
+        ours, theirs = _at(prediction["clients"], path), _at(tested["clients"], path)
+        off = None if ours is None or not theirs else round(ours / theirs - 1, 4)
+        lines[words] = {"predicted": ours, "measured": theirs, "off": off}
+    within = all(line["off"] is not None and abs(line["off"]) <= _BOUND for line in lines.values())
+    return {"within": within, "bound": _BOUND, "lines": lines, "load_test": tested["provenance"]}
+
+
+def require_same(tested: Mapping[str, Any], load: Load, mix: Mix, seed: int, slo: float, warm_up: float) -> None:
+    """Raises CannotRun where a load test is of another load than the prediction: nothing would be compared then."""
+    protocol = tested.get("protocol", {})
+    ours = {
+        "load": load.protocol,
+        "mix": mix.protocol,
+        "seed": seed,
+        "slo_seconds": slo,
+        "warm_up_seconds": warm_up,
+    }
+    for name, value in ours.items():
+        if protocol.get(name) != value:
+            raise CannotRun(f"--check: the load test has another {name}: {protocol.get(name)}, here it is {value}")
+
+
+def plan_page(result: Mapping[str, Any]) -> Page:
+    """The page of a prediction."""
+    predictions, slo = result["predictions"], result["slo_seconds"]
+    blocks: list[Block] = []
+    first = next(iter(predictions.values()))["clients"]
+    if len(predictions) == 1:
+        blocks.append(_figures(first))
+    rates = {float(one["clients"]["offered_per_second"]): one["clients"] for one in predictions.values()}
+    if len(rates) > 1:
+        x = tuple(sorted(rates))
+        in_time = Curve(name="answered in time", x=x, y=tuple(rates[rate]["in_time"]["share"] for rate in x))
+        good = tuple(rates[rate]["goodput_per_second"] / rate if rate else 0.0 for rate in x)
+        blocks.append(
+            Curves(
+                title="By load",
+                says=f"Predicted shares of calls: answered within {slo:g} s, and solved within that.",
+                x_label="calls offered a second",
+                y_label="calls",
+                curves=(in_time, Curve(name="solved in time", x=x, y=good)),
+                at=x,
+            )
+        )
+    blocks.append(_table(predictions, slo))
+    if result["checked"] is not None:
+        blocks.append(_check_table(result["checked"]))
+    off = result["checked"] is not None and not result["checked"]["within"]
+    return Page(
+        title="Plan",
+        lead="Predicted from measurements by the engine's own scheduler in made time; nothing was asked of a model.",
+        blocks=tuple(blocks),
+        warning="A load test says otherwise: see below." if off else "",
+        protocol=result["protocol"],
+        provenance=result["provenance"],
+        fingerprint=result["fingerprint"],
+    )
+
+
+def _at(found: Mapping[str, Any], path: tuple[str, ...]) -> float | None:
+    value: Any = found
+    for name in path:
+        value = value[name]
+    return None if value is None else float(value)
+
+
+def _figures(clients: Mapping[str, Any]) -> Figures:
+    first = clients["time_to_first_pass"]
+    tail = f"median; p90 {seconds_words(first['p90'])}, p99 {seconds_words(first['p99'])}"
+    return Figures(
+        figures=(
+            Figure(label="solved a second", value=f"{clients['solved_per_second']:.3f}", note="predicted"),
+            Figure(label="time to first pass", value=seconds_words(first["p50"]), note=tail),
+            Figure(label="answered in time", value=share_words(clients["in_time"])),
+        )
+    )
+
+
+def _table(predictions: Mapping[str, Mapping[str, Any]], slo: float) -> Table:
+    rows = tuple(
+        (
+            name,
+            f"{one['clients']['solved_per_second']:.3f}",
+            *(seconds_words(one["clients"]["time_to_first_pass"][p]) for p in ("p50", "p90", "p99")),
+            share_words(one["clients"]["in_time"]),
+            f"{one['mean_rows_of_a_step']:.1f}",
+        )
+        for name, one in predictions.items()
+    )
+    head = ("load", "solved/s", "first pass p50", "p90", "p99", f"in time ({slo:g} s)", "rows of a step")
+    return Table(title="Predictions", head=head, rows=rows, align="lrrrrrr")
+
+
+def _check_table(checked: Mapping[str, Any]) -> Table:
+    def shown(value: float | None) -> str:
+        return "–" if value is None else f"{value:.3f}"
+
+    rows = tuple(
+        (
+            words,
+            shown(one["predicted"]),
+            shown(one["measured"]),
+            "–" if one["off"] is None else f"{100 * one['off']:+.1f} %",
+        )
+        for words, one in checked["lines"].items()
+    )
+    note = f"The load test of the very same calls. The bound is {100 * checked['bound']:g} %."
+    return Table(
+        title="Beside a load test", head=("", "predicted", "measured", "off by"), rows=rows, align="lrrr", note=note
+    )

@@ -1,0 +1,279 @@
+"""A machine's twin: the engine's own scheduler over recorded texts, in made time.
+
+What it draws are the recorded samples, again and again: the next token after a path has the chance that it had among
+the samples that went that way, so branches part as they did. A step takes what `Steps` says, a program as long as it
+was measured to, in one of so many sandboxes. Everything else (who is served next, how wide, what is cut off) is decided
+by the scheduler itself, which learns as it would in the server.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+from thresher.client.plain import enum_word
+from thresher.v1 import solve_pb2
+
+from benchmarks.load.arrivals import Call, Chooser
+from benchmarks.load.calls import CANCELLED, FAILED, Answer
+from benchmarks.load.loads import Load, Users
+from benchmarks.load.mix import Mix
+from benchmarks.plan.recorded import Measured, Problem
+from benchmarks.plan.steps import Steps, steps_of
+from benchmarks.plan.tape import Tape, TapeRunner, prompt_of
+from engine.core.limits import DeadlineTooClose, Limits, QueueIsFull
+from engine.core.scheduler import Scheduler
+from engine.core.types import (
+    BranchFinished,
+    CoreEvent,
+    CoreRequest,
+    EndReason,
+    Filters,
+    Prompt,
+    SamplesFinished,
+    SolveEnded,
+    SolveStarted,
+)
+
+_PAGES, _PAGE_SIZE = 1 << 16, 16
+_NEW_TOKENS = 512
+_PAUSE = 1.0
+"""Of a user whose call was refused, as the generator's."""
+
+
+@dataclass(slots=True, eq=False)
+class _Solve:
+    """A call that is under way. verdicts: program -> whether it passed, None while it is judged."""
+
+    call: Call
+    sent: float
+    problem: Problem
+    first_pass: bool
+    queued: float = 0.0
+    passed: float | None = None
+    drawn: bool = False
+    verdicts: dict[int, bool | None] = field(default_factory=dict[int, bool | None])
+    branches: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
+    over: bool = False
+
+
+class Twin:
+    """Plays loads. `rows` and `waiting` as the server's engine.max_rows and limits.max_waiting."""
+
+    def __init__(self, measured: Measured, mix: Mix, *, rows: int = 64, waiting: int = 256) -> None:
+        self.now = 0.0
+        self.answers: list[Answer] = []
+        self.steps = 0
+        self.rows = 0
+        self._measured = measured
+        self._mix = mix
+        self._model: Steps = steps_of(measured)
+        self._tapes = {
+            (entry.name, name): Tape(measured.problem(entry.name, name), place)
+            for place, (entry, name) in enumerate((e, n) for e in mix.entries for n in e.problems)
+        }
+        self._runner = TapeRunner(_PAGES, _PAGE_SIZE, self._tapes.values())
+        self._scheduler = Scheduler(
+            pages=_PAGES,
+            page_size=_PAGE_SIZE,
+            # Drafts are in the lengths of steps.
+            limits=Limits(rows=rows, waiting=waiting, drafting=False),
+            clock=lambda: self.now,
+        )
+        self._later: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        self._live: dict[int, _Solve] = {}
+        self._programs: deque[tuple[int, int]] = deque()
+        self._free = measured.slots
+        self._on_end: Callable[[_Solve], None] = lambda _: None
+
+    def play(self, load: Load, seed: int) -> list[Answer]:
+        """Put a load on, with the very calls that a load test of this seed makes, and play it to its end."""
+        chooser = Chooser(self._mix, seed)
+        match load:
+            case Users():
+                self._play_users(load, chooser)
+            case _:
+                for call in load.calls(chooser, seed + 1):
+                    self._at(call.due, lambda call=call: self._send(call))
+        while self._advance():
+            pass
+        return self.answers
+
+    def _play_users(self, load: Users, chooser: Chooser) -> None:
+        def ask() -> None:
+            if self.now < load.seconds:
+                self._send(chooser.call(self.now))
+
+        def again(solve: _Solve) -> None:
+            failed = self.answers[-1].end == FAILED
+            self._at(self.now + (max(load.think, _PAUSE) if failed else load.think), ask)
+
+        self._on_end = again
+        for _ in range(load.users):
+            self._at(0.0, ask)
+
+    def _at(self, when: float, what: Callable[[], None]) -> None:
+        heapq.heappush(self._later, (when, next(self._order), what))
+
+    def _advance(self) -> bool:
+        """What is due, then a step if there is anything to compute. False when all is over."""
+        while self._later and self._later[0][0] <= self.now:
+            heapq.heappop(self._later)[2]()
+        scheduler = self._scheduler
+        self._take(scheduler.apply_intents())
+        plan, events = scheduler.plan()
+        self._take(events)
+        if plan is None:
+            if not self._later:
+                return False
+            self.now = max(self.now, self._later[0][0])
+            return True
+        results = self._runner.run(plan.step)
+        began, seconds = self.now, self._model.seconds(plan.rows, plan.prefill_tokens, scheduler.running)
+        self.steps += 1
+        self.rows += plan.rows
+        self.now += seconds
+        # Verdicts that come during a step are known at its end, where the scheduler hears of them.
+        while self._later and self._later[0][0] <= self.now:
+            when, _, what = heapq.heappop(self._later)
+            self.now, end = max(began, when), self.now
+            what()
+            self.now = end
+        self._take(scheduler.finish(plan, results, seconds))
+        return True
+
+    # Calls
+
+    def _send(self, call: Call) -> None:
+        entry = self._mix.entries[call.entry]
+        spec, name = entry.specs[call.problem], entry.problems[call.problem]
+        tape = self._tapes[entry.name, name]
+        first_pass = spec.return_policy != solve_pb2.RETURN_POLICY_ALL
+        solve = _Solve(call, self.now, tape.problem, first_pass)
+        sampling = spec.sampling
+        request = CoreRequest(
+            solve=call.place,
+            prompts=(Prompt(prompt_of(tape), tape.stopper()),),
+            k=sampling.k,
+            filters=(Filters(temperature=1.0),),
+            seed=call.seed,
+            max_new_tokens=max(sampling.max_new_tokens or _NEW_TOKENS, tape.longest),
+            width=sampling.width if sampling.HasField("width") else None,
+            interactive=spec.priority != solve_pb2.PRIORITY_BATCH,
+            client=f"{entry.name}-{call.client}",
+            deadline=None if entry.timeout is None else self.now + entry.timeout,
+            first_pass=first_pass,
+            judges=self._measured.slots,
+        )
+        self._live[call.place] = solve
+        try:
+            self._scheduler.submit(request)
+        except (QueueIsFull, DeadlineTooClose) as error:
+            full = isinstance(error, QueueIsFull)
+            code, reason = ("RESOURCE_EXHAUSTED", "QUEUE_FULL") if full else ("DEADLINE_EXCEEDED", "DEADLINE_IN_QUEUE")
+            self._close(solve, FAILED, code, reason)
+            return
+        if call.cancel is not None:
+            self._at(max(self.now, call.due + call.cancel), lambda: self._leave(solve, EndReason.CANCELLED))
+        if entry.timeout is not None:
+            self._at(self.now + entry.timeout, lambda: self._leave(solve, EndReason.DEADLINE))
+
+    def _leave(self, solve: _Solve, reason: EndReason) -> None:
+        if solve.over:
+            return
+        self._scheduler.end(solve.call.place, reason)
+        if reason is EndReason.DEADLINE:
+            self._close(solve, FAILED, "DEADLINE_EXCEEDED", "DEADLINE_RUNNING")
+        else:
+            self._close(solve, CANCELLED, "CANCELLED", "")
+
+    # What the scheduler says
+
+    def _take(self, events: list[CoreEvent]) -> None:
+        for event in events:
+            solve = self._live.get(event.solve)
+            if solve is None:
+                continue
+            match event:
+                case SolveStarted():
+                    solve.queued = event.queued
+                case BranchFinished():
+                    self._finished(solve, event.branch, int(event.text))
+                case SamplesFinished():
+                    pass  # of a text that is known already
+                case SolveEnded():
+                    solve.drawn = True
+                    if event.reason is EndReason.DEADLINE:
+                        self._leave(solve, EndReason.DEADLINE)
+                    self._maybe_over(solve)
+                case _:
+                    pass
+
+    def _finished(self, solve: _Solve, branch: int, text: int) -> None:
+        program = solve.problem.texts[text].program
+        solve.branches.setdefault(program, []).append(branch)
+        if program not in solve.verdicts:
+            solve.verdicts[program] = None
+            self._programs.append((solve.call.place, program))
+            self._judge()
+        elif (passed := solve.verdicts[program]) is not None:
+            self._scheduler.judge(solve.call.place, branch, passed=passed)
+
+    # The sandbox
+
+    def _judge(self) -> None:
+        while self._free and self._programs:
+            place, program = self._programs.popleft()
+            solve = self._live.get(place)
+            if solve is None or solve.over:
+                continue
+            self._free -= 1
+            seconds = solve.problem.programs[program].seconds
+            self._at(self.now + seconds, lambda solve=solve, program=program: self._judged(solve, program))
+
+    def _judged(self, solve: _Solve, program: int) -> None:
+        self._free += 1
+        if not solve.over:
+            passed = solve.problem.programs[program].passed
+            solve.verdicts[program] = passed
+            for branch in solve.branches[program]:
+                self._scheduler.judge(solve.call.place, branch, passed=passed)
+            if passed and solve.passed is None:
+                solve.passed = self.now
+                if solve.first_pass:
+                    self._scheduler.end(solve.call.place, EndReason.CUT_OFF)
+                    self._close(solve, "solved", "OK", "")
+            self._maybe_over(solve)
+        self._judge()
+
+    def _maybe_over(self, solve: _Solve) -> None:
+        if not solve.over and solve.drawn and None not in solve.verdicts.values():
+            self._close(solve, "exhausted" if solve.passed is None else "solved", "OK", "")
+
+    def _close(self, solve: _Solve, end: str, code: str, reason: str) -> None:
+        solve.over = True
+        del self._live[solve.call.place]
+        front = self._measured.front_seconds
+        entry = self._mix.entries[solve.call.entry]
+        priority = entry.specs[solve.call.problem].priority or solve_pb2.PRIORITY_INTERACTIVE
+        self.answers.append(
+            Answer(
+                id=f"twin-{solve.call.place}",
+                entry=entry.name,
+                problem=solve.problem.name,
+                model="twin",
+                priority=enum_word(solve_pb2.Priority.DESCRIPTOR, priority),
+                due=solve.call.due,
+                sent=solve.sent,
+                ended=self.now + front,
+                end=end,
+                code=code,
+                reason=reason,
+                accepted=True,
+                first_pass=None if solve.passed is None else solve.passed + front,
+                accounting={"queue_time": solve.queued},
+            )
+        )
+        self._on_end(solve)

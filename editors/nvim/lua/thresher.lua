@@ -1,0 +1,113 @@
+-- Functions written by Thresher, decided by their tests. How to set it up: README.md.
+local M = {}
+
+local NAME = "thresher"
+local space = vim.api.nvim_create_namespace(NAME)
+local running = {} -- progress token -> where its line of progress stands, and the request
+
+M.options = {
+  cmd = { "thresher", "lsp" }, -- with "--address", "unix:/path" or "host:port" for another server
+  settings = nil, -- { model = "...", k = 16, seconds = 120, inlineCompletion = true }
+}
+
+local function say(message, level)
+  vim.notify(message, level or vim.log.levels.INFO)
+end
+
+local function show(token, text)
+  local at = running[token]
+  if not at or not vim.api.nvim_buf_is_valid(at.buffer) then
+    return
+  end
+  local row = vim.api.nvim_buf_get_extmark_by_id(at.buffer, space, at.mark, {})[1] or at.row
+  at.mark = vim.api.nvim_buf_set_extmark(at.buffer, space, row, 0, {
+    id = at.mark,
+    virt_text = { { "  " .. text, "Comment" } },
+  })
+end
+
+local function finish(token)
+  local at = running[token]
+  running[token] = nil
+  if at and vim.api.nvim_buf_is_valid(at.buffer) then
+    vim.api.nvim_buf_del_extmark(at.buffer, space, at.mark)
+  end
+end
+
+-- Solves the function under the cursor. `words`: nil from the start; else a round that tells what fails now, and the words.
+function M.solve(words)
+  local buffer = vim.api.nvim_get_current_buf()
+  local client = vim.lsp.get_clients({ name = NAME, bufnr = buffer })[1]
+  if not client then
+    say("Thresher: its language server does not run here; is `thresher` on PATH?", vim.log.levels.ERROR)
+    return
+  end
+  local row = vim.api.nvim_win_get_cursor(0)[1] - 1
+  local token = ("%s-%d-%d"):format(NAME, buffer, vim.uv.hrtime())
+  running[token] = { buffer = buffer, row = row, mark = vim.api.nvim_buf_set_extmark(buffer, space, row, 0, {}) }
+  show(token, "Thresher: asking")
+  local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
+  params.feedback = words
+  params.workDoneToken = token
+  local sent, id = client:request("thresher/solve", params, function(problem, result)
+    finish(token)
+    if problem then
+      say(problem.message, vim.log.levels.ERROR)
+    elseif result.outcome == "solved" then
+      say(("Thresher: %s %s"):format(result["function"], result.message))
+    elseif result.outcome ~= "cancelled" then
+      say(("Thresher: %s: %s"):format(result["function"], result.message), vim.log.levels.WARN)
+    end
+  end, buffer)
+  if sent then
+    running[token].cancel = function()
+      client:cancel_request(id)
+    end
+  else
+    finish(token)
+  end
+end
+
+-- Stops all solves.
+function M.cancel()
+  for token, at in pairs(running) do
+    if at.cancel then
+      at.cancel()
+    end
+    finish(token)
+  end
+end
+
+-- What is going on, for a status line; empty when nothing is.
+function M.status()
+  local count = vim.tbl_count(running)
+  return count == 0 and "" or ("Thresher: %d running"):format(count)
+end
+
+function M.setup(options)
+  M.options = vim.tbl_extend("force", M.options, options or {})
+  local group = vim.api.nvim_create_augroup(NAME, {})
+  vim.api.nvim_create_autocmd("FileType", {
+    group = group,
+    pattern = "python",
+    callback = function(event)
+      vim.lsp.start({
+        name = NAME,
+        cmd = M.options.cmd,
+        init_options = M.options.settings,
+        root_dir = vim.fs.root(event.buf, { "pyproject.toml", ".git" }),
+      }, { bufnr = event.buf })
+    end,
+  })
+  vim.api.nvim_create_autocmd("LspProgress", {
+    group = group,
+    callback = function(event)
+      local params = event.data.params
+      if params.value.kind == "report" then
+        show(params.token, params.value.message)
+      end
+    end,
+  })
+end
+
+return M
