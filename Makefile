@@ -14,7 +14,7 @@ export PYTHON TORCH_INDEX UPGRADE
 # GPU_PYTHON=<python3> names another Python, COMMIT=<hash> the commit of the sources where git cannot tell.
 GPU_PYTHON ?= python3
 
-.PHONY: help setup prometheus demo test check lint types walls proto-check unit format lock proto clean gpu-check gpu-bench gpu-peers
+.PHONY: help bench-replay setup prometheus demo test check lint types walls proto-check unit format lock proto settings soak clean gpu-check gpu-bench gpu-peers
 
 help:
 	@echo "make demo    solve a real problem from here to the passing program"
@@ -23,8 +23,11 @@ help:
 	@echo "make setup   make .venv from the locked requirements"
 	@echo "make format  let ruff and buf format the sources"
 	@echo "make lock    lock the requirements again"
-	@echo "make proto   generate the gRPC code again"
+	@echo "make proto   generate the gRPC code and docs/api.md again"
+	@echo "make settings   write docs/settings.md again"
+	@echo "make soak MINUTES=30   a mixed and hostile load on a server, after which nothing may be left"
 	@echo "make gpu-check, gpu-bench, gpu-peers RESULTS=<folder>   on a machine with a GPU"
+	@echo "make bench-replay   known answers of recorded samples and references; THRESHER_DATA names the data"
 	@echo "make clean   remove .venv and what tools left behind"
 
 setup:
@@ -52,6 +55,7 @@ proto-check: setup
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/python scripts/proto.py --check
+	$(BIN)/python scripts/api_page.py --check
 
 # What tests scrape with; nothing else needs it.
 prometheus: setup
@@ -70,6 +74,18 @@ lock: setup
 
 proto: setup
 	$(BIN)/python scripts/proto.py
+	$(BIN)/python scripts/api_page.py
+
+settings: setup
+	$(BIN)/python -m scripts.settings_page
+
+bench-replay: setup
+	$(BIN)/python -m benchmarks.experiments.known
+
+MINUTES ?= 30
+
+soak: setup
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
 gpu-check gpu-bench gpu-peers:
 	@test -n "$(RESULTS)" || { echo "$@: say RESULTS=<folder> for its JSON file" >&2; exit 2; }

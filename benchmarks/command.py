@@ -1,4 +1,4 @@
-"""`thresher bench`: what this machine reaches."""
+"""`thresher bench`: what this machine reaches, the experiments of the field, and loads on a server."""
 
 import json
 import sys
@@ -7,14 +7,49 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.experiments.commands.apps import apps
+from benchmarks.experiments.commands.curve import curve
+from benchmarks.experiments.commands.edited import edited
+from benchmarks.experiments.commands.ensemble import ensemble
+from benchmarks.experiments.commands.humaneval import humaneval
+from benchmarks.experiments.commands.mathqa import mathqa
+from benchmarks.experiments.commands.mbpp import mbpp
+from benchmarks.experiments.commands.overfit import overfit
+from benchmarks.experiments.commands.prediction import prediction
+from benchmarks.experiments.commands.prompt_tests import prompt_tests
+from benchmarks.experiments.commands.report import report
+from benchmarks.experiments.commands.selection import selection
+from benchmarks.experiments.commands.sizes import sizes
+from benchmarks.experiments.commands.sweep import sweep
+from benchmarks.experiments.commands.ways import ways
+from benchmarks.load.command import load
+from benchmarks.load.sessions import trace
+from benchmarks.plan.command import plan
 from benchmarks.record import provenance, write
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Measure what this machine reaches.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Run the experiments of the program-synthesis papers, and measure what this machine reaches.",
+    epilog="What each experiment does and how to read its result: docs/experiments.md; loads: docs/load.md.",
+)
+_MBPP = (mbpp, edited, prompt_tests, ensemble)
+_OTHER_SETS = (humaneval, apps, mathqa, prediction)
+_ANY_SET = (curve, sweep, sizes, ways, overfit, selection)
+for command in (*_MBPP, *_OTHER_SETS, *_ANY_SET, report, load, trace, plan):
+    app.command()(command)
 
 
-@app.callback()
-def _group() -> None:  # pyright: ignore[reportUnusedFunction]  # keeps `decode` a command of a group
-    pass
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    # Its own options say what they are: `thresher bench peers --help`.
+    add_help_option=False,
+)
+def peers(context: typer.Context) -> None:
+    """The work of `decode` through other people's engines, in turns with ours (docs/benchmarks.md)."""
+    from benchmarks.peers.__main__ import main
+
+    main(context.args)
 
 
 @app.command()

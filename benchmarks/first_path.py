@@ -8,11 +8,8 @@ DIR holds mbpp/sanitized-mbpp.json.gz; THRESHER_DATA is its default.
 """
 
 import argparse
-import gzip
 import json
 import os
-import random
-import re
 import statistics
 import sys
 import time
@@ -22,31 +19,17 @@ from typing import Any
 from thresher.client import Client, solve_spec
 from thresher.v1 import solve_pb2
 
+from benchmarks import data
+from benchmarks.experiments.resampling import mean
 from benchmarks.record import provenance, write
 from benchmarks.server import own_server
-
-TEST_SPLIT = range(11, 511)
 
 
 def load(folder: Path, count: int) -> list[dict[str, Any]]:
     """The first `count` problems of the test split, as problem documents."""
-    with gzip.open(folder / "mbpp" / "sanitized-mbpp.json.gz", "rt") as file:
-        records = [record for record in json.load(file) if record["task_id"] in TEST_SPLIT]
-    documents: list[dict[str, Any]] = []
-    for record in sorted(records, key=lambda record: record["task_id"])[:count]:
-        called = [set(re.findall(r"\b(\w+)\(", test)) for test in record["test_list"]]
-        defined = re.findall(r"^def (\w+)\(", record["code"], re.MULTILINE)
-        entry = [name for name in defined if all(name in names for names in called)]
-        documents.append(
-            {
-                "problem_id": f"mbpp/{record['task_id']}",
-                "prompt": record["prompt"],
-                "entry_point": entry[-1],
-                "setup_code": "\n".join(record["test_imports"]),
-                "tests": record["test_list"],
-            }
-        )
-    return documents
+    records = [record for record in data.load("mbpp-sanitized", data=folder).records if record.split == "test"]
+    records.sort(key=lambda record: int(record.id))
+    return [data.document(record, problem_id=f"mbpp/{record.id}") for record in records[:count]]
 
 
 def solve(client: Client, document: dict[str, Any], policy: str, k: int, seed: int) -> dict[str, Any]:
@@ -76,11 +59,10 @@ def solve(client: Client, document: dict[str, Any], policy: str, k: int, seed: i
     }
 
 
-def interval(values: list[float], seed: int = 0) -> list[float]:
+def interval(values: list[float]) -> list[float]:
     """95 % percentile bootstrap interval of the mean, 10,000 resamples over problems."""
-    draw = random.Random(seed)
-    means = sorted(statistics.fmean(draw.choices(values, k=len(values))) for _ in range(10_000))
-    return [round(means[249], 4), round(means[9749], 4)]
+    found = mean(values)
+    return [round(found.low, 4), round(found.high, 4)]
 
 
 def first_pass_report(solves: list[dict[str, Any]]) -> dict[str, Any]:

@@ -4,9 +4,11 @@ import gzip
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks import data
 from executor import Executor, ExecutorConfig, Limits, Program, Report, SnippetTest, StdioTest, Verdict
 
 MODES = ("jail", "fork-server")
@@ -75,27 +77,16 @@ def humaneval_file() -> Path:
 
 def humaneval_candidates(timeout: float) -> dict[str, Program]:
     """The references of HumanEval with their tests, by task."""
-    return {
-        row["task_id"]: Program(
-            code=row["prompt"] + row["canonical_solution"],
-            tests=(SnippetTest(code=row["test"]),),
-            entry_point=row["entry_point"],
-            limits=Limits(cpu_seconds=timeout),
-        )
-        for row in rows(humaneval_file())
-    }
+    records = data.load("humaneval", data=data_folder()).records
+    limits = Limits(cpu_seconds=timeout)
+    return {record.id: data.program_of(record, record.references[0], limits) for record in records}
 
 
 def mbpp_candidates() -> list[Program]:
     """The references of MBPP, each with the first of its asserts."""
-    return [
-        Program(
-            code=row["code"],
-            tests=(SnippetTest(code=row["test_list"][0]),),
-            setup_code=row["test_setup_code"],
-        )
-        for row in rows(data_folder() / "mbpp" / "mbpp.jsonl.gz")
-    ]
+    records = data.load("mbpp", data=data_folder()).records
+    nameless = (replace(record, entry_point="") for record in records)
+    return [data.program_of(record, record.references[0], tests=record.visible[:1]) for record in nameless]
 
 
 def require_passed(report: Report) -> None:

@@ -11,6 +11,7 @@ import typer
 from benchmarks.experiments.commands.options import EXIT_INTERRUPTED, with_errors_told
 
 if TYPE_CHECKING:
+    from benchmarks.load.knee import Wish
     from benchmarks.load.loads import Load
     from benchmarks.load.mix import Mix
 
@@ -52,7 +53,7 @@ class LoadOptions:
 
 
 def load(
-    rate: Annotated[float | None, typer.Option(help="Open loop: so many calls a second, Poisson.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.0001, help="Open loop: so many calls a second, Poisson.")] = None,
     users: Annotated[int | None, typer.Option(min=1, help="Closed loop: so many users, each waits for its answer.")] = (
         None
     ),
@@ -114,15 +115,11 @@ def load(
 
 
 def _load(given: LoadOptions) -> None:
-    from benchmarks.experiments.errors import CannotRun
     from benchmarks.load.conduct import find_knee, one_run, served
     from benchmarks.load.knee import Wish
 
-    kinds = {"--rate": given.rate, "--users": given.users, "--ramp": given.ramp, "--trace": given.trace}
-    chosen = [name for name, value in {**kinds, "--knee": given.knee}.items() if value is not None]
-    if len(chosen) != 1:
-        said = ", ".join(chosen) or "none"
-        raise CannotRun(f"say how much with one of {', '.join([*kinds, '--knee'])}; given: {said}")
+    # All that can be refused is refused before a server is started.
+    much = _how_much(given)
     mix = mix_of_options(given.mix, given.set_name, given.problems, given.k, given.data)
     described = {"slo_seconds": given.slo, "seed": given.seed, "mix": mix.protocol, "warm_up_seconds": given.warm_up}
     command = ["thresher", *sys.argv[1:]]
@@ -134,14 +131,12 @@ def _load(given: LoadOptions) -> None:
         model=given.model,
         arithmetic=given.arithmetic,
     ) as asked:
-        if given.knee is not None:
-            low, high = span(given.knee, "--knee")
-            wish = Wish(share=given.share, low=low, high=high, precision=given.precision, runs=given.runs)
+        if isinstance(much, Wish):
             within = mix.within(_TIMES_SLO * given.slo)
             result = find_knee(
                 asked,
                 within,
-                wish,
+                much,
                 protocol={**described, "mix": within.protocol},
                 seconds=given.seconds,
                 out=given.out or Path("thresher-bench") / "knee.json",
@@ -151,7 +146,7 @@ def _load(given: LoadOptions) -> None:
             result = one_run(
                 asked,
                 mix,
-                _load_of(given),
+                much,
                 protocol={**described, "patience_seconds": given.patience},
                 out=given.out or Path("thresher-bench") / "load.json",
                 command=command,
@@ -167,6 +162,25 @@ def mix_of_options(mix: Path | None, set_name: str, problems: int, k: int, data:
         return read_mix(mix, data)
     sampling = {"k": k, "temperature": 0.8, "top_p": 0.95, "max_new_tokens": 256}
     return mix_of({"name": set_name, "problems": set_name, "count": problems, "sampling": sampling}, data)
+
+
+def _how_much(given: LoadOptions) -> "Load | Wish":
+    """The one load that is asked for, or the wish of a knee search. Raises CannotRun."""
+    from benchmarks.experiments.errors import CannotRun
+    from benchmarks.load.knee import Wish
+
+    kinds = {"--rate": given.rate, "--users": given.users, "--ramp": given.ramp, "--trace": given.trace}
+    chosen = [name for name, value in {**kinds, "--knee": given.knee}.items() if value is not None]
+    if len(chosen) != 1:
+        said = ", ".join(chosen) or "none"
+        raise CannotRun(f"say how much with one of {', '.join([*kinds, '--knee'])}; given: {said}")
+    if given.knee is not None:
+        low, high = span(given.knee, "--knee")
+        return Wish(share=given.share, low=low, high=high, precision=given.precision, runs=given.runs)
+    load = _load_of(given)
+    if given.warm_up >= load.seconds:
+        raise CannotRun(f"--warm-up: {given.warm_up:g} s leave nothing of a run of {load.seconds:g} s")
+    return load
 
 
 def _load_of(given: LoadOptions) -> "Load":

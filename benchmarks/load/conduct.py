@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.experiments.errors import CannotRun
+from thresher.client import ThresherError
+
+from benchmarks.experiments.errors import CannotRun, RunFailed
 from benchmarks.load.calls import Answer
 from benchmarks.load.figures import Window, figures, in_time
 from benchmarks.load.generator import Target
@@ -40,7 +42,8 @@ def served(
 ) -> Generator[Served]:
     """The server to be asked: the one at `address`, or one that is started here and stopped afterwards.
 
-    Raises CannotRun for options that do not go together, ProblemError for a token that cannot be read.
+    Raises CannotRun for options that do not go together and a server that does not start, ProblemError for a token that
+    cannot be read, RunFailed if the server that was started here fails meanwhile.
     """
     if address is not None:
         if model or arithmetic != "auto":
@@ -53,8 +56,21 @@ def served(
         raise CannotRun("--metrics, --server-log and --token-file go with --server; a server of our own has them all")
     endpoint = f"127.0.0.1:{free_port()}"
     flags = ["--metrics", endpoint, "--arithmetic", arithmetic, *(["--model", model] if model else [])]
-    with own_server(*flags) as own:
+    held = ExitStack()
+    try:
+        own = held.enter_context(own_server(*flags))
+    except RuntimeError as error:  # it tells what the server said
+        raise CannotRun(str(error)) from error
+    try:
         yield Served(target=Target(address=own.address), metrics=endpoint, log=own.log)
+    except (RunFailed, ThresherError) as error:
+        raise RunFailed(f"{error}\nthe server's log ends with:\n{own.log.read_text()[-4000:]}") from error
+    finally:
+        # Not with the exception: own_server would put the server's log below what is no fault of the server.
+        try:
+            held.close()
+        except RuntimeError as error:
+            raise RunFailed(str(error)) from error
 
 
 def one_run(
@@ -62,8 +78,6 @@ def one_run(
 ) -> dict[str, Any]:
     """Put a load on and write OUT.json, .md and .html, and each call to OUT.calls.jsonl as it ends."""
     slo, warm_up = float(protocol["slo_seconds"]), float(protocol["warm_up_seconds"])
-    if warm_up >= load.seconds:
-        raise CannotRun(f"--warm-up: {warm_up:g} s leave nothing of a run of {load.seconds:g} s")
     whole = {"load": load.protocol, **protocol, "server": asyncio.run(server_words(asked))}
     calls = out.with_suffix(".calls.jsonl")
     calls.parent.mkdir(parents=True, exist_ok=True)

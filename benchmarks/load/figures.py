@@ -40,17 +40,23 @@ def figures(answers: Sequence[Answer], window: Window, slo: float) -> dict[str, 
     clients gave up earlier than that: one that was refused or cut short by its deadline was not answered in time.
     Percentiles of the time to first pass are over what was solved.
     """
-    inside = window.of(answers)
+    return figures_of_runs([answers], window, slo)
+
+
+def figures_of_runs(runs: Sequence[Sequence[Answer]], window: Window, slo: float) -> dict[str, Any]:
+    """The same of several runs of one load together: counts of all of them, rates of one."""
+    by_run = [window.of(answers) for answers in runs]
+    inside, seconds = [answer for answers in by_run for answer in answers], window.seconds * len(runs)
     solved = [answer for answer in inside if answer.end == "solved"]
     good = [answer for answer in solved if answer.within(slo)]
     return {
         "calls": len(inside),
-        "offered_per_second": round(len(inside) / window.seconds, 4),
+        "offered_per_second": round(len(inside) / seconds, 4),
         "ends": dict(Counter(answer.end for answer in inside).most_common()),
         "refusals": dict(Counter(_why(answer) for answer in inside if answer.end == FAILED).most_common()),
-        "solved_per_second": round(len(solved) / window.seconds, 4),
-        "goodput_per_second": round(len(good) / window.seconds, 4),
-        "in_time": share_of([in_time(inside, slo)]).plain(),
+        "solved_per_second": round(len(solved) / seconds, 4),
+        "goodput_per_second": round(len(good) / seconds, 4),
+        "in_time": share_of([in_time(answers, slo) for answers in by_run]).plain(),
         "time_to_first_pass": Latencies(_pass_seconds(solved)).plain(),
         "time_to_answer": Latencies(answer.seconds for answer in inside if answer.answered).plain(),
         "time_to_any_end": Latencies(answer.seconds for answer in inside).plain(),

@@ -3,7 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-from hdrh.histogram import HdrHistogram  # pyright: ignore[reportMissingTypeStubs]
+from benchmarks.experiments.errors import CannotRun
+
+try:
+    from hdrh.histogram import HdrHistogram  # pyright: ignore[reportMissingTypeStubs]
+except ModuleNotFoundError as error:
+    raise CannotRun("hdrhistogram is not installed; run: pip install 'thresher[bench]'") from error
 
 _MOST = 24 * 3_600_000
 _DIGITS = 3

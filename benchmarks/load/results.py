@@ -1,6 +1,7 @@
 """The result of a load test as a document and as a page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from benchmarks.experiments.experiment import fingerprint
@@ -9,6 +10,7 @@ from benchmarks.load.run import Ran
 from benchmarks.report.page import Bar, Bars, Block, Curve, Curves, Figure, Figures, Page, Table, Text
 
 _NOT_CHECKED = {"agree": None, "why": "the server's metrics endpoint was not named (--metrics)"}
+_TENTHS = 10
 _LATE = 0.05
 """Seconds that the generator may be late at its 99th percentile; beyond that the page warns."""
 
@@ -26,7 +28,7 @@ def load_result(
         "server": None if ran.counted is None else server_figures(ran.counted, ran.seconds),
         "books": _NOT_CHECKED if ran.books is None else ran.books.plain(),
         "generator": {"seconds": round(ran.seconds, 2), "cpu_seconds": round(ran.cpu_seconds, 2)},
-        "looks": [[look.at, look.running, look.waiting, look.rows_per_second] for look in ran.looks],
+        "looks": [asdict(look) for look in ran.looks],
         "protocol": plain,
         "provenance": dict(provenance),
     }
@@ -39,7 +41,7 @@ def page_of(result: Mapping[str, Any]) -> Page:
     blocks: list[Block] = [_figures(result), *_pictures(clients, slo)]
     if server is not None:
         blocks.append(_waste(server))
-    blocks += [_ends(clients), _entries(clients, slo), _times(clients), *_books(books)]
+    blocks += [_ends(clients), _entries(clients, slo), _times(clients), *_looks(result["looks"]), *_books(books)]
     return Page(
         title="Load test",
         lead=f"{_load_words(result['protocol'])} An answer is in time within {slo:g} s of when its call was due.",
@@ -203,6 +205,31 @@ def _times(clients: Mapping[str, Any]) -> Block:
     return Table(
         title="Times", head=("time", "count", "p50", "p90", "p99", "most"), rows=rows, align="lrrrrr", note=note
     )
+
+
+def _looks(looks: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """The server's own load, in the mean over each tenth of the run."""
+    if not looks:
+        return []
+    width = max(look["at"] for look in looks) / _TENTHS or 1.0
+    parts: dict[int, list[Mapping[str, Any]]] = {}
+    for look in looks:
+        parts.setdefault(min(int(look["at"] / width), _TENTHS - 1), []).append(look)
+
+    def mean(part: list[Mapping[str, Any]], name: str) -> float:
+        return sum(look[name] for look in part) / len(part)
+
+    rows = tuple(
+        (
+            f"{place * width:.0f}",
+            *(f"{mean(part, name):.1f}" for name in ("running", "waiting", "rows_per_second", "executor_queue")),
+            f"{100 * mean(part, 'kv_cache_usage'):.1f} %",
+        )
+        for place, part in sorted(parts.items())
+    )
+    head = ("from second", "solves running", "waiting", "rows/s", "programs waiting", "pages taken")
+    note = "As the server says of itself once a second, in the mean."
+    return [Table(title="At the server", head=head, rows=rows, align="rrrrrr", note=note)]
 
 
 def _books(books: Mapping[str, Any]) -> list[Block]:

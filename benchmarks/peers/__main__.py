@@ -13,6 +13,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,9 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def main() -> None:
-    """Entry of the command line."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry of the command line, and of `thresher bench peers`; without arguments those of this process."""
+    said = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -69,7 +71,7 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=128, help="tokens of each sample (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each lane (%(default)s)")
     parser.add_argument("--out", type=Path, help="write the result to this JSON file")
-    options = parser.parse_args()
+    options = parser.parse_args(said)
     if unknown := [peer for peer in options.peers if peer not in PEERS]:
         parser.error(f"--peers: {', '.join(unknown)}: there are {', '.join(PEERS)}")
     # Processes that are stopped would outlive this one.
@@ -85,7 +87,7 @@ def main() -> None:
     if options.setup:
         raise SystemExit(1 if missing else 0)
     present = [peer for peer in options.peers if peer not in missing]
-    made_by = provenance(["python", "-m", "benchmarks.peers", *sys.argv[1:]])
+    made_by = provenance(["python", "-m", "benchmarks.peers", *said])
     before: dict[str, Any] = (
         json.loads(options.out.read_text())["models"] if options.out and options.out.exists() else {}
     )

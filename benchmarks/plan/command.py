@@ -42,6 +42,7 @@ class PlanOptions:
     slo: float
     seed: int
     rows: int
+    plays: int
     check: Path | None
     server: str | None
     metrics: str | None
@@ -54,7 +55,7 @@ class PlanOptions:
 def plan(
     measure: Annotated[bool, typer.Option("--measure", help="Measure first: a few minutes on a server.")] = False,
     measured: Annotated[Path, typer.Option(help="The measurements: written by --measure, read without.")] = _MEASURED,
-    rate: Annotated[float | None, typer.Option(help="Open loop: so many calls a second, Poisson.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.0001, help="Open loop: so many calls a second, Poisson.")] = None,
     users: Annotated[int | None, typer.Option(min=1, help="Closed loop: so many users.")] = None,
     think: Annotated[float, typer.Option(min=0, help="Seconds between a user's answer and its next call.")] = 0.0,
     trace: Annotated[Path | None, typer.Option(help="Open loop: a recorded trace (docs/load.md).")] = None,
@@ -76,6 +77,7 @@ def plan(
     slo: Annotated[float, typer.Option(min=0.001, help="Seconds within which an answer has to be there.")] = 5.0,
     seed: Annotated[int, typer.Option(min=0, help="Of arrivals and choices; a load test's makes the same calls.")] = 0,
     rows: Annotated[int, typer.Option(min=1, help="The server's engine.max_rows.")] = 64,
+    plays: Annotated[int, typer.Option(min=1, help="The load is played so many times, with other samples each.")] = 3,
     check: Annotated[
         Path | None, typer.Option(metavar="LOAD.json", help="A load test of the very load: how far is this off?")
     ] = None,
@@ -171,9 +173,7 @@ def _measure(given: PlanOptions, mix: "Mix") -> "Measured":
 
 
 def _tell(given: PlanOptions, mix: "Mix", measured: "Measured", loads: "Mapping[str, Load]") -> None:
-    import json
-
-    from benchmarks.plan.results import check, plan_page, plan_result, predict, require_same
+    from benchmarks.plan.results import check, plan_page, plan_result, predict, read_tested, require_same
     from benchmarks.record import provenance
     from benchmarks.report.files import write_all
     from benchmarks.report.markdown import headline
@@ -181,10 +181,19 @@ def _tell(given: PlanOptions, mix: "Mix", measured: "Measured", loads: "Mapping[
     tested: dict[str, Any] | None = None
     if given.check is not None:
         (load,) = loads.values()
-        tested = json.loads(given.check.read_text())
-        require_same(tested or {}, load, mix, given.seed, given.slo, given.warm_up)
+        tested = read_tested(given.check)
+        require_same(tested, load, mix, given.seed, given.slo, given.warm_up)
     predictions = {
-        name: predict(measured, mix, load, seed=given.seed, slo=given.slo, warm_up=given.warm_up, rows=given.rows)
+        name: predict(
+            measured,
+            mix,
+            load,
+            seed=given.seed,
+            slo=given.slo,
+            warm_up=given.warm_up,
+            rows=given.rows,
+            plays=given.plays,
+        )
         for name, load in loads.items()
     }
     protocol = {
@@ -192,6 +201,7 @@ def _tell(given: PlanOptions, mix: "Mix", measured: "Measured", loads: "Mapping[
         "seed": given.seed,
         "warm_up_seconds": given.warm_up,
         "rows": given.rows,
+        "plays": given.plays,
         "loads": {name: load.protocol for name, load in loads.items()},
         "mix": mix.protocol,
         "measured": {"about": measured.about, "provenance": measured.provenance},

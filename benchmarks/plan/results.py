@@ -1,11 +1,13 @@
 """What a prediction comes to, and how near it is to a load test."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from benchmarks.experiments.errors import CannotRun
 from benchmarks.experiments.experiment import fingerprint
-from benchmarks.load.figures import Window, figures
+from benchmarks.load.figures import Window, figures_of_runs
 from benchmarks.load.loads import Load
 from benchmarks.load.mix import Mix
 from benchmarks.load.results import seconds_words, share_words
@@ -24,17 +26,24 @@ _CHECKED = {
 
 
 def predict(
-    measured: Measured, mix: Mix, load: Load, *, seed: int, slo: float, warm_up: float, rows: int = 64
+    measured: Measured,
+    mix: Mix,
+    load: Load,
+    *,
+    seed: int,
+    slo: float,
+    warm_up: float,
+    rows: int = 64,
+    plays: int = 1,
 ) -> dict[str, Any]:
-    """Play a load on the twin; figures as a load test has them."""
-    twin = Twin(measured, mix, rows=rows)
-    answers = twin.play(load, seed)
-    found = figures(answers, Window(first=warm_up, last=load.seconds), slo)
+    """Play a load on the twin so many times, with other samples each; figures as a load test has them."""
+    twins = [Twin(measured, mix, rows=rows) for _ in range(plays)]
+    runs = [twin.play(load, seed, draw) for draw, twin in enumerate(twins)]
+    steps = sum(twin.steps for twin in twins)
     return {
-        "clients": found,
-        "steps": twin.steps,
-        "mean_rows_of_a_step": round(twin.rows / twin.steps, 2) if twin.steps else 0.0,
-        "seconds": round(twin.now, 2),
+        "clients": figures_of_runs(runs, Window(first=warm_up, last=load.seconds), slo),
+        "plays": plays,
+        "mean_rows_of_a_step": round(sum(twin.rows for twin in twins) / steps, 2) if steps else 0.0,
     }
 
 
@@ -68,9 +77,20 @@ def check(prediction: Mapping[str, Any], tested: Mapping[str, Any]) -> dict[str,
     return {"within": within, "bound": _BOUND, "lines": lines, "load_test": tested["provenance"]}
 
 
+def read_tested(path: Path) -> dict[str, Any]:
+    """The result of a load test. Raises CannotRun for what is none."""
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CannotRun(f"--check: {path} cannot be read: {error}") from error
+    if not isinstance(found, dict) or found.get("experiment") != "load":
+        raise CannotRun(f"--check: {path} is no result of `thresher bench load`")
+    return found
+
+
 def require_same(tested: Mapping[str, Any], load: Load, mix: Mix, seed: int, slo: float, warm_up: float) -> None:
     """Raises CannotRun where a load test is of another load than the prediction: nothing would be compared then."""
-    protocol = tested.get("protocol", {})
+    protocol = tested["protocol"]
     ours = {
         "load": load.protocol,
         "mix": mix.protocol,
@@ -79,8 +99,8 @@ def require_same(tested: Mapping[str, Any], load: Load, mix: Mix, seed: int, slo
         "warm_up_seconds": warm_up,
     }
     for name, value in ours.items():
-        if protocol.get(name) != value:
-            raise CannotRun(f"--check: the load test has another {name}: {protocol.get(name)}, here it is {value}")
+        if protocol[name] != value:
+            raise CannotRun(f"--check: the load test has another {name}: {protocol[name]}, here it is {value}")
 
 
 def plan_page(result: Mapping[str, Any]) -> Page:

@@ -81,6 +81,7 @@ class Twin:
             limits=Limits(rows=rows, waiting=waiting, drafting=False),
             clock=lambda: self.now,
         )
+        self._draw = 0
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._live: dict[int, _Solve] = {}
@@ -88,8 +89,12 @@ class Twin:
         self._free = measured.slots
         self._on_end: Callable[[_Solve], None] = lambda _: None
 
-    def play(self, load: Load, seed: int) -> list[Answer]:
-        """Put a load on, with the very calls that a load test of this seed makes, and play it to its end."""
+    def play(self, load: Load, seed: int, draw: int = 0) -> list[Answer]:
+        """Put a load on, with the very calls that a load test of this seed makes, and play it to its end.
+
+        Another `draw` draws other samples for them.
+        """
+        self._draw = draw
         chooser = Chooser(self._mix, seed)
         match load:
             case Users():
@@ -158,7 +163,7 @@ class Twin:
             prompts=(Prompt(prompt_of(tape), tape.stopper()),),
             k=sampling.k,
             filters=(Filters(temperature=1.0),),
-            seed=call.seed,
+            seed=call.seed + self._draw,
             max_new_tokens=max(sampling.max_new_tokens or _NEW_TOKENS, tape.longest),
             width=sampling.width if sampling.HasField("width") else None,
             interactive=spec.priority != solve_pb2.PRIORITY_BATCH,

@@ -1,10 +1,10 @@
 """HumanEval as problem documents: the stub is a completion that is part of the program, its check decides."""
 
-import gzip
-import json
 import os
 from pathlib import Path
 from typing import Any
+
+from benchmarks import data
 
 
 def data_folder(given: Path | None) -> Path:
@@ -21,14 +21,5 @@ def data_folder(given: Path | None) -> Path:
 
 def load(folder: Path, first: int, count: int) -> list[dict[str, Any]]:
     """`count` problems from number `first` on."""
-    with gzip.open(folder / "humaneval" / "HumanEval.jsonl.gz", "rt") as file:
-        records = [json.loads(line) for line in file]
-    return [
-        {
-            "problem_id": record["task_id"],
-            "completion": {"text": record["prompt"], "part_of_program": True},
-            "entry_point": record["entry_point"],
-            "tests": [f"{record['test']}\ncheck({record['entry_point']})\n"],
-        }
-        for record in records[first : first + count]
-    ]
+    records = data.load("humaneval", data=folder).records
+    return [data.document(record) for record in records[first : first + count]]

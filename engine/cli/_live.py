@@ -80,7 +80,7 @@ class SolveDisplay:
         pruned = view.branches_ended.get("pruned", 0)
         given_up = f", {pruned} given up" if pruned else ""
         words = [
-            view.model,
+            f"{view.model}, tier {view.tier}" if view.tier else view.model,
             f"{view.elapsed:.1f} s",
             f"{len(view.branches)} of {view.branches_started} branches live{given_up}",
             f"{len(view.candidates)} candidates, {judged} judged",

@@ -62,7 +62,20 @@ def cost_table(summary: solve_pb2.Summary) -> Table:
         table.add_row("tokens guessed ahead", f"{cost.drafted_tokens}, {cost.accepted_draft_tokens} right ({right})")
     table.add_row("tokens cut off", f"{cost.wasted_tokens}")
     table.add_row("seed", f"{summary.seed}")
+    for tier in summary.tiers:
+        table.add_row(f"tier {tier.name}", _tier_words(tier))
     return table
+
+
+def _tier_words(tier: solve_pb2.TierCost) -> str:
+    cost = tier.accounting
+    words = [
+        enum_word(solve_pb2.TierOutcome.DESCRIPTOR, tier.outcome).replace("_", " "),
+        f"{cost.samples_finished} samples complete",
+        f"{cost.generated_tokens} tokens{' at least' if tier.partial else ''}",
+        *([f"price {tier.price:.4g}"] if tier.HasField("price") else []),
+    ]
+    return ", ".join(words) + (f" ({tier.detail})" if tier.detail else "")
 
 
 def lowered_line(lowered: Iterable[verdict_pb2.LoweredLimit]) -> str:

@@ -36,6 +36,7 @@ class SolveView:
     """The state of one solve as its events tell it. `elapsed` is the server's clock, in seconds."""
 
     model: str = ""
+    tier: str = ""  # of a cascade, the one that was asked last
     seed: int | None = None
     prompt_tokens: int = 0
     queue_depth: int = 0
@@ -52,6 +53,8 @@ class SolveView:
         match event.WhichOneof("event"):
             case "accepted":
                 return self._accepted(event.accepted)
+            case "tier_started":
+                return self._tier_started(event.tier_started)
             case "branch_started":
                 return self._branch_started(event.branch_started)
             case "branch_delta":
@@ -84,6 +87,10 @@ class SolveView:
         self.queue_depth = accepted.queue_depth
         waiting = f", {accepted.queue_depth} solves ahead" if accepted.queue_depth else ""
         return f"accepted: {self.model}, {accepted.prompt_tokens} prompt tokens, seed {accepted.seed}{waiting}"
+
+    def _tier_started(self, started: solve_pb2.TierStarted) -> str:
+        self.tier = started.name
+        return f"tier {started.name}: asked ({enum_word(solve_pb2.TierReason.DESCRIPTOR, started.reason)})"
 
     def _branch_started(self, started: solve_pb2.BranchStarted) -> str:
         branch = BranchView(samples=list(started.samples), tokens=started.position)

@@ -1,5 +1,6 @@
 """`thresher doctor`: says what this machine can do, and for each thing that fails, what to do about it."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -13,15 +14,23 @@ _MARKS = {Status.OK: ("ok", "green"), Status.NOTE: ("note", "yellow"), Status.FA
 
 
 def doctor(
+    deploy: Annotated[
+        bool,
+        typer.Option(
+            "--deploy", help="Examine a container or unit from inside: settings, files, limits, rights of the sandbox."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Examine this machine: Python, sandbox, engine, models, local server.
+
+    With --deploy the settings are those that `thresher serve` would have: of THRESHER_CONFIG and THRESHER_* variables.
 
     Exit code: 0 nothing failed, 3 something did.
     """
     console = Console(highlight=False)
     found: list[Finding] = []
-    for finding in findings():
+    for finding in _deployed() if deploy else findings():
         found.append(finding)
         if not as_json:
             _print(console, finding)
@@ -35,6 +44,13 @@ def doctor(
         console.print(f"{len(failed)} of {len(found)} checks failed", style="bold red")
     if failed:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _deployed() -> Iterator[Finding]:
+    # Loaded when asked for: a base install lacks what it looks with.
+    from engine.cli._deploy import deploy_findings
+
+    return deploy_findings()
 
 
 def _print(console: Console, finding: Finding) -> None:

@@ -16,6 +16,7 @@ from engine.serving.tokens import Scope, TokenRecord, change_tokens, digest_of, 
 
 _VARIABLE = "THRESHER_SERVING_TOKENS_FILE"
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_WIDEST = 10_000
 _QUOTAS = ("requests_per_second", "solves", "k", "tests")
 
 app = typer.Typer(
@@ -87,14 +88,17 @@ def list_tokens(file: File, as_json: AsJson = False) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for title in ("id", "name", "known by", "scopes", "expires", "quota"):
-        table.add_column(title, no_wrap=True)
+        table.add_column(title, overflow="fold")
     for record in records:
         known = "token" if record.certificate is None else f"certificate {record.certificate}"
         quota = ", ".join(
             f"{field} {getattr(record, field):g}" for field in _QUOTAS if getattr(record, field) is not None
         )
         table.add_row(record.id, record.name, known, ", ".join(record.scopes), _until(record), quota or "the server's")
-    Console(highlight=False, soft_wrap=True).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDEST
+    console.print(table)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from thresher.v1 import solve_pb2, synthesis_service_pb2, synthesis_service_pb2_
 
 from engine.config import Settings
 from engine.logs import bind_call, get_logger
+from engine.serving import fields
 from engine.serving.backend import SolverLike
 from engine.serving.callers import current_caller
 from engine.serving.calls import LiveCalls
@@ -69,7 +70,11 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
         async with self._calls.one():
             if not request.spec.request_id:
                 return await self._once(request, client, deadline)
-            key = (current_caller().key, request.spec.request_id)
+            # The solve has a task of its own, which would keep the names to itself.
+            request_id = fields.word(request.spec.request_id, "spec.request_id")
+            problem_id = fields.label(request.spec.problem.problem_id, "spec.problem.problem_id")
+            bind_call(request_id=request_id, problem_id=problem_id)
+            key = (current_caller().key, request_id)
             digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
             return await self._shared.answer(key, digest, lambda: self._once(request, client, deadline))
 

@@ -24,15 +24,18 @@ class OwnedExecutor(ExecutorLike, Protocol):
 
 def local_executor(settings: Settings) -> ExecutorClient:
     """The executor process of this machine, not started yet."""
+    return ExecutorClient(executor_config(settings))
+
+
+def executor_config(settings: Settings) -> ExecutorConfig:
+    """How this machine's executor is set up."""
     executor = settings.executor
-    return ExecutorClient(
-        ExecutorConfig(
-            mode=Mode(executor.mode.value),
-            slots=executor.slots or 0,
-            warm=executor.warm,
-            allow_weaker=executor.allow_weaker,
-            site_packages=str(executor.site_packages or ""),
-        )
+    return ExecutorConfig(
+        mode=Mode(executor.mode.value),
+        slots=executor.slots or 0,
+        warm=executor.warm,
+        allow_weaker=executor.allow_weaker,
+        site_packages=str(executor.site_packages or ""),
     )
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import psutil
 import pytest
+import typer
 
+from benchmarks.command import app
 from benchmarks.peers import race, table
 from benchmarks.peers.family import Family
 from benchmarks.peers.lane import Drawn, LaneFailed, Work, check_tokens
@@ -297,3 +299,12 @@ def test_tables_show_losses_and_what_is_missing() -> None:
     assert "- x failed: broke" in text
     assert "Left out of this run: llama-server Q4_0." in text
     assert "| thresher | same | 40 (50) | 600 (750) | 100 | 2.0 |  |" in text
+
+
+def test_the_race_is_a_command_of_bench(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, status in ((["--help"], 0), (["--peers", "nobody"], 2)):
+        with pytest.raises(SystemExit) as ended:
+            typer.main.get_command(app).main(["peers", *words], standalone_mode=False)
+        assert ended.value.code == status
+    said = capsys.readouterr()
+    assert "--new-tokens" in said.out and "nobody: there are llama.cpp, vllm" in said.err

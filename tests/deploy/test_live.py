@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from benchmarks.load.mix import Mix, mix_of
 from benchmarks.load.run import Served, run
 from benchmarks.server import free_port, own_server
 from tests.support.load_server import load_server
-from tests.support.prometheus import ROOT, Prometheus, needs_prometheus, scraping
+from tests.support.prometheus import ROOT, Prometheus, needs_prometheus, promtool, scraping
 
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 SOLVED = 'sum(thresher_solves_total{outcome="solved"})'
@@ -69,6 +70,8 @@ def test_prometheus_tells_the_goodput_of_a_run(tmp_path: Path) -> None:
         assert not broken
         firing = [alert["labels"]["alertname"] for alert in prometheus.get("alerts")["alerts"]]
         assert not firing, "nothing is wrong with this server"
+        with urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=10) as answer:
+            assert promtool("check", "metrics", given=answer.read()) == (0, "")
 
 
 @needs_prometheus

@@ -26,7 +26,7 @@ def installed(folder: str, target: Path) -> Path:
         pytest.skip(f"node {version.strip()} is too old for {folder}; it needs {_LEAST} or newer")
     copy = target / folder.replace("/", "-")
     shutil.copytree(ROOT / folder, copy, ignore=shutil.ignore_patterns("node_modules", "dist"))
-    command = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
+    command = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1")
     done = run(*command, folder=copy, check=False)
     if found := _UNREACHABLE.search(done.stderr):
         pytest.skip(f"the npm registry cannot be reached ({found[0]}), so the packages of {folder} are missing")
@@ -41,6 +41,13 @@ def run(*command: str, folder: Path, check: bool = True) -> subprocess.Completed
     done = subprocess.run(full, cwd=folder, env=_environ(), capture_output=True, text=True, timeout=300)
     assert not check or done.returncode == 0, f"{command}:\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
     return done
+
+
+def check_passed(output: str) -> None:
+    """The report of `node --test`, as either of its two ways to write it, tells of ten tests or more, all passed."""
+    counts = {word: int(number) for word, number in re.findall(r"^[#ℹ] (\w+) (\d+)$", output, re.MULTILINE)}
+    assert counts["pass"] == counts["tests"] >= 10, output
+    assert (counts["fail"], counts["skipped"], counts["todo"]) == (0, 0, 0), output
 
 
 def check_lock(folder: str) -> None:

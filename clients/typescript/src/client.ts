@@ -66,10 +66,7 @@ export class SolveStream implements AsyncIterable<SolveEvent> {
   ) {
     // Until somebody iterates, an error has no other listener and would end the process.
     call.on("error", () => undefined);
-    if (signal?.aborted) {
-      this.cancel();
-    }
-    signal?.addEventListener("abort", () => this.cancel(), { once: true });
+    call.once("status", onAbort(signal, () => this.cancel()));
   }
 
   /** Ends the solve: rows, queued programs and sandboxes. The loop over the events then just stops. */
@@ -177,10 +174,23 @@ type Callback<T> = (error: ServiceError | null, response: T) => void;
 
 function unary<T>(options: Options, start: (done: Callback<T>) => ClientUnaryCall): Promise<T> {
   return new Promise((resolve, reject) => {
-    const call = start((error, response) => (error === null ? resolve(response) : reject(fromService(error))));
-    if (options.signal?.aborted) {
-      call.cancel();
-    }
-    options.signal?.addEventListener("abort", () => call.cancel(), { once: true });
+    const call = start((error, response) => {
+      forget();
+      if (error === null) {
+        resolve(response);
+      } else {
+        reject(fromService(error));
+      }
+    });
+    const forget = onAbort(options.signal, () => call.cancel());
   });
+}
+
+/** Calls `stop` when the signal says so, if it has not yet; what comes back ends that, for a signal of many calls. */
+function onAbort(signal: AbortSignal | undefined, stop: () => void): () => void {
+  if (signal?.aborted) {
+    stop();
+  }
+  signal?.addEventListener("abort", stop, { once: true });
+  return () => signal?.removeEventListener("abort", stop);
 }

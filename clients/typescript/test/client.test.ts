@@ -1,6 +1,7 @@
 // Against a server of grpc-js in this process: what the client sends, and what it makes of what comes.
 
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -95,6 +96,17 @@ for (const how of ["cancel", "signal", "break"]) {
     client.close();
   });
 }
+
+test("a signal of many calls keeps none of them", async () => {
+  const client = new Client(address);
+  const stop = new AbortController();
+  for (let round = 0; round < 20; round++) {
+    for await (const _ of client.solve({}, { signal: stop.signal }));
+    await assert.rejects(client.execute({}, { signal: stop.signal }));
+  }
+  assert.equal(getEventListeners(stop.signal, "abort").length, 0);
+  client.close();
+});
 
 test("a deadline is an error", async () => {
   play = (call) => call.write(event(1n, accepted));

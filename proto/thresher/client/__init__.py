@@ -1,12 +1,12 @@
-"""Thresher's Python client: `Client` and `AsyncClient`, problem files, and where the local server is.
+"""Thresher's Python client: a solve in one call, `Client` and `AsyncClient`, problem files, and the local server.
 
-    from thresher.client import Client, solve_spec
+    from thresher.client import solve
 
-    with Client() as client:
-        for event in client.solve(solve_spec({"prompt": "Write add(a, b).", "tests": ["assert add(1, 2) == 3"]})):
-            ...
+    result = solve("Write add(a, b).", ["assert add(1, 2) == 3"])
+    print(result.code)
 
-Needs grpcio and protobuf only. Names are loaded when they are used, so that `thresher.client.runtime` costs nothing.
+docs/client.md has more examples. Needs grpcio, protobuf and PyYAML only. Names are loaded when they are used, so that
+`thresher.client.runtime` costs nothing.
 """
 
 import importlib
@@ -18,25 +18,39 @@ if TYPE_CHECKING:
     from thresher.client.errors import ThresherError
     from thresher.client.execute_aio import AsyncExecuteStream
     from thresher.client.execute_sync import ExecuteStream
+    from thresher.client.local import LocalServer, local_server
     from thresher.client.plain import to_plain
     from thresher.client.problems import ProblemError, load_document, parse_document, program, solve_spec
+    from thresher.client.progress import Attempt
+    from thresher.client.result import Result
     from thresher.client.sync import Client, SolveStream
     from thresher.client.tls import Tls
+    from thresher.client.whole import execute, execute_async, refine, refine_async, solve, solve_async
 
 __all__ = [
     "AsyncClient",
     "AsyncExecuteStream",
     "AsyncSolveStream",
+    "Attempt",
     "Client",
     "ExecuteStream",
+    "LocalServer",
     "Problem",
     "ProblemError",
+    "Result",
     "SolveStream",
     "ThresherError",
     "Tls",
+    "execute",
+    "execute_async",
     "load_document",
+    "local_server",
     "parse_document",
     "program",
+    "refine",
+    "refine_async",
+    "solve",
+    "solve_async",
     "solve_spec",
     "to_plain",
 ]
@@ -45,16 +59,26 @@ _HOME = {
     "AsyncClient": "aio",
     "AsyncExecuteStream": "execute_aio",
     "AsyncSolveStream": "aio",
+    "Attempt": "progress",
     "Client": "sync",
     "ExecuteStream": "execute_sync",
+    "LocalServer": "local",
     "Problem": "document",
     "ProblemError": "problems",
+    "Result": "result",
     "SolveStream": "sync",
     "ThresherError": "errors",
     "Tls": "tls",
+    "execute": "whole",
+    "execute_async": "whole",
     "load_document": "problems",
+    "local_server": "local",
     "parse_document": "problems",
     "program": "problems",
+    "refine": "whole",
+    "refine_async": "whole",
+    "solve": "whole",
+    "solve_async": "whole",
     "solve_spec": "problems",
     "to_plain": "plain",
 }

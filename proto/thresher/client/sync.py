@@ -74,10 +74,16 @@ class Client:
     """
 
     def __init__(
-        self, address: str | None = None, *, token: str | None = None, tls: Tls | None = None, name: str | None = None
+        self,
+        address: str | Endpoint | None = None,
+        *,
+        token: str | None = None,
+        tls: Tls | None = None,
+        name: str | None = None,
     ) -> None:
-        self.endpoint: Endpoint = replace(find_server(address, token, tls), name=name)
-        self._channel: grpc.Channel = self.endpoint.open(grpc)
+        found = address if isinstance(address, Endpoint) else replace(find_server(address, token, tls), name=name)
+        self.endpoint = found
+        self._channel: grpc.Channel = found.open(grpc)
         self._synthesis = synthesis_service_pb2_grpc.SynthesisServiceStub(self._channel)
         self._execution = execution_service_pb2_grpc.ExecutionServiceStub(self._channel)
         self._info = info_service_pb2_grpc.InfoServiceStub(self._channel)

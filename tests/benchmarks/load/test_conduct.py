@@ -1,19 +1,24 @@
 """A whole load test by its command, against a server over a scripted engine: files, pages, exit codes, and going on."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 import yaml
+from grpc import StatusCode
 from rich.console import Console
+from thresher.client import ThresherError
 from typer.testing import CliRunner
 
 from benchmarks.load.calls import Answer
 from benchmarks.load.command import load
 from benchmarks.load.live import LiveLine
+from benchmarks.load.trace import read_trace
+from benchmarks.server import Server
 from tests.support.load_server import LoadServer, load_server
 
 app = typer.Typer()
@@ -70,6 +75,8 @@ def test_a_run_leaves_its_result_its_pages_and_its_calls(server: LoadServer, mix
     page = out.with_suffix(".html").read_text()
     assert "Solved by then" in page and "Two books, equal" in page and "<svg" in page
     assert "http" not in page.split("<body>")[0]
+    assert "At the server" in page and {"at", "running", "waiting", "executor_queue"} < set(result["looks"][0])
+    assert len(read_trace(server.log)) >= len(calls), "a server's log is a trace as well"
     assert "Two books, equal" in out.with_suffix(".md").read_text()
 
     again = tmp_path / "again.json"
@@ -135,6 +142,55 @@ def test_what_makes_no_sense_is_refused(server: LoadServer, mix: Path, arguments
     done = asked(server, *arguments, "--mix", mix)
     assert done.exit_code == 2
     assert said in done.output
+
+
+def test_what_can_be_refused_is_refused_before_a_server_is_started(mix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.load.conduct.own_server", None)
+    for arguments, said in (
+        (["--rate", "1", "--seconds", "5", "--warm-up", "5"], "--warm-up"),
+        (["--trace", "no.such.file"], "no.such.file"),
+        (["--knee", "2"], "--knee"),
+        (["--rate", "0"], "--rate"),
+    ):
+        done = CliRunner().invoke(app, [*arguments, "--mix", str(mix)])
+        assert done.exit_code == 2 and said in done.output
+
+
+def ours(log: Path, *, start: str = "", stop: str = "") -> Any:
+    """A server of our own; what is said is why it does not start, or not stop."""
+
+    @contextmanager
+    def own_server(*flags: str) -> Generator[Server]:
+        if start:
+            raise RuntimeError(start)
+        yield Server("unix:/nowhere", 1, log)
+        if stop:
+            raise RuntimeError(stop)
+
+    return own_server
+
+
+def test_a_server_of_ours_that_fails_is_told(mix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    log.write_text("out of memory\n")
+
+    def run_with(server: Any) -> tuple[int, str]:
+        monkeypatch.setattr("benchmarks.load.conduct.own_server", server)
+        done = CliRunner().invoke(app, ["--rate", "1", "--mix", str(mix), "--model", "m"])
+        return done.exit_code, done.output
+
+    status, said = run_with(ours(log, start="no such model"))
+    assert status == 2 and "no such model" in said
+    monkeypatch.setattr("benchmarks.load.conduct.one_run", lambda *_, **__: {})
+    status, said = run_with(ours(log, stop="ended with status 1"))
+    assert status == 3 and "ended with status 1" in said
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise ThresherError(StatusCode.UNAVAILABLE, "", "the engine has died")
+
+    monkeypatch.setattr("benchmarks.load.conduct.one_run", dies)
+    status, said = run_with(ours(log))
+    assert status == 3 and "the engine has died" in said and "out of memory" in said
 
 
 def test_options_of_a_running_server_need_one(mix: Path) -> None:

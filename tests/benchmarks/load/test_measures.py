@@ -1,15 +1,18 @@
 """Percentiles, shares with their doubt, and the figures of a run, from calls that are made up."""
 
+import importlib
 import random
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
 
+from benchmarks.experiments.errors import CannotRun
 from benchmarks.load.calls import Answer
 from benchmarks.load.confidence import share_of
-from benchmarks.load.figures import Window, figures, in_time, server_figures
+from benchmarks.load.figures import Window, figures, figures_of_runs, in_time, server_figures
 from benchmarks.load.histogram import Latencies
 from benchmarks.load.scrape import grown, key, read, total
 
@@ -42,6 +45,13 @@ def test_percentiles_are_those_of_the_values_to_three_digits() -> None:
     again = HdrHistogram.decode(plain["hdr"].encode())
     assert again.get_total_count() == 5000
     assert again.get_value_at_percentile(90) / 1000 == found.at(90)
+
+
+def test_a_missing_package_is_told_with_the_extra_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hdrh.histogram", None)
+    monkeypatch.delitem(sys.modules, "benchmarks.load.histogram")
+    with pytest.raises(CannotRun, match=r"thresher\[bench\]"):
+        importlib.import_module("benchmarks.load.histogram")
 
 
 def test_no_latency_is_lost_at_either_end() -> None:
@@ -113,6 +123,15 @@ def test_goodput_and_shares_over_every_end() -> None:
     assert found["solved_by"]["a"][-1] == (9.0, round(3 / 9, 4))
     assert sum(one["calls"] for one in found["slices"]) == 8
     assert in_time([answer(0.0, "cancelled", seconds=1.0)], 2.0) == []
+
+
+def test_several_runs_have_the_counts_of_all_and_the_rates_of_one() -> None:
+    one, two = [answer(1.0), answer(2.0, "exhausted")], [answer(1.0), answer(3.0)]
+    found = figures_of_runs([one, two], Window(first=0, last=10), slo=2.0)
+    assert (found["calls"], found["ends"]) == (4, {"solved": 3, "exhausted": 1})
+    assert (found["offered_per_second"], found["solved_per_second"], found["goodput_per_second"]) == (0.2, 0.15, 0.15)
+    assert found["time_to_first_pass"]["count"] == 3
+    assert figures(one, Window(first=0, last=10), 2.0) == figures_of_runs([one], Window(first=0, last=10), 2.0)
 
 
 def test_what_the_server_says_of_a_run() -> None:

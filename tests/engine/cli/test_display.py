@@ -115,6 +115,23 @@ def test_cost_says_what_was_given_up_and_guessed_only_where_there_was_any() -> N
     assert "40, 10 right (25 %)" in out.getvalue()
 
 
+def test_tiers_of_a_cascade_are_told() -> None:
+    started = solve_pb2.TierStarted(tier=1, name="big", model="m", reason="TIER_REASON_GAVE_UP")
+    display = SolveDisplay(Console(file=io.StringIO(), width=200))
+    for event in solved_events()[:2]:
+        display.handle(event)
+    assert display.view.apply(solve_pb2.SolveEvent(tier_started=started)) == "tier big: asked (gave_up)"
+    assert "fake, tier big" in str(display._headline(display.view))
+    summary = unsolved_events()[-1].summary
+    drawn = solve_pb2.Accounting(samples_finished=4, generated_tokens=90)
+    summary.tiers.add(name="small", outcome="TIER_OUTCOME_CUT_OFF", accounting=drawn, price=0.25)
+    summary.tiers.add(name="big", outcome="TIER_OUTCOME_LOST", accounting=drawn, partial=True, detail="it fell silent")
+    out = io.StringIO()
+    Console(file=out, width=120).print(cost_table(summary))
+    assert "cut off, 4 samples complete, 90 tokens, price 0.25" in out.getvalue()
+    assert "lost, 4 samples complete, 90 tokens at least (it fell silent)" in out.getvalue()
+
+
 def test_headline_counts_branches_that_were_given_up() -> None:
     display = SolveDisplay(Console(file=io.StringIO(), width=200))
     for event in solved_events()[:2]:

@@ -67,10 +67,12 @@ async def test_logs_name_the_call_and_never_its_program() -> None:
         await served.synthesis.SolveOnce(request)
         await served.execution.Execute(execution_service_pb2.ExecuteRequest(program=program))
         solver.script = lambda spec: [accepted(spec), RuntimeError("broken")]
+        request.spec.request_id = "call-2"
         await refused(served.synthesis.SolveOnce(request))
         solver.script = lambda spec: [InvalidRequest("spec.problem", "is odd")]
         await refused(served.synthesis.SolveOnce(request))
         solver.script = passing_script
+        request.spec.request_id = "call-3"
         request.spec.problem.tests[0].CopyFrom(problem_pb2.Test(call=problem_pb2.CallTest(args_json=f"[{SECRET}")))
         await refused(served.synthesis.SolveOnce(request))
     text = stream.getvalue()
@@ -81,4 +83,4 @@ async def test_logs_name_the_call_and_never_its_program() -> None:
     assert calls[0]["problem_id"] == "MBPP/3"
     assert len(calls[1]["request_id"]) == 32
     failed = next(line for line in map(json.loads, text.splitlines()) if line["event"] == "call failed")
-    assert failed["request_id"] == "call-1"
+    assert failed["request_id"] == "call-2"

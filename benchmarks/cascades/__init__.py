@@ -1,0 +1,1 @@
+"""Cascades measured: against each of their models alone, and played again from recordings."""

@@ -1,0 +1,60 @@
+"""A run with the default model: a server of its own, ended by SIGTERM half way, and taken up again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.experiments.outcome import Outcome
+
+pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow]
+
+BENCH = [sys.executable, "-m", "engine.cli.main", "bench", "humaneval", "--problems", "3", "--k", "1,4", "--greedy"]
+
+
+def outcomes(ledger: Path) -> dict[tuple[str, str], Outcome]:
+    lines = [json.loads(line) for line in ledger.read_text().splitlines()]
+    kept = [line for line in lines if "outcome" in line]
+    found = {(line["arm"], line["outcome"]["id"]): Outcome.read(line["outcome"]) for line in kept}
+    assert len(found) == len(kept)  # nothing was drawn twice
+    return found
+
+
+def texts(ledger: Path) -> dict[tuple[str, str], Any]:
+    """What does not depend on how long it took."""
+    return {key: (one.candidates, one.generated_tokens) for key, one in outcomes(ledger).items()}
+
+
+def test_a_run_with_a_model_is_ended_and_goes_on(tmp_path: Path, data_folder: Path) -> None:
+    environment = os.environ | {"THRESHER_DATA": str(data_folder)}
+    words = [*BENCH, "--max-new-tokens", "120"]
+    ledger = tmp_path / "broken.jsonl"
+    with subprocess.Popen([*words, "--out", str(tmp_path / "broken.json")], env=environment) as first:
+        until = time.monotonic() + 250
+        while not (ledger.exists() and b'"outcome"' in ledger.read_bytes()):
+            assert first.poll() is None and time.monotonic() < until
+            time.sleep(0.1)
+        first.send_signal(signal.SIGTERM)
+        first.wait(100)
+    broken = json.loads((tmp_path / "broken.json").read_text())
+    assert not broken["complete"] and broken["scores"] == {} and 0 < broken["problems_done"] < 6
+
+    for name in ("broken", "whole"):
+        subprocess.run([*words, "--out", str(tmp_path / f"{name}.json")], env=environment, check=True, timeout=250)
+    resumed, whole = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("broken", "whole"))
+    assert resumed["complete"] and len(resumed["earlier_sessions"]) == 1
+    assert resumed["fingerprint"] == whole["fingerprint"]
+    [source] = whole["protocol"]["sources"].values()
+    assert source["model"] == "qwen2.5-coder-0.5b-instruct"
+    if source["deterministic"]:
+        assert texts(ledger) == texts(tmp_path / "whole.jsonl") and resumed["scores"] == whole["scores"]
+    for outcome in outcomes(ledger).values():
+        assert sum(outcome.tokens_by_sample()) == outcome.generated_tokens > 0
+        assert len(outcome.by_sample()) == outcome.finished == outcome.asked
+    assert {arm["name"]: arm["samples"] for arm in whole["protocol"]["arms"]} == {"samples": 4, "greedy": 1}

@@ -1,0 +1,60 @@
+"""`local_server`: the one that runs is found, else one is started, and stopped again."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from support.fake_server import FakeServer
+from thresher.client import ThresherError, execute, local_server
+from thresher.client.runtime import RuntimeInfo, read_runtime_file, write_runtime_file
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A runtime folder of the test's own."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("THRESHER_ADDRESS", raising=False)
+    return tmp_path
+
+
+def test_the_server_that_runs_is_found_and_left_running(folder: Path) -> None:
+    with FakeServer(folder / "s.sock") as fake:
+        write_runtime_file(RuntimeInfo(fake.address, os.getpid()))
+        with local_server() as server:
+            assert (server.started, server.log) == (False, None)
+            with server.client() as client:
+                assert client.health() == "SERVING"
+        with server.client() as client:
+            assert client.health() == "SERVING"
+        with pytest.raises(ValueError, match="--model small cannot be given to the server that runs at"):
+            local_server("--model", "small")
+
+
+def test_one_that_cannot_start_says_why() -> None:
+    with pytest.raises(ThresherError, match="No such option") as caught:
+        local_server("--no-such-flag", timeout=60)
+    assert caught.value.reason == "NOT_STARTED"
+    assert "thresher doctor" in str(caught.value)
+
+
+def test_without_the_command_it_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", str(folder))
+    with pytest.raises(ThresherError, match=r"pip install 'thresher\[server\]'"):
+        local_server()
+
+
+@pytest.mark.sandbox
+def test_one_is_started_serves_and_ends() -> None:
+    with local_server("--executor-only", timeout=120) as server:
+        assert server.started
+        running = read_runtime_file()
+        assert running is not None
+        assert running.alive
+        with server.client() as client:
+            report = execute("def f(n):\n    return n + 1\n", ["assert f(1) == 2"], client=client)
+        assert (report.tests_passed, report.tests_total) == (1, 1)
+    assert read_runtime_file() is None
+    assert not running.alive
+    server.close()
