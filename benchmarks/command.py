@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.experiments.commands.apps import apps
+from benchmarks.experiments.commands.contests import contests
 from benchmarks.experiments.commands.curve import curve
 from benchmarks.experiments.commands.edited import edited
 from benchmarks.experiments.commands.ensemble import ensemble
@@ -34,7 +35,7 @@ app = typer.Typer(
     epilog="What each experiment does and how to read its result: docs/experiments.md; loads: docs/load.md.",
 )
 _MBPP = (mbpp, edited, prompt_tests, ensemble)
-_OTHER_SETS = (humaneval, apps, mathqa, prediction)
+_OTHER_SETS = (humaneval, apps, contests, mathqa, prediction)
 _ANY_SET = (curve, sweep, sizes, ways, overfit, selection)
 for command in (*_MBPP, *_OTHER_SETS, *_ANY_SET, report, load, trace, plan):
     app.command()(command)

@@ -80,8 +80,9 @@ def configure_logs(level: LogLevel, format: LogFormat = LogFormat.AUTO, stream: 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.value.upper())
-    # asyncio's debug lines print whole callbacks with their arguments.
-    logging.getLogger("asyncio").setLevel(logging.INFO)
+    # asyncio's debug lines print whole callbacks with their arguments, and those of gRPC tell of every call's loop.
+    for name in ("asyncio", "grpc"):
+        logging.getLogger(name).setLevel(logging.INFO)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

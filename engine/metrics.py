@@ -146,7 +146,7 @@ class Metrics:
         self._prefill = histogram(
             "prefill_seconds", "Length of one engine step that computed tokens of prompts.", SECONDS_SHORT, "model"
         )
-        self._batch = gauge("batch_rows", "Decode rows in the last engine step.", "model")
+        self._batch = gauge("batch_rows", "Decode rows in the last engine step; 0 once no branch is left.", "model")
         self._kv_usage = gauge("kv_cache_usage_ratio", "Share of the key-value pages in use, 0 to 1.", "model")
         self._kv_shared = gauge("kv_pages_shared", "Key-value pages with more than one reference.", "model")
         self._cancel = histogram(
@@ -322,8 +322,10 @@ class Metrics:
         self._batch.labels(model).set(rows)
         self._rows.labels(model).inc(rows)
 
-    def kv_cache(self, model: str, usage: float, pages_shared: int) -> None:
-        """State of the page pool: share in use (0 to 1) and pages with more than one reference."""
+    def engine_state(self, model: str, branches: int, usage: float, pages_shared: int) -> None:
+        """Branches that run; of the page pool the share in use (0 to 1) and pages with more than one reference."""
+        if not branches:
+            self._batch.labels(model).set(0)
         self._kv_usage.labels(model).set(usage)
         self._kv_shared.labels(model).set(pages_shared)
 

@@ -32,5 +32,6 @@ and a module `commands/NAME.py` the command, which loads everything inside of it
 that decides a score must be in the plan, since its protocol is what a result is known by. Resuming, progress, the files
 and "incomplete" come from `conduct`. Where samples come from is a `sources.Source`; samples that need no model are a
 `sources.Programs`; who judges is a `judging.Judge`. What a document cannot say (EvalPlus's calls, MathQA) is
-`Task.make`.
+`Task.make`, with `make_held_out` for held-out tests and `read` where more than verdicts is to be kept; `Task.refuses`
+says which programs are wrong whatever their tests say.
 """

@@ -102,11 +102,16 @@ def report(result: Mapping[str, Any]) -> Page:
     blocks: list[Block] = [
         Figures(figures=figures),
         bars,
-        Text(title="How to read it", paragraphs=(words, paper)),
+        Text(title="How to read it", paragraphs=(words, paper) if _of_a_model(result) else (words,)),
         problem_strips(result, names),
         problem_table(result, names),
     ]
     return page(result, lead, blocks)
+
+
+def _of_a_model(result: Mapping[str, Any]) -> bool:
+    """Beside anything else the paper's figures would mean nothing."""
+    return result["protocol"]["generator"]["kind"] == "server"
 
 
 EXPERIMENT = Experiment(name="ensemble", title="An ensemble of prompts", scores=scores, page=report)

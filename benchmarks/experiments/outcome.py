@@ -100,6 +100,15 @@ class Outcome:
         }
         return [placed[sample] for sample in sorted(placed)] if len(placed) == self.finished else []
 
+    def measured_by_sample(self) -> list[tuple[int, float]]:
+        """The tokens and the log-probability of each sample, in the same order; empty where nobody knows them all."""
+        placed = {
+            sample: (tokens, logprob)
+            for candidate in self.candidates
+            for sample, tokens, logprob in zip(candidate.samples, candidate.tokens, candidate.logprobs, strict=False)
+        }
+        return [placed[sample] for sample in sorted(placed)] if len(placed) == self.finished else []
+
     def plain(self) -> dict[str, Any]:
         """JSON values; `read` is the way back."""
         return asdict(self)

@@ -29,7 +29,7 @@ def scores(protocol: Mapping[str, Any], outcomes: Outcomes) -> dict[str, Any]:
     """The false-accept rate, and each program that is to be suspected of over-fitting.
 
     A suspect passes the visible tests and fails a held-out one. `special_cases` are values of the visible tests that it
-    looks for.
+    looks for, None where that was not asked (EvalPlus's inputs).
     """
     arm = outcomes[SAMPLES]
     require_complete(protocol, SAMPLES, arm)
@@ -38,7 +38,7 @@ def scores(protocol: Mapping[str, Any], outcomes: Outcomes) -> dict[str, Any]:
     passed = sum(len(candidate.samples) for _, candidate in tested)
     rejected = [(one, candidate) for one, candidate in tested if not candidate.right]
     of_these = sum(len(candidate.samples) for _, candidate in rejected)
-    suspects = [_suspect(one, candidate, shown.get(one.id, [])) for one, candidate in rejected]
+    suspects = [_suspect(one, candidate, shown.get(one.id)) for one, candidate in rejected]
     rates = [1 - one.right / one.passed for one in arm if one.passed]
     return {
         "problems": len(arm),
@@ -53,12 +53,13 @@ def scores(protocol: Mapping[str, Any], outcomes: Outcomes) -> dict[str, Any]:
     }
 
 
-def _suspect(outcome: Outcome, candidate: Candidate, tests: Sequence[str]) -> dict[str, Any]:
+def _suspect(outcome: Outcome, candidate: Candidate, tests: Sequence[str] | None) -> dict[str, Any]:
+    """tests: the visible ones as text; None where they are inputs without one."""
     return {
         "problem": outcome.id,
         "samples": len(candidate.samples),
         "held_out": candidate.held_out,
-        "special_cases": list(special_cases(candidate.code, tests)),
+        "special_cases": None if tests is None else list(special_cases(candidate.code, tests)),
         "code": candidate.code,
     }
 
@@ -98,7 +99,7 @@ def _table(suspects: Sequence[Mapping[str, Any]]) -> Table:
             one["problem"],
             str(one["samples"]),
             one["held_out"].replace("_", " "),
-            ", ".join(one["special_cases"][:5]) or "none seen",
+            _seen(one["special_cases"]),
         )
         for one in ordered[:_SHOWN]
     )
@@ -110,6 +111,10 @@ def _table(suspects: Sequence[Mapping[str, Any]]) -> Table:
         align="lrll",
         note=f"Programs that pass the visible tests and fail a held-out one.{more}",
     )
+
+
+def _seen(values: Sequence[str] | None) -> str:
+    return "not looked for" if values is None else ", ".join(values[:5]) or "none seen"
 
 
 EXPERIMENT = Experiment(name="overfit", title="Over-fitting to visible tests", scores=scores, page=report)

@@ -100,7 +100,7 @@ def verdict_bars(result: Mapping[str, Any], arm: str) -> Bars:
 def problem_strips(result: Mapping[str, Any], arms: Sequence[str]) -> Strips:
     """How many samples of each problem passed: a strip for each arm, problems in the order of all arms' passes."""
     shares: dict[str, dict[str, float]] = {
-        arm: {line["id"]: line["passed"] / line["samples"] for line in result["problems"][arm]} for arm in arms
+        arm: {line["id"]: line["passed"] / max(line["samples"], 1) for line in result["problems"][arm]} for arm in arms
     }
     ids = list(dict.fromkeys(line["id"] for arm in arms for line in result["problems"][arm]))
     ids.sort(key=lambda name: -sum(shares[arm].get(name, 0.0) for arm in arms))

@@ -1,6 +1,7 @@
 """Execution prediction: given a function and one input, what does it return? CRUXEval-O, and the asserts of MBPP.
 
-The model continues a program that ends with `predicted =`; the expected value decides. As in CRUXEval (Gu et al. 2024,
+The model is shown the function, the call and two examples, and writes `predicted = value`; the value decides. Recorded
+answers stand behind a program that ends with `predicted =`. As in CRUXEval (Gu et al. 2024,
 arXiv 2401.03065) an answer that calls the function is refused, and `1, 2` is the answer `1`: there it stands in an
 assert. Splitting MBPP's asserts into call and value is after Austin, Odena et al. 2021 (arXiv 2108.07732).
 """
@@ -17,9 +18,39 @@ from benchmarks.experiments.plain import plain
 from benchmarks.experiments.published import Published
 from benchmarks.experiments.tasks import Asked, document
 
-STOP = ("\n",)
+STOP = ("[/ANSWER]",)
 _NAME = "predicted"
+_PROMPT = "completion, two examples"
 _REFUSES = "an answer that calls the function, or that an assert reads as two"
+_EXAMPLES = """\
+Each function is called once. Say what the call returns, as a literal and without a call of the function.
+
+[PYTHON]
+def f(words):
+    return [word.upper() for word in words if len(word) > 2]
+
+f(['no', 'yes', 'perhaps'])
+[/PYTHON]
+[ANSWER]
+predicted = ['YES', 'PERHAPS']
+[/ANSWER]
+
+[PYTHON]
+def f(n, step):
+    total = 0
+    while n > 0:
+        total += n
+        n -= step
+    return total
+
+f(7, 3)
+[/PYTHON]
+[ANSWER]
+predicted = 12
+[/ANSWER]
+
+[PYTHON]
+"""
 _PAPER = "Austin, Odena et al. 2021, 137B fine-tuned, MBPP"
 
 
@@ -28,7 +59,7 @@ def cruxeval(records: Sequence[Record], limits: Mapping[str, Any]) -> Asked:
     return _asked(
         [_predicting(one, one.facts["code"], f"f({one.facts['input']})", one.facts["output"], ()) for one in records],
         limits,
-        {"prompt": "completion of the program", "tests_shown": 0},
+        {"prompt": _PROMPT, "tests_shown": 0},
     )
 
 
@@ -37,14 +68,14 @@ def mbpp(records: Sequence[Record], limits: Mapping[str, Any], *, shown: int) ->
 
     `shown` of the problem's other asserts stand above it as examples.
     """
-    made: list[Record] = []
+    made: list[Task] = []
     for record in records:
         pairs = [pair for test in record.visible if isinstance(test, str) and (pair := call_and_value(test))]
         for place, (call, value) in enumerate(pairs):
             others = [f"{one} == {wanted}" for index, (one, wanted) in enumerate(pairs) if index != place]
             numbered = replace(record, id=f"{record.id}/{place + 1}", held_out=())
             made.append(_predicting(numbered, record.references[0], call, value, others[:shown]))
-    return _asked(made, limits, {"prompt": "completion of the program", "tests_shown": shown})
+    return _asked(made, limits, {"prompt": _PROMPT, "tests_shown": shown})
 
 
 def call_and_value(test: str) -> tuple[str, str] | None:
@@ -70,7 +101,7 @@ def refused(code: str) -> str:
 
     Empty where it is not.
     """
-    above, _, answer = code.rpartition(f"\n{_NAME} =")
+    above, _, answer = f"\n{code}".rpartition(f"\n{_NAME} =")
     with warnings.catch_warnings(action="ignore"):
         try:
             defined = {node.name for node in ast.parse(above).body if isinstance(node, ast.FunctionDef)}
@@ -84,10 +115,10 @@ def refused(code: str) -> str:
     return f"the answer calls {', '.join(called)}" if called else ""
 
 
-def _predicting(record: Record, code: str, call: str, value: str, examples: Sequence[str]) -> Record:
-    shows = "".join(f"# {one}\n" for one in examples)
-    stub = f"{code.rstrip()}\n\n{shows}# What {call} returns:\n{_NAME} ="
-    return replace(
+def _predicting(record: Record, code: str, call: str, value: str, examples: Sequence[str]) -> Task:
+    """The stub is for recorded answers: with it they are programs."""
+    stub = f"{code.rstrip()}\n\n# What {call} returns:\n{_NAME} ="
+    made = replace(
         record,
         text=f"What does {call} return?",
         stub=stub,
@@ -96,19 +127,15 @@ def _predicting(record: Record, code: str, call: str, value: str, examples: Sequ
         quotable=False,
         references=(f"{stub} {value}",),
     )
+    shows = "".join(f"# {one}\n" for one in examples)
+    prompt = f"{_EXAMPLES}{code.rstrip()}\n\n{shows}{call}\n[/PYTHON]\n[ANSWER]\n"
+    return Task(record=made, document={"completion": prompt}, refuses=refused, refuses_what=_REFUSES)
 
 
-def _asked(records: Sequence[Record], limits: Mapping[str, Any], settings: dict[str, Any]) -> Asked:
-    tasks = tuple(
-        Task(
-            record=record,
-            document=document(record, {"completion": {"text": record.stub, "part_of_program": True}}, limits),
-            refuses=refused,
-            refuses_what=_REFUSES,
-        )
-        for record in records
-    )
-    return Asked(tasks=tasks, sampling={"stop": list(STOP), "keep_after_program": True}, settings=settings)
+def _asked(tasks: Sequence[Task], limits: Mapping[str, Any], settings: dict[str, Any]) -> Asked:
+    asked = tuple(replace(task, document=document(task.record, task.document, limits)) for task in tasks)
+    sampling = {"stop": list(STOP), "keep_after_program": True}
+    return Asked(tasks=asked, sampling=sampling, settings=settings)
 
 
 EXPERIMENT = plain(

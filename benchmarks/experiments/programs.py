@@ -26,6 +26,10 @@ class References:
         references = task.record.references
         return [references[sample % len(references)] for sample in range(draw.samples)]
 
+    def measured(self, task: Task, draw: Draw) -> Sequence[tuple[int, float]]:
+        """See Programs."""
+        return ()
+
 
 class Synthetic:
     """Each sample is a reference with probability `p`, else a program that raises. Seeded by the draw and the problem.
@@ -62,6 +66,10 @@ class Synthetic:
         choose = random.Random(f"{temperature}/{draw.seed}/{task.id}")
         reference = task.record.references[0]
         return [reference if choose.random() < chance else _WRONG for _ in range(draw.samples)]
+
+    def measured(self, task: Task, draw: Draw) -> Sequence[tuple[int, float]]:
+        """See Programs."""
+        return ()
 
 
 def _require_references(arm: Arm) -> None:

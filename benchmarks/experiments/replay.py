@@ -42,10 +42,12 @@ class Replay:
         self._sha256 = hashlib.sha256(content).hexdigest()
         ledger = bool(lines) and "ledger" in lines[0]
         try:
-            found = list(_ledger(lines, arm)) if ledger else [one for line in lines for one in _line(line)]
+            outcomes = list(_ledger(lines, arm)) if ledger else []
+            found = _programs_of(outcomes) if ledger else [one for line in lines for one in _line(line)]
         except (KeyError, TypeError, ValueError) as error:
             raise CannotRun(f"--recorded: {path} has none of the forms of a recording ({error!r})") from error
         self._arm = arm if ledger else ""
+        self._measured = {outcome.id: outcome.measured_by_sample() for outcome in outcomes}
         self._samples: dict[str, list[tuple[bool, str]]] = {}
         for task_id, whole, code in found:
             self._samples.setdefault(task_id, []).append((whole, code))
@@ -82,6 +84,10 @@ class Replay:
         recorded = self._of(task.id)[: draw.samples]
         return [code if whole else task.record.stub + cut(code, self._stop) for whole, code in recorded]
 
+    def measured(self, task: Task, draw: Draw) -> Sequence[tuple[int, float]]:
+        """See Programs: known of the samples of a model in a ledger."""
+        return self._measured.get(task.id, [])[: draw.samples]
+
     def _of(self, task_id: str) -> list[tuple[bool, str]]:
         """By our id, or by the one that recordings have: the set before it (Mbpp/2), or no split (train/2000)."""
         names = (task_id, f"Mbpp/{task_id}", task_id.rpartition("/")[2])
@@ -96,7 +102,11 @@ def cut(text: str, stop: Iterable[str]) -> str:
 
 def _lines(text: bytes, *, whole: bool) -> list[dict[str, Any]]:
     if whole:
-        return [{"task_id": name, "samples": texts} for name, texts in json.loads(text).items()]
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError("a .json file is one object of problems and their samples")
+        samples: dict[str, Any] = found
+        return [{"task_id": name, "samples": texts} for name, texts in samples.items()]
     return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
@@ -114,13 +124,15 @@ def _line(line: dict[str, Any]) -> Iterator[tuple[str, bool, str]]:
         yield task_id, False, text
 
 
-def _ledger(lines: list[dict[str, Any]], arm: str) -> Iterator[tuple[str, bool, str]]:
+def _ledger(lines: list[dict[str, Any]], arm: str) -> Iterator[Outcome]:
     arms = {line["arm"] for line in lines if "arm" in line}
     if arm not in arms and (arm or len(arms) != 1):
         raise CannotRun(f"--recorded-arm: {arm!r} is none of the arms of that run: {', '.join(sorted(arms))}")
     chosen = arm or arms.pop()
     for line in lines:
         if line.get("arm") == chosen:
-            outcome = Outcome.read(line["outcome"])
-            for candidate in outcome.by_sample():
-                yield outcome.id, True, candidate.code
+            yield Outcome.read(line["outcome"])
+
+
+def _programs_of(outcomes: Iterable[Outcome]) -> list[tuple[str, bool, str]]:
+    return [(outcome.id, True, candidate.code) for outcome in outcomes for candidate in outcome.by_sample()]

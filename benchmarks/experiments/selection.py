@@ -93,12 +93,13 @@ def sampled(truth: Outcome, behaviour: Outcome, visible: int) -> list[Sampled]:
     sides = truth.by_sample(), behaviour.by_sample()
     if [one.code for one in sides[0]] != [one.code for one in sides[1]]:
         raise NotCountable(f"problem {truth.id}: the arms {SAMPLES!r} and {BEHAVIOUR!r} do not hold the same samples")
-    return [_sampled(right, ran, visible) for right, ran in zip(*sides, strict=True)]
+    measured = truth.measured_by_sample()
+    logprobs = [logprob / max(tokens, 1) for tokens, logprob in measured] or [None] * len(sides[0])
+    return [_sampled(right, ran, visible, logprob) for right, ran, logprob in zip(*sides, logprobs, strict=True)]
 
 
-def _sampled(truth: Candidate, ran: Candidate, visible: int) -> Sampled:
+def _sampled(truth: Candidate, ran: Candidate, visible: int, logprob: float | None) -> Sampled:
     tests = tuple(test == PASSED for test in ran.tests)
-    logprob = truth.logprobs[0] / max(truth.tokens[0], 1) if truth.logprobs and truth.tokens else None
     return Sampled(
         values=ran.values,
         returned=tuple(not value.startswith("!") for value in ran.values),

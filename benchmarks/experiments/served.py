@@ -78,7 +78,7 @@ class ServerSource:
                 "model": self._served.name,
                 "policy": "all",
                 "priority": "batch",
-                "sampling": {**draw.sampling, "k": draw.samples, "seed": draw.seed_of(task.id)},
+                "sampling": {**draw.sampling, "k": draw.samples, **_seed(task, draw)},
                 "events": {"branches": True},
                 **({"budget": {"rows": draw.rows}} if draw.rows else {}),
             }
@@ -169,7 +169,7 @@ def outcome_of(task: Task, draw: Draw, summary: solve_pb2.Summary, tokens: Token
     """The outcome of a solve by its summary. Raises RunFailed where it did not run to its end as asked."""
     require_limits(summary.lowered_limits)
     ending = enum_word(solve_pb2.SolveOutcome.DESCRIPTOR, summary.outcome)
-    if ending not in ("solved", "exhausted", *(("budget",) if draw.rows else ())):
+    if ending not in ("solved", "exhausted", *(("budget_rows",) if draw.rows else ())):
         raise RunFailed(f"{task.id}: the solve ended with {ending} before all its samples were drawn")
     books = summary.accounting
     return Outcome(
@@ -204,6 +204,11 @@ def _candidate(task: Task, one: solve_pb2.Candidate, tokens: TokensBySample) -> 
         logprobs=tuple(one.sample_logprobs),
         finish=enum_word(solve_pb2.FinishReason.DESCRIPTOR, one.finish_reason),
     )
+
+
+def _seed(task: Task, draw: Draw) -> dict[str, int]:
+    """A beam draws nothing, and a server refuses a seed for it."""
+    return {} if draw.sampling.get("mode") == "beam" else {"seed": draw.seed_of(task.id)}
 
 
 def _named(name: str, models: list[info_service_pb2.Model]) -> info_service_pb2.Model:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 from benchmarks.experiments.experiment import Arm, Draw, Plan, Task
-from benchmarks.experiments.judging import Judge
+from benchmarks.experiments.judging import Judge, Judged
 from benchmarks.experiments.outcome import WRONG, Candidate, Outcome
 from engine.text.normalise import program_key
 
@@ -67,6 +67,10 @@ class Programs(Protocol):
         """The programs of samples 0 to draw.samples - 1."""
         ...
 
+    def measured(self, task: Task, draw: Draw) -> Sequence[tuple[int, float]]:
+        """The tokens and the log-probability of each of these samples; empty where nobody knows."""
+        ...
+
 
 class ProgramsSource:
     """Programs that are there already. Those that are the same but for comments and layout are judged once."""
@@ -90,6 +94,7 @@ class ProgramsSource:
         """See Source."""
         began = time.monotonic()
         drawn = self._programs.draw(task, draw)
+        measured = self._programs.measured(task, draw)
         same: dict[bytes, list[int]] = {}
         for sample, code in enumerate(drawn):
             same.setdefault(program_key(code), []).append(sample)
@@ -100,9 +105,9 @@ class ProgramsSource:
             nonlocal runs
             code = drawn[samples[0]]
             if why := task.refused(code):
-                candidates[place] = Candidate(code=code, samples=tuple(samples), verdict=WRONG, message=why)
-                return
-            found = await self._judge.judge(task, code)
+                found = Judged(verdict=WRONG, message=why, runs=0)
+            else:
+                found = await self._judge.judge(task, code)
             runs += found.runs
             candidates[place] = Candidate(
                 code=code,
@@ -113,6 +118,8 @@ class ProgramsSource:
                 held_out=found.held_out,
                 message=found.message,
                 values=found.values,
+                tokens=tuple(measured[sample][0] for sample in samples) if measured else (),
+                logprobs=tuple(measured[sample][1] for sample in samples) if measured else (),
             )
 
         try:

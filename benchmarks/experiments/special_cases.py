@@ -55,5 +55,16 @@ def _looked_for(tree: ast.AST) -> Iterator[str]:
             case _:
                 continue
         for place in places:
-            if place is not None and not isinstance(place, ast.Call | ast.BinOp):
-                yield from _values(place)
+            yield from _literals(place)
+
+
+def _literals(node: ast.expr | None) -> Iterator[str]:
+    """Values that stand there as they are, not what something is computed of."""
+    match node:
+        case ast.Constant() | ast.UnaryOp(operand=ast.Constant()):
+            yield from _values(node)
+        case ast.Tuple(elts=items) | ast.List(elts=items) | ast.Set(elts=items):
+            for item in items:
+                yield from _literals(item)
+        case _:
+            return

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.load.calls import ANSWERED, FAILED, Answer
 from benchmarks.load.receipts import Receipt
-from benchmarks.load.scrape import Book, Key, key
+from engine.exposition import Book, Key, key
 from engine.metric_words import WASTE
 
 _SAMPLES = {stage: f"samples_{stage}" for stage in ("started", "finished", "pruned", "cut_off", "passed")}

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.load.calls import FAILED, Answer
 from benchmarks.load.confidence import share_of
 from benchmarks.load.histogram import Latencies
-from benchmarks.load.scrape import Key, total
+from engine.exposition import Key, total
 from engine.metric_words import WASTE
 
 _SLICES = 20

@@ -34,11 +34,11 @@ def knee_words(result: Mapping[str, Any]) -> str:
     wanted, slo = result["protocol"]["wish"]["share"], result["slo_seconds"]
     promise = f"{100 * wanted:g} % of the calls answered within {slo:g} s"
     held, failed = result["held_rate"], result["failed_rate"]
-    if held is None:
-        return f"Not even {failed:g} calls a second hold the promise: {promise}."
-    if failed is None:
-        return f"{held:g} calls a second still hold the promise, the most that was tried: {promise}."
     doubt = "" if result["certain"] else ", as far as the runs can tell"
+    if held is None:
+        return f"Not even {failed:g} calls a second hold the promise{doubt}: {promise}."
+    if failed is None:
+        return f"{held:g} calls a second still hold the promise, the most that was tried{doubt}: {promise}."
     return f"The knee is between {held:g} and {failed:g} calls a second{doubt}: {promise}."
 
 
@@ -82,14 +82,10 @@ def knee_page(result: Mapping[str, Any]) -> Page:
 
 
 def _figures(result: Mapping[str, Any], trials: Mapping[float, Mapping[str, Any]]) -> Figures:
-    held = result["held_rate"]
-    shown = [
-        Figure(
-            label="knee",
-            value="–" if held is None else f"{held:g}/s",
-            note="" if result["failed_rate"] is None else f"holds; {result['failed_rate']:g}/s does not",
-        )
-    ]
+    held, failed = result["held_rate"], result["failed_rate"]
+    notes = ["holds"] if held is not None else []
+    notes += [f"{failed:g}/s does not"] if failed is not None else []
+    shown = [Figure(label="knee", value="–" if held is None else f"{held:g}/s", note="; ".join(notes))]
     if held is not None and held in trials:
         at = trials[held]
         shown += [

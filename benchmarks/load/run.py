@@ -19,7 +19,8 @@ from benchmarks.load.live import LiveLine
 from benchmarks.load.loads import Load, put_on
 from benchmarks.load.mix import Mix
 from benchmarks.load.receipts import ServerLog
-from benchmarks.load.scrape import Book, Scraper, grown
+from benchmarks.load.scrape import Scraper
+from engine.exposition import Book, grown
 
 _LOOK_SECONDS = 1.0
 _READY_SECONDS = 60.0

@@ -1,46 +1,15 @@
-"""A server's metrics at a moment, and what they have grown by between two."""
+"""Reads a server's metrics."""
 
 import asyncio
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from benchmarks.experiments.errors import CannotRun
-
-Key = tuple[str, tuple[tuple[str, str], ...]]
-"""A series: its name as a query writes it, and its labels in order."""
-Book = dict[Key, float]
+from engine.exposition import Book, read, total
 
 _SETTLE_SECONDS = 30.0
 _LIVE = ("thresher_solves_running", "thresher_solves_waiting")
-
-
-def key(name: str, **labels: str) -> Key:
-    """A series by its name and labels."""
-    return name, tuple(sorted(labels.items()))
-
-
-def read(text: str) -> Book:
-    """All series of an exposition in Prometheus's text format."""
-    found: Book = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found[key(sample.name, **sample.labels)] = float(sample.value)
-    return found
-
-
-def grown(before: Mapping[Key, float], after: Mapping[Key, float]) -> Book:
-    """What each series has grown by; one that was not there before began at zero."""
-    return {series: value - before.get(series, 0.0) for series, value in after.items()}
-
-
-def total(book: Mapping[Key, float], name: str, **labels: str) -> float:
-    """The sum of all series of that name that have these labels."""
-    wanted = set(labels.items())
-    return sum(value for (found, labelled), value in book.items() if found == name and wanted <= set(labelled))
 
 
 class Scraper:

@@ -39,6 +39,7 @@ class PlanOptions:
     each: float
     seconds: float
     warm_up: float
+    patience: float
     slo: float
     seed: int
     rows: int
@@ -70,10 +71,13 @@ def plan(
     problems: Annotated[int, typer.Option(min=1, help="The set's first so many problems.")] = 20,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Samples of a problem at most.")] = 16,
     data: Annotated[Path | None, typer.Option(help="Folder with the problem sets. Default: THRESHER_DATA.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="--measure: samples of each problem.")] = 32,
+    samples: Annotated[int, typer.Option(min=1, help="--measure: samples of each problem.")] = 64,
     each: Annotated[float, typer.Option(min=1, help="--measure: seconds of each of two loads, for the steps.")] = 60,
     seconds: Annotated[float, typer.Option(min=1, help="How long calls are made.")] = 600,
     warm_up: Annotated[float, typer.Option(min=0, help="The first so many seconds do not count.")] = 5.0,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for the last answers before they are given up.")
+    ] = 60.0,
     slo: Annotated[float, typer.Option(min=0.001, help="Seconds within which an answer has to be there.")] = 5.0,
     seed: Annotated[int, typer.Option(min=0, help="Of arrivals and choices; a load test's makes the same calls.")] = 0,
     rows: Annotated[int, typer.Option(min=1, help="The server's engine.max_rows.")] = 64,
@@ -103,15 +107,20 @@ def plan(
 def _plan(given: PlanOptions) -> None:
     from benchmarks.experiments.errors import CannotRun
     from benchmarks.load.command import mix_of_options
+    from benchmarks.plan.measure import require_plain
     from benchmarks.plan.recorded import read_measured
+    from benchmarks.plan.results import require_measured
 
     mix = mix_of_options(given.mix, given.set_name, given.problems, given.k, given.data)
+    for entry in mix.entries:
+        require_plain(entry)
     loads = _loads(given)
     if not loads and not given.measure:
         raise CannotRun("say what to predict with --rate, --users, --trace or --sweep, or measure with --measure")
     if given.check is not None and len(loads) != 1:
         raise CannotRun("--check goes with one load, that of the load test")
     found = _measure(given, mix) if given.measure else read_measured(given.measured)
+    require_measured(found, mix)
     if loads:
         _tell(given, mix, found, loads)
 
@@ -178,11 +187,18 @@ def _tell(given: PlanOptions, mix: "Mix", measured: "Measured", loads: "Mapping[
     from benchmarks.report.files import write_all
     from benchmarks.report.markdown import headline
 
+    same = {
+        "mix": mix.protocol,
+        "seed": given.seed,
+        "slo_seconds": given.slo,
+        "warm_up_seconds": given.warm_up,
+        "patience_seconds": given.patience,
+    }
     tested: dict[str, Any] | None = None
     if given.check is not None:
         (load,) = loads.values()
         tested = read_tested(given.check)
-        require_same(tested, load, mix, given.seed, given.slo, given.warm_up)
+        require_same(tested, {**same, "load": load.protocol})
     predictions = {
         name: predict(
             measured,
@@ -191,19 +207,17 @@ def _tell(given: PlanOptions, mix: "Mix", measured: "Measured", loads: "Mapping[
             seed=given.seed,
             slo=given.slo,
             warm_up=given.warm_up,
+            patience=given.patience,
             rows=given.rows,
             plays=given.plays,
         )
         for name, load in loads.items()
     }
     protocol = {
-        "slo_seconds": given.slo,
-        "seed": given.seed,
-        "warm_up_seconds": given.warm_up,
+        **same,
         "rows": given.rows,
         "plays": given.plays,
         "loads": {name: load.protocol for name, load in loads.items()},
-        "mix": mix.protocol,
         "measured": {"about": measured.about, "provenance": measured.provenance},
     }
     checked = None if tested is None else check(next(iter(predictions.values())), tested)

@@ -3,7 +3,7 @@
 1. Every problem of the mix is drawn `samples` times and all of it is judged: the sampling tree, lengths, pass rates,
    judging times.
 2. One user, then several, ask for the mix as they will later: the metrics, looked at twice a second, tell how long
-   steps of how many rows are while programs are judged beside them, and what drafts come to.
+   steps of how many rows are while programs are judged beside them, and how soon a branch gets its next token.
 """
 
 import asyncio
@@ -21,9 +21,10 @@ from benchmarks.load.calls import Answer
 from benchmarks.load.loads import Users
 from benchmarks.load.mix import Entry, Mix
 from benchmarks.load.run import Served, run
-from benchmarks.load.scrape import Book, Scraper, grown, total
+from benchmarks.load.scrape import Scraper
 from benchmarks.plan.draws import Draws
-from benchmarks.plan.recorded import Drafts, Measured, Problem, Window
+from benchmarks.plan.recorded import Measured, Problem, Window
+from engine.exposition import Book, grown, total
 
 _LOOK_SECONDS = 0.5
 _AT_ONCE = 2
@@ -43,30 +44,25 @@ async def measure(
 ) -> Measured:
     """Measure a server; `seconds` for each of the two loads, the second of so many users.
 
-    Raises CannotRun for a mix that cannot be predicted, and for a server without metrics.
+    Raises CannotRun for a server without metrics. The mix is one that can be predicted (`require_plain`).
     """
     if served.metrics is None:
         raise CannotRun("--metrics: the lengths of steps are read from the server's metrics; name host:port")
-    for entry in mix.entries:
-        require_plain(entry)
     scraper = Scraper(served.metrics)
     async with AsyncClient(served.target.address, token=served.target.token, name="plan") as client:
         await client.wait_ready(60.0)
         slots = (await client.load()).executor_slots
         problems = {entry.name: await _draw_all(client, entry, samples, say) for entry in mix.entries}
     windows: list[Window] = []
-    drafts: dict[str, Drafts] = {}
     fronts: list[float] = []
-    for name, count in (("alone", 1), ("together", users)):
+    for count in (1, users):
         say(f"steps: {count} at a time, {seconds:g} s")
-        answers, book = await _load(served, scraper, mix, count, seconds, windows)
-        drafts[name] = _drafts(book)
+        answers = await _load(served, scraper, mix, count, seconds, windows)
         fronts += [front for answer in answers if (front := _front(answer)) is not None]
     return Measured(
         about={"samples": samples, "seconds": seconds, "users": users, "mix": mix.protocol},
         problems=problems,
         windows=tuple(windows),
-        drafts=drafts,
         front_seconds=sum(fronts) / len(fronts) if fronts else 0.0,
         slots=slots,
         provenance=provenance,
@@ -121,9 +117,9 @@ async def _draw(client: AsyncClient, spec: solve_pb2.SolveSpec, name: str, sampl
 
 async def _load(
     served: Served, scraper: Scraper, mix: Mix, users: int, seconds: float, windows: list[Window]
-) -> tuple[tuple[Answer, ...], Book]:
-    """Users for so long, with a window for each look; their answers and what the metrics have grown by."""
-    first = before = await scraper.settled()
+) -> tuple[Answer, ...]:
+    """Users for so long, with a window for each look; their answers."""
+    before = await scraper.settled()
     done = asyncio.Event()
 
     async def look() -> None:
@@ -142,7 +138,7 @@ async def _load(
     finally:
         done.set()
         await looking
-    return ran.answers, grown(first, await scraper.settled())
+    return ran.answers
 
 
 def _window(counted: Book) -> Window:
@@ -157,14 +153,9 @@ def _window(counted: Book) -> Window:
         prefill_steps=int(prefill_steps),
         prefill_seconds=prefill_seconds,
         prefill_tokens=int(of("prefix_cache_queries_total") - of("prefix_cache_hits_total")),
+        tokens=int(of("inter_token_seconds_count")),
+        waited=of("inter_token_seconds_sum"),
     )
-
-
-def _drafts(counted: Book) -> Drafts:
-    accepted = total(counted, "thresher_draft_tokens_total", result="accepted")
-    rejected = total(counted, "thresher_draft_tokens_total", result="rejected")
-    rows = total(counted, "thresher_rows_computed_total")
-    return Drafts(rows=int(rows), drafted=int(accepted + rejected), accepted=int(accepted))
 
 
 def _front(answer: Answer) -> float | None:

@@ -1,4 +1,4 @@
-"""What was measured on a machine: texts that a model has drawn, what judging them took, and how long steps are."""
+"""What was measured on a machine: texts a model has drawn, what judging them took, how long steps and tokens took."""
 
 import json
 from collections.abc import Mapping
@@ -46,7 +46,8 @@ class Problem:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Steps between two looks at the metrics. rows: decode rows of all of them, drafts included. `steps` steps without
-    tokens of prompts took `seconds` together; the last three are of the others."""
+    tokens of prompts took `seconds` together; prefill_…: of the others. Branches drew `tokens`, for which they `waited`
+    so many seconds, each from its token before."""
 
     rows: int
     steps: int
@@ -54,20 +55,13 @@ class Window:
     prefill_steps: int
     prefill_seconds: float
     prefill_tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drafts:
-    """Of all rows of some solves: how many were drafted, and how many of these were right."""
-
-    rows: int
-    drafted: int
-    accepted: int
+    tokens: int
+    waited: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """All of it. problems: entry of the mix -> its problems. drafts: of one solve at a time, and of several.
+    """All of it. problems: entry of the mix -> its problems.
 
     front_seconds: what passes between a verdict at the server and its client, in the mean. slots: sandboxes.
     """
@@ -75,7 +69,6 @@ class Measured:
     about: Mapping[str, Any]
     problems: Mapping[str, tuple[Problem, ...]]
     windows: tuple[Window, ...]
-    drafts: Mapping[str, Drafts]
     front_seconds: float
     slots: int
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -104,7 +97,6 @@ def read_measured(path: Path) -> Measured:
             about=found["about"],
             problems={entry: tuple(map(_problem, listed)) for entry, listed in found["problems"].items()},
             windows=tuple(Window(**one) for one in found["windows"]),
-            drafts={name: Drafts(**one) for name, one in found["drafts"].items()},
             front_seconds=found["front_seconds"],
             slots=found["slots"],
             provenance=found["provenance"],

@@ -25,6 +25,28 @@ _CHECKED = {
 }
 
 
+_MAY_DIFFER = ("k", "width", "seed")
+"""What of `sampling` may be another one than was measured: the samples are drawn from the same distribution."""
+
+
+def require_measured(measured: Measured, mix: Mix) -> None:
+    """Raises CannotRun where an entry draws in another way than was measured: its samples would be others."""
+    listed: list[Mapping[str, Any]] = measured.about["mix"]
+    before = {entry["name"]: entry for entry in listed}
+    for entry in mix.protocol:
+        if entry["name"] not in before:
+            raise CannotRun(f"{entry['name']} was not measured; measure with the same mix (--measure)")
+        ours, theirs = (_drawn(one) for one in (entry, before[entry["name"]]))
+        if ours != theirs:
+            raise CannotRun(f"{entry['name']} was measured with {theirs}, here it is {ours}; measure again")
+
+
+def _drawn(entry: Mapping[str, Any]) -> dict[str, Any]:
+    sampling: Mapping[str, Any] = entry.get("sampling", {})
+    drawn = {name: value for name, value in sampling.items() if name not in _MAY_DIFFER}
+    return {"ask": entry.get("ask"), "sampling": drawn}
+
+
 def predict(
     measured: Measured,
     mix: Mix,
@@ -33,12 +55,13 @@ def predict(
     seed: int,
     slo: float,
     warm_up: float,
+    patience: float,
     rows: int = 64,
     plays: int = 1,
 ) -> dict[str, Any]:
     """Play a load on the twin so many times, with other samples each; figures as a load test has them."""
     twins = [Twin(measured, mix, rows=rows) for _ in range(plays)]
-    runs = [twin.play(load, seed, draw) for draw, twin in enumerate(twins)]
+    runs = [twin.play(load, seed, draw, patience) for draw, twin in enumerate(twins)]
     steps = sum(twin.steps for twin in twins)
     return {
         "clients": figures_of_runs(runs, Window(first=warm_up, last=load.seconds), slo),
@@ -88,17 +111,10 @@ def read_tested(path: Path) -> dict[str, Any]:
     return found
 
 
-def require_same(tested: Mapping[str, Any], load: Load, mix: Mix, seed: int, slo: float, warm_up: float) -> None:
-    """Raises CannotRun where a load test is of another load than the prediction: nothing would be compared then."""
+def require_same(tested: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raises CannotRun where a load test has another value of what was asked: nothing would be compared then."""
     protocol = tested["protocol"]
-    ours = {
-        "load": load.protocol,
-        "mix": mix.protocol,
-        "seed": seed,
-        "slo_seconds": slo,
-        "warm_up_seconds": warm_up,
-    }
-    for name, value in ours.items():
+    for name, value in asked.items():
         if protocol[name] != value:
             raise CannotRun(f"--check: the load test has another {name}: {protocol[name]}, here it is {value}")
 
@@ -122,6 +138,7 @@ def plan_page(result: Mapping[str, Any]) -> Page:
                 x_label="calls offered a second",
                 y_label="calls",
                 curves=(in_time, Curve(name="solved in time", x=x, y=good)),
+                log_x=True,
                 at=x,
             )
         )

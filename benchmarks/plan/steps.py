@@ -1,52 +1,77 @@
-"""How long a step takes, learned from windows of a server's metrics by the scheduler's own model; what drafts add."""
+"""How long a token takes, learned from windows of a server's metrics by the scheduler's own model of steps.
+
+A branch gets a token with each step, and several where drafts are right; drafts take rows, and the more branches run
+the fewer there are. The metric of the time between two tokens of a branch has all of that in it: over a window its sum
+is the time that branches spent, so that sum by elapsed time is how many ran (Little 1961), and sum by count the seconds
+of a token beside so many.
+"""
 
 import random
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks.plan.recorded import Drafts, Measured, Window
+from benchmarks.plan.recorded import Measured, Window
 from engine.core.steptime import StepTime
 
 _ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Drafting:
-    """Rows that a branch computes in a step, drafts included, and tokens that it goes on by; one each without them."""
-
-    rows: float
-    tokens: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """Seconds of a step of so many branches and tokens of prompts, while so many solves run."""
+    """times: seconds of a step by its rows, drafts included. paces: seconds of a token by the branches that run."""
 
     times: StepTime
+    paces: StepTime
     per_prefill_token: float
-    alone: Drafting
-    together: Drafting
 
-    def seconds(self, branches: int, prefill_tokens: int, running: int) -> float:
-        """Of a step in which each branch goes on by one token: a real one goes on by several where drafts are right."""
-        drafting = self.alone if running < 2 else self.together
-        rows = self.times.predict(branches * drafting.rows, 0, 0) if branches else 0.0
-        return max(1e-4, rows / drafting.tokens + self.per_prefill_token * prefill_tokens)
+    def seconds(self, branches: int, prefill_tokens: int) -> float:
+        """Of a step of the twin, in which each branch goes on by one token."""
+        return self._with_prefill(self.paces.predict(branches, 0, 0) if branches else 0.0, prefill_tokens)
+
+    def learned(self, branches: int, prefill_tokens: int) -> float:
+        """Of a real step of so many rows without a draft: what a server's scheduler goes by as it chooses widths."""
+        return self._with_prefill(self.times.predict(branches, 0, 0) if branches else 0.0, prefill_tokens)
+
+    def _with_prefill(self, seconds: float, tokens: int) -> float:
+        return max(1e-4, seconds + self.per_prefill_token * tokens)
 
 
 def steps_of(measured: Measured) -> Steps:
     """Learn it from what was measured."""
-    times = StepTime()
     plain = [window for window in measured.windows if window.steps and window.rows]
-    for turn in range(_ROUNDS):
-        # In no order of time: it takes the newest for what holds now, and here nothing is newer.
-        for window in random.Random(turn).sample(plain, len(plain)):
-            times.observe(_rows(window), 0, 0, window.seconds / window.steps)
+    times = _learned((_rows(window), window.seconds / window.steps) for window in plain)
     return Steps(
         times=times,
+        paces=_learned(_paces(measured.windows)),
         per_prefill_token=_prefill(measured.windows, times),
-        alone=_drafting(measured.drafts["alone"]),
-        together=_drafting(measured.drafts["together"]),
     )
+
+
+def _learned(observed: Iterable[tuple[int, float]]) -> StepTime:
+    """Seconds by number, from pairs of both."""
+    found, times = list(observed), StepTime()
+    for turn in range(_ROUNDS):
+        # In no order of time: it takes the newest for what holds now, and here nothing is newer.
+        for number, seconds in random.Random(turn).sample(found, len(found)):
+            times.observe(number, 0, 0, seconds)
+    return times
+
+
+def _paces(windows: Iterable[Window]) -> Iterable[tuple[int, float]]:
+    """(branches, seconds of a token), once for each window with so many branches.
+
+    Windows of as many branches are added up first: the mean of their paces would take too little of the quick ones,
+    which drew more tokens. Tokens of prompts are counted elsewhere, so windows without them are taken if there are any.
+    """
+    drawn = [window for window in windows if window.tokens and window.seconds + window.prefill_seconds]
+    drawn = [window for window in drawn if not window.prefill_steps] or drawn
+    alike: dict[int, list[Window]] = defaultdict(list)
+    for window in drawn:
+        alike[max(1, round(window.waited / (window.seconds + window.prefill_seconds)))].append(window)
+    for branches, group in alike.items():
+        pace = sum(window.waited for window in group) / sum(window.tokens for window in group)
+        yield from [(branches, pace)] * len(group)
 
 
 def _rows(window: Window) -> int:
@@ -54,19 +79,11 @@ def _rows(window: Window) -> int:
     return round(window.rows / (window.steps + window.prefill_steps))
 
 
-def _prefill(windows: tuple[Window, ...], times: StepTime) -> float:
+def _prefill(windows: Iterable[Window], times: StepTime) -> float:
     """What steps with tokens of prompts took beyond their rows, for each such token."""
-    tokens = sum(window.prefill_tokens for window in windows)
+    with_prefill = [window for window in windows if window.prefill_steps]
+    tokens = sum(window.prefill_tokens for window in with_prefill)
     beyond = sum(
-        window.prefill_seconds - window.prefill_steps * times.predict(_rows(window), 0, 0)
-        for window in windows
-        if window.prefill_steps
+        window.prefill_seconds - window.prefill_steps * times.predict(_rows(window), 0, 0) for window in with_prefill
     )
     return max(0.0, beyond) / tokens if tokens else 0.0
-
-
-def _drafting(drafts: Drafts) -> Drafting:
-    plain = drafts.rows - drafts.drafted
-    if plain <= 0:
-        return Drafting(1.0, 1.0)
-    return Drafting(drafts.rows / plain, 1 + drafts.accepted / plain)

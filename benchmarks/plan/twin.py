@@ -1,12 +1,13 @@
 """A machine's twin: the engine's own scheduler over recorded texts, in made time.
 
 What it draws are the recorded samples, again and again: the next token after a path has the chance that it had among
-the samples that went that way, so branches part as they did. A step takes what `Steps` says, a program as long as it
+the samples that went that way, so branches part as they did. A token takes what `Steps` says, a program as long as it
 was measured to, in one of so many sandboxes. Everything else (who is served next, how wide, what is cut off) is decided
 by the scheduler itself, which learns as it would in the server.
 """
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from thresher.client.plain import enum_word
 from thresher.v1 import solve_pb2
 
 from benchmarks.load.arrivals import Call, Chooser
-from benchmarks.load.calls import CANCELLED, FAILED, Answer
+from benchmarks.load.calls import CANCELLED, FAILED, UNFINISHED, Answer
 from benchmarks.load.loads import Load, Users
 from benchmarks.load.mix import Mix
 from benchmarks.plan.recorded import Measured, Problem
@@ -77,7 +78,7 @@ class Twin:
         self._scheduler = Scheduler(
             pages=_PAGES,
             page_size=_PAGE_SIZE,
-            # Drafts are in the lengths of steps.
+            # Drafts are in the pace of tokens.
             limits=Limits(rows=rows, waiting=waiting, drafting=False),
             clock=lambda: self.now,
         )
@@ -89,19 +90,24 @@ class Twin:
         self._free = measured.slots
         self._on_end: Callable[[_Solve], None] = lambda _: None
 
-    def play(self, load: Load, seed: int, draw: int = 0) -> list[Answer]:
+    def play(self, load: Load, seed: int, draw: int = 0, patience: float = math.inf) -> list[Answer]:
         """Put a load on, with the very calls that a load test of this seed makes, and play it to its end.
 
-        Another `draw` draws other samples for them.
+        Another `draw` draws other samples for them. Calls that have not ended `patience` seconds after the last was due
+        are given up.
         """
         self._draw = draw
-        chooser = Chooser(self._mix, seed)
+        chooser, last = Chooser(self._mix, seed), load.seconds
         match load:
             case Users():
                 self._play_users(load, chooser)
             case _:
-                for call in load.calls(chooser, seed + 1):
+                calls = list(load.calls(chooser, seed + 1))
+                last = calls[-1].due if calls else 0.0
+                for call in calls:
                     self._at(call.due, lambda call=call: self._send(call))
+        if patience < math.inf:
+            self._at(last + patience, self._give_up)
         while self._advance():
             pass
         return self.answers
@@ -118,6 +124,11 @@ class Twin:
         self._on_end = again
         for _ in range(load.users):
             self._at(0.0, ask)
+
+    def _give_up(self) -> None:
+        for solve in list(self._live.values()):
+            self._scheduler.end(solve.call.place, EndReason.CANCELLED)
+            self._close(solve, UNFINISHED, "CANCELLED", "")
 
     def _at(self, when: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._later, (when, next(self._order), what))
@@ -136,7 +147,7 @@ class Twin:
             self.now = max(self.now, self._later[0][0])
             return True
         results = self._runner.run(plan.step)
-        began, seconds = self.now, self._model.seconds(plan.rows, plan.prefill_tokens, scheduler.running)
+        began, seconds = self.now, self._model.seconds(plan.rows, plan.prefill_tokens)
         self.steps += 1
         self.rows += plan.rows
         self.now += seconds
@@ -146,7 +157,8 @@ class Twin:
             self.now, end = max(began, when), self.now
             what()
             self.now = end
-        self._take(scheduler.finish(plan, results, seconds))
+        learned = self._model.learned(plan.rows, plan.prefill_tokens)
+        self._take(scheduler.finish(plan, results, learned))
         return True
 
     # Calls

@@ -1,6 +1,6 @@
 """Bars, and strips of cells, as SVG."""
 
-from benchmarks.report.marks import element, linear, number, svg
+from benchmarks.report.marks import element, linear, named_short, number, svg
 from benchmarks.report.page import Bars, Strips
 from benchmarks.report.verdicts import kind_of
 
@@ -19,7 +19,9 @@ def draw_bars(plot: Bars, name: str) -> str:
     for index, bar in enumerate(plot.bars):
         top = 6 + index * _ROW
         middle = top + 9
-        parts.append(element("text", {"class": "label end", "x": _NAMES - 10, "y": middle + 4.5}, text=bar.name))
+        parts.append(
+            element("text", {"class": "label end", "x": _NAMES - 10, "y": middle + 4.5}, text=named_short(bar.name))
+        )
         kind = f"bar v-{kind_of(bar.verdict)}" if bar.verdict else "bar"
         parts.append(
             element("rect", {"class": "trough", "x": x(0), "y": top, "width": x(1) - x(0), "height": 18, "rx": 2})
@@ -40,7 +42,7 @@ def draw_strips(plot: Strips, name: str) -> str:
     parts: list[str] = []
     for index, (label, shares) in enumerate(plot.rows):
         top = 4 + index * (_STRIP + 6)
-        parts.append(element("text", {"class": "label end", "x": _NAMES - 10, "y": top + 15}, text=label))
+        parts.append(element("text", {"class": "label end", "x": _NAMES - 10, "y": top + 15}, text=named_short(label)))
         levels: dict[str, list[str]] = {}
         for cell, share in enumerate(shares):
             width = number(x(cell + 1) - x(cell))

@@ -2,7 +2,18 @@
 
 from collections.abc import Sequence
 
-from benchmarks.report.marks import apart, element, linear, log_ticks, logarithmic, number, round_ticks, short, svg
+from benchmarks.report.marks import (
+    apart,
+    element,
+    linear,
+    log_ticks,
+    logarithmic,
+    named_short,
+    number,
+    round_ticks,
+    short,
+    svg,
+)
 from benchmarks.report.page import Curve, Curves
 
 WIDTH, HEIGHT = 760.0, 390.0
@@ -10,7 +21,6 @@ COLOURS = 6
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 150.0, 30.0, 48.0
 _LINE = 15.0
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "12 4")
-_LONGEST_NAME = 22
 
 
 def draw(plot: Curves, name: str) -> str:
@@ -69,9 +79,8 @@ def _names(curves: Sequence[Curve], points: Sequence[Sequence[tuple[float, float
         end_x, end_y = line[-1]
         leader = {"class": f"leader s{index % COLOURS}", "x1": end_x + 3, "y1": end_y, "x2": end_x + 14, "y2": place}
         named.append(element("line", leader))
-        words = curve.name if len(curve.name) <= _LONGEST_NAME else curve.name[: _LONGEST_NAME - 1] + "…"
         said = {"class": f"name s{index % COLOURS}", "x": end_x + 18, "y": place + 4}
-        named.append(element("text", said, text=words))
+        named.append(element("text", said, text=named_short(curve.name)))
     return named
 
 

@@ -37,6 +37,14 @@ def svg(name: str, title: str, says: str, width: float, height: float, *children
     )
 
 
+def named_short(name: str) -> str:
+    """A name as long as the margins of the pictures are wide; the tables below them have it whole."""
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+
+
+_LONGEST_NAME = 18
+
+
 Scale = Callable[[float], float]
 
 

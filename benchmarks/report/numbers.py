@@ -6,6 +6,8 @@ from typing import Any
 from benchmarks.report.marks import short
 from benchmarks.report.page import Bars, Curves, Strips, Table
 
+_MOST_ENTRIES = 24
+
 
 def of_curves(plot: Curves) -> Table:
     """A row for each x of `at`, a column for each curve."""
@@ -57,8 +59,10 @@ def of_strips(plot: Strips) -> Table:
 
 
 def flat(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """The leaves of nested values with their paths, for a person to read."""
-    if isinstance(values, Mapping):
+    """The leaves of nested values with their paths, for a person to read; of a long mapping only how many there are."""
+    if isinstance(values, Mapping) and len(values) > _MOST_ENTRIES:
+        yield name, f"{len(values):,} entries, in the result document"
+    elif isinstance(values, Mapping):
         for key, value in values.items():
             words = str(key).replace("_", " ")
             yield from flat(value, f"{name} · {words}" if name else words)

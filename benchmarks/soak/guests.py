@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -30,7 +30,7 @@ HONEST = "def f(x):\n    return 2 * x\n"
 _TESTS = {
     "tests": ["assert f(2) == 4"],
     "entry_point": "f",
-    "limits": {"cpu_seconds": 0.5, "wall_seconds": 2, "memory_bytes": 64 << 20, "processes": 8},
+    "limits": {"cpu_seconds": 0.5, "wall_seconds": 2, "memory_bytes": 64 << 20, "max_processes": 8},
 }
 _REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND}
 _SOLVE_ONCE = "/thresher.v1.SynthesisService/SolveOnce"
@@ -39,10 +39,15 @@ _MANY = 12
 
 
 class Guests:
-    """Counts what came of them in `seen`; `faults` are what must not be, in words."""
+    """Counts what came of them in `seen`; `faults` are what must not be, in words.
+
+    told: verdicts of programs. left: programs whose caller went before their verdict, at most.
+    """
 
     def __init__(self, address: str, seed: int) -> None:
         self.seen: Counter[str] = Counter()
+        self.told: Counter[str] = Counter()
+        self.left = 0
         self.faults: list[str] = []
         self._address = address
         self._random = random.Random(seed)
@@ -52,6 +57,14 @@ class Guests:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._again(self._run_programs, seconds))
             group.create_task(self._again(self._send_nonsense, seconds))
+
+    def differences(self, counted: Mapping[str, float]) -> Iterator[str]:
+        """Where the server's count of their verdicts is not theirs: what was told is counted, and no more than that and
+        what was left."""
+        for verdict in sorted({*self.told, *counted}):
+            told, server = self.told[verdict], counted.get(verdict, 0.0)
+            if not told <= server <= told + self.left:
+                yield f"programs of guests: {told} told as {verdict}, {server:g} counted; {self.left} were left at most"
 
     async def _again(self, visit: Any, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -64,20 +77,25 @@ class Guests:
         names = [*self._random.choices([*HOSTILE], k=_MANY - 4), *["honest"] * 4]
         self._random.shuffle(names)
         patience = self._random.uniform(0.1, 2.0) if self._random.random() < 1 / 3 else None
+        heard = 0
         programs = [program(HOSTILE.get(name, HONEST), _TESTS) for name in names]
         async with AsyncClient(self._address, name="guest") as client:
             try:
                 async with asyncio.timeout(patience), client.execute_many(programs, timeout=120) as replies:
                     async for reply in replies:
+                        heard += 1
                         self._judged(names[reply.id], reply)
             except TimeoutError:
-                self.seen["programs given up"] += 1
+                self.seen["calls of programs given up"] += 1
+                self.left += len(names) - heard
             except ThresherError as error:
+                self.left += len(names) - heard
                 self.faults.append(f"ExecuteMany ended with {error.code.name} {error.reason}: {error.message}")
                 await asyncio.sleep(1)
 
     def _judged(self, name: str, reply: execution_service_pb2.ExecuteManyResponse) -> None:
         verdict = enum_word(verdict_pb2.Verdict.DESCRIPTOR, reply.report.verdict)
+        self.told[verdict] += 1
         self.seen[f"{'honest' if name == 'honest' else 'hostile'}: {verdict}"] += 1
         if verdict == "sandbox_failure" or (verdict == "passed") != (name == "honest"):
             self.faults.append(f"the {name} program ended as {verdict}: {reply.report.detail}")
@@ -94,6 +112,7 @@ class Guests:
             left: Any = channel.unary_unary(_EXECUTE)(_execute(HONEST).SerializeToString(), timeout=30)
             await asyncio.sleep(0.01)
             left.cancel()
+            self.left += 1
         await asyncio.sleep(0.2)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,18 @@ from typing import Any
 from thresher.client import AsyncClient, solve_spec
 
 from benchmarks.load.books import compare
+from benchmarks.load.calls import FAILED, Answer
 from benchmarks.load.generator import Target
 from benchmarks.load.loads import Users
 from benchmarks.load.mix import Cancel, Entry, Mix
-from benchmarks.load.receipts import ServerLog
+from benchmarks.load.receipts import Receipt, ServerLog
 from benchmarks.load.run import Served, run
-from benchmarks.load.scrape import key, total
+from benchmarks.load.scrape import Scraper
 from benchmarks.soak.guests import Guests
 from benchmarks.soak.resting import Resting, at_rest, growth, line
 from benchmarks.steady import document
+from engine.exposition import Book, grown, key, total
+from engine.metric_words import SANDBOX_FAULTS
 
 _SHORTEST_ROUND, _LONGEST_ROUND, _ROUNDS = 10.0, 60.0, 8
 _USERS, _THINK, _PATIENCE, _SLO = 6, 0.2, 60.0, 10.0
@@ -61,35 +64,50 @@ async def soak(
     """Soak a server of this machine for so long. `metrics`: its endpoint; `log`: its JSON log; `pid`: its front."""
     rounds, warm, seconds = shape(minutes)
     found = Soaked(warm=warm)
-    served = Served(target=Target(address=address), metrics=metrics)
+    served, scraper = Served(target=Target(address=address)), Scraper(metrics)
     async with AsyncClient(address, name="soak") as client:
+        await client.wait_ready(_PATIENCE)
         for number in range(rounds):
             guests = Guests(address, seed + number)
-            server_log = ServerLog(log)
+            server_log, before = ServerLog(log), await scraper.settled()
             load = Users(users=_USERS, think=_THINK, seconds=seconds)
+            title = f"round {number + 1}"
             ran, _ = await asyncio.gather(
-                run(served, mix(), load, seed=seed + number, patience=_PATIENCE, title=f"round {number + 1}", slo=_SLO),
+                run(served, mix(), load, seed=seed + number, patience=_PATIENCE, title=title, slo=_SLO),
                 guests.come(seconds),
             )
-            counted = dict(ran.counted or {})
-            # Programs of ExecutionService are in no solve's account.
-            counted[_EXECUTIONS] = counted.get(_EXECUTIONS, 0.0) - total(
-                counted, "thresher_verdicts_total", source="request"
-            )
-            books = compare(ran.answers, counted, server_log.receipts())
-            found.faults += [f"round {number + 1}: the books differ: {text}" for text in books.differences]
-            found.faults += [f"round {number + 1}: {text}" for text in guests.faults]
-            for kind in ("kill_alarm", "leaked_cgroup", "start_failure", "restart"):
-                if count := total(counted, "thresher_sandbox_faults_total", kind=kind):
-                    found.faults.append(f"round {number + 1}: {count:g} sandbox faults of the kind {kind}")
-            found.solves.update(answer.end if answer.end != "failed" else answer.code.lower() for answer in ran.answers)
-            found.guests.update(guests.seen)
             found.states.append(await at_rest(client, pid))
-            say(f"round {number + 1} of {rounds}: {books.calls} solves, {line(found.states[-1])}")
+            counted = grown(before, await scraper.settled())
+            faults = [*_differences(ran.answers, counted, server_log.receipts(), guests), *guests.faults]
+            faults += [
+                f"{count:g} sandbox faults of the kind {kind}"
+                for kind in SANDBOX_FAULTS
+                if (count := total(counted, "thresher_sandbox_faults_total", kind=kind))
+            ]
+            found.faults += [f"{title}: {text}" for text in faults]
+            found.solves.update(answer.end if answer.end != FAILED else answer.code.lower() for answer in ran.answers)
+            found.guests.update(guests.seen)
+            say(f"{title} of {rounds}: {len(ran.answers)} solves, {line(found.states[-1])}")
     for text in (name for name in found.solves if name in ("internal", "unknown", "unavailable")):
         found.faults.append(f"{found.solves[text]} solves ended with {text.upper()}")
     found.faults += growth(found.states, warm)
     return found
+
+
+def _differences(
+    answers: Sequence[Answer], counted: Book, receipts: Sequence[Receipt], guests: Guests
+) -> Iterator[str]:
+    """Where the books differ: of solves to the last token, of guests' programs by verdict."""
+    of_guests = {
+        dict(labels)["verdict"]: value
+        for (name, labels), value in counted.items()
+        if name == "thresher_verdicts_total" and ("source", "request") in labels
+    }
+    yield from guests.differences(of_guests)
+    of_solves = {series: value for series, value in counted.items() if ("source", "request") not in series[1]}
+    # Programs of ExecutionService are in no solve's account.
+    of_solves[_EXECUTIONS] = of_solves.get(_EXECUTIONS, 0.0) - sum(of_guests.values())
+    yield from (f"the books differ: {text}" for text in compare(answers, of_solves, receipts).differences)
 
 
 def mix() -> Mix:

@@ -52,6 +52,8 @@ def call_error(error: ThresherError, *, as_json: bool) -> typer.Exit:
     else:
         typer.echo(f"thresher: {error.message} [{error.reason or error.code.name}]", err=True)
         for violation in error.details.get("violations", ()):
+            if violation["description"] in error.message:
+                continue
             typer.echo(f"  {violation['field']}: {violation['description']}", err=True)
         if error.advice:
             typer.echo(f"  {error.advice}", err=True)

@@ -116,9 +116,13 @@ class SolveView:
         return f"branch {ended.branch}: {word.replace('_', ' ')} after {ended.generated_tokens} tokens{made}"
 
     def _candidate_finished(self, finished: solve_pb2.CandidateFinished) -> str:
-        reason = enum_word(solve_pb2.FinishReason.DESCRIPTOR, finished.finish_reason).replace("_", " ")
+        given = not finished.samples and not finished.generated_tokens
+        word = enum_word(solve_pb2.FinishReason.DESCRIPTOR, finished.finish_reason).replace("_", " ")
+        reason = "given" if given else word
         view = CandidateView(list(finished.samples), finished.generated_tokens, reason)
         self.candidates[finished.index] = view
+        if given:
+            return f"candidate {finished.index}: a program that was there before"
         drawn = sample_words(finished.samples)
         return f"candidate {finished.index}: complete ({view.tokens} tokens, {reason}), {drawn}"
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,10 +27,12 @@ from engine.cli._output import (
     print_json,
     usage_error,
 )
+from engine.cli._recording import Recorder
 from engine.cli._report import cost_table, lowered_line, outcome_word, print_program, winner
 
 _POLICIES = enum_words(solve_pb2.ReturnPolicy.DESCRIPTOR)
 _MODES = enum_words(solve_pb2.SamplingMode.DESCRIPTOR)
+_PRIORITIES = enum_words(solve_pb2.Priority.DESCRIPTOR)
 _PRUNES = enum_words(solve_pb2.Prune.DESCRIPTOR)
 _LOADING_SECONDS = 240.0
 _GRACE_SECONDS = 30.0
@@ -67,6 +70,10 @@ def solve(
     seed: Annotated[int | None, typer.Option(help="The same seed draws the same candidates.")] = None,
     policy: Annotated[str | None, typer.Option(help=f"When to end: {', '.join(_POLICIES)}.")] = None,
     model: Annotated[str | None, typer.Option(help="A model that the server has; its default otherwise.")] = None,
+    priority: Annotated[str | None, typer.Option(help=f"Who goes first: {', '.join(_PRIORITIES)}.")] = None,
+    client_name: Annotated[
+        str | None, typer.Option("--client", help="Whose it is, where clients share a server; this process otherwise.")
+    ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Length of one sample at most.")] = None,
     width: Annotated[int | None, typer.Option(help="Rows in one step at most; the server decides otherwise.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which the solve ends with what it has.")] = None,
@@ -91,6 +98,9 @@ def solve(
     tls_key: TlsKey = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing on the way.")] = False,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the solve's events there, programs too, for `replay`.")
+    ] = None,
 ) -> None:
     """Solve a programming problem: draw programs, test each, print the first that passes.
 
@@ -99,7 +109,7 @@ def solve(
     """
     try:
         document = _document(file, prompt, test or [])
-        override(document, "", entry_point=entry_point, policy=policy, model=model)
+        override(document, "", entry_point=entry_point, policy=policy, model=model, priority=priority)
         set_mode(document, mode)
         override(document, "sampling", k=k, top_p=top_p, seed=seed, width=width)
         override(document, "sampling", max_new_tokens=max_new_tokens, length_penalty=length_penalty)
@@ -120,9 +130,17 @@ def solve(
     if not as_json and not quiet:
         spec.events.branches = True
         spec.events.token_deltas = sys.stderr.isatty()
+    if record is not None:
+        spec.events.branches = spec.events.token_deltas = spec.events.failing_code = True
     deadline = None if timeout is None else timeout + _GRACE_SECONDS
-    connect = partial(Client, address, token=token, tls=secured)
-    raise typer.Exit(_run(spec, connect, deadline, as_json=as_json, quiet=quiet))
+    connect = partial(Client, address, token=token, tls=secured, name=client_name)
+    try:
+        recorder = nullcontext() if record is None else Recorder(record, spec)
+    except OSError as error:
+        raise usage_error(f"--record: {record} cannot be written: {error.strerror}", as_json=as_json) from error
+    with recorder as recording:
+        code = _run(spec, connect, deadline, as_json=as_json, quiet=quiet, recording=recording)
+    raise typer.Exit(code)
 
 
 def _document(file: Path | None, prompt: str | None, tests: list[str]) -> dict[str, Any]:
@@ -135,11 +153,17 @@ def _document(file: Path | None, prompt: str | None, tests: list[str]) -> dict[s
 
 
 def _run(
-    spec: solve_pb2.SolveSpec, connect: Callable[[], Client], deadline: float | None, *, as_json: bool, quiet: bool
+    spec: solve_pb2.SolveSpec,
+    connect: Callable[[], Client],
+    deadline: float | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+    recording: Recorder | None,
 ) -> int:
     """One solve from call to exit code. A server that is still loading its model is waited for."""
     try:
-        return _solve(spec, connect, deadline, as_json=as_json, quiet=quiet)
+        return _solve(spec, connect, deadline, as_json=as_json, quiet=quiet, recording=recording)
     except ThresherError as error:
         if error.reason != "STARTING":
             raise call_error(error, as_json=as_json) from error
@@ -148,7 +172,7 @@ def _run(
     try:
         with connect() as client:
             client.wait_ready(_LOADING_SECONDS)
-        return _solve(spec, connect, deadline, as_json=as_json, quiet=quiet)
+        return _solve(spec, connect, deadline, as_json=as_json, quiet=quiet, recording=recording)
     except ThresherError as error:
         raise call_error(error, as_json=as_json) from error
 
@@ -159,7 +183,13 @@ def _interrupted() -> int:
 
 
 def _solve(
-    spec: solve_pb2.SolveSpec, connect: Callable[[], Client], deadline: float | None, *, as_json: bool, quiet: bool
+    spec: solve_pb2.SolveSpec,
+    connect: Callable[[], Client],
+    deadline: float | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+    recording: Recorder | None,
 ) -> int:
     started = time.monotonic()
     display = SolveDisplay(Console(stderr=True), quiet=quiet or as_json)
@@ -174,6 +204,8 @@ def _solve(
             for event in stream:
                 request_id = request_id or event.accepted.request_id
                 display.handle(event)
+                if recording is not None:
+                    recording.handle(event)
             summary = stream.summary
         if interrupted:
             return _interrupted()

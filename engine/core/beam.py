@@ -88,7 +88,7 @@ class Beam(Tree):
             events += [started, *self.take_token(branch, step.token, step.logprob)]
         return events + self._stop_if_over()
 
-    def start(self) -> list[CoreEvent]:
+    def start(self, rung: int = 0) -> list[CoreEvent]:
         """Never called: nothing is startable."""
         raise AssertionError("a beam starts with its prompt")
 
@@ -147,6 +147,8 @@ class Beam(Tree):
                 high.append(0.0)
             return self.take_token(branch, step.token, step.logprob - before)
         groups = {step.token: branch.samples if place == 0 else self._new_sample() for place, step in enumerate(steps)}
+        # What a new prefix has in common with the one that it left counts for each, as for samples that part.
+        self.counts.generated_tokens += branch.generated * (len(steps) - 1)
         return self.part(branch, groups, {step.token: step.logprob - before for step in steps})
 
     def _new_sample(self) -> list[int]:

@@ -120,7 +120,7 @@ class Distinct(Tree):
         self._wait(self.root, 0, self._children(self._origin, distributions[0], 0.0))
         return []
 
-    def start(self) -> list[CoreEvent]:
+    def start(self, rung: int = 0) -> list[CoreEvent]:
         """Start the sequence of the largest value."""
         _, _, waiting = self._waiting.pop()
         segment = waiting.leaf

@@ -34,6 +34,7 @@ class Independent(Tree):
         self._stride = len(request.prompts)
         self._samples = range(place, request.k, self._stride)
         self._started = 0
+        self._next = list(range(self.rungs))  # by rung, the place in _samples of the one that starts next
         # The system gives memory to the rows that are written: those of samples that have started.
         self._numbers = np.empty((len(self._samples), request.max_new_tokens))
 
@@ -80,14 +81,22 @@ class Independent(Tree):
 
     # A sample that starts
 
-    def start(self) -> list[CoreEvent]:
-        """Start the next sample: it walks down the tree as far as its draws lead, then forks off or joins."""
-        sample = self._samples[self._started]
+    @property
+    def openings(self) -> dict[int, int]:
+        """By rung, the sample that is started next; empty where none is startable."""
+        if not self.startable:
+            return {}
+        return {rung: self._samples[place] for rung, place in enumerate(self._next) if place < len(self._samples)}
+
+    def start(self, rung: int = 0) -> list[CoreEvent]:
+        """Start the next sample of a rung: it walks down the tree as far as its draws lead, then forks off or joins."""
+        place = self._next[rung]
+        sample = self._samples[place]
         numbers = uniforms(self.request.seed, sample, np.arange(self.request.max_new_tokens))
-        self._numbers[self._started] = numbers
+        self._numbers[place] = numbers
+        self._next[rung] += self.rungs
         self._started += 1
         self.counts.samples_started += 1
-        rung = self._rung(sample)
         segment, depth = self.root, 0
         while True:
             last = len(segment.tokens) - 1

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from engine.core.arms import ArmRates, Arms
 from engine.core.passrate import PassRates, Verdicts, Weights, guessed, posterior
 from engine.core.solves import Solve
 from engine.core.steptime import StepTime
@@ -26,11 +27,12 @@ class Neighbours:
 class Pace:
     """Decides for one solve. A solve that is not over with its first pass is as wide as it can be."""
 
-    __slots__ = ("_basis", "_choice", "_passed", "_samples", "_slow", "request")
+    __slots__ = ("_basis", "_choice", "_passed", "_samples", "_slow", "arms", "request")
 
-    def __init__(self, request: CoreRequest) -> None:
+    def __init__(self, request: CoreRequest, arms: Arms | None) -> None:
         self.request = request
-        self._samples: dict[int, int] = {}  # finished branch -> its samples
+        self.arms = arms
+        self._samples: dict[int, list[int]] = {}  # finished branch -> its samples
         self._passed: dict[int, bool] = {}  # finished branch -> verdict
         self._slow: set[int] = set()  # finished branches whose verdicts take long
         self._basis: tuple[int, ...] = ()  # what ran beside it at the last choice
@@ -38,12 +40,14 @@ class Pace:
 
     @property
     def adaptive(self) -> bool:
-        """Whether the width is chosen here."""
+        """Whether the width, and which arm's sample is next, are chosen here."""
         return self.request.first_pass and self.request.width is None and self.request.mode is not Mode.BEAM
 
-    def finish(self, branch: int, samples: int) -> None:
-        """A branch has finished with so many samples, or so many more have joined it."""
-        self._samples[branch] = self._samples.get(branch, 0) + samples
+    def finish(self, branch: int, samples: tuple[int, ...]) -> None:
+        """A branch has finished with these samples, or they have joined it."""
+        self._samples.setdefault(branch, []).extend(samples)
+        if self.arms is not None and branch in self._passed:
+            self.arms.judge(samples, passed=self._passed[branch])
 
     def judge(self, branch: int, *, passed: bool | None) -> None:
         """A finished branch was judged; None if it could not be: it says nothing then."""
@@ -51,6 +55,8 @@ class Pace:
         if passed is None:
             self._samples.pop(branch, None)
         elif branch in self._samples:
+            if self.arms is not None and branch not in self._passed:
+                self.arms.judge(self._samples[branch], passed=passed)
             self._passed[branch] = passed
 
     def wait_no_more(self, branch: int) -> None:
@@ -61,8 +67,8 @@ class Pace:
     @property
     def verdicts(self) -> Verdicts:
         """Samples by verdict."""
-        passed = sum(self._samples[branch] for branch, verdict in self._passed.items() if verdict)
-        return Verdicts(sum(self._samples[branch] for branch in self._passed) - passed, passed)
+        passed = sum(len(self._samples[branch]) for branch, verdict in self._passed.items() if verdict)
+        return Verdicts(sum(len(self._samples[branch]) for branch in self._passed) - passed, passed)
 
     @property
     def unjudged(self) -> int:
@@ -127,11 +133,12 @@ class Paces:
         self._running: dict[int, Pace] = {}
         self._drawn: dict[int, Pace] = {}  # of complete solves that wait for verdicts
         self._rates = PassRates()
+        self._arms = ArmRates()
         self._length = _START_LENGTH
 
     def begin(self, request: CoreRequest) -> None:
         """A solve begins."""
-        self._running[request.solve] = Pace(request)
+        self._running[request.solve] = Pace(request, self._arms.begin(request))
 
     def end(self, solve: int, reason: EndReason) -> None:
         """A solve draws no more. It teaches about pass rates as soon as its verdicts are there."""
@@ -141,7 +148,12 @@ class Paces:
             if len(self._drawn) > _DRAWN:  # whoever was to judge the oldest is gone
                 del self._drawn[next(iter(self._drawn))]
         else:
-            self._rates.learn(pace.verdicts)
+            self._learn(pace)
+
+    def _learn(self, pace: Pace) -> None:
+        self._rates.learn(pace.verdicts)
+        if pace.arms is not None:
+            self._arms.learn(pace.request, pace.arms)
 
     def judge(self, solve: int, branch: int, *, passed: bool | None) -> None:
         """A finished branch was judged, see Pace; unknown and forgotten solves are ignored."""
@@ -150,7 +162,7 @@ class Paces:
             return
         pace.judge(branch, passed=passed)
         if solve in self._drawn and not pace.unjudged:
-            self._rates.learn(self._drawn.pop(solve).verdicts)
+            self._learn(self._drawn.pop(solve))
 
     def wait_no_more(self, solve: int, branch: int) -> None:
         """The verdict on a finished branch takes long, see Pace."""
@@ -163,8 +175,17 @@ class Paces:
             if isinstance(event, BranchFinished):
                 self._length += _NEWEST * (event.tokens - self._length)
             if isinstance(event, BranchFinished | SamplesFinished) and event.solve in self._running:
-                self._running[event.solve].finish(event.branch, len(event.samples))
+                self._running[event.solve].finish(event.branch, event.samples)
         return events
+
+    def take(self, solve: Solve) -> int:
+        """The arm of which a solve starts its next sample: the one in order, unless another is likelier to pass."""
+        pace = self._running[solve.request.solve]
+        if pace.arms is None:
+            return 0
+        openings = solve.openings
+        in_order = not pace.adaptive or (pace.request.greedy_first and not solve.counts.samples_started)
+        return pace.arms.take(openings[:1] if in_order else openings)
 
     def width(self, solve: int, most: int) -> int:
         """Rows that a running solve should have now, at most `most`."""

@@ -311,7 +311,7 @@ class Scheduler:
             if self._starts == 0:
                 break
             self._starts -= 1
-            events += solve.start(self._clock())
+            events += solve.start(self._paces.take(solve), self._clock())
         return events
 
     def _prefill(self, work: list[Work], events: list[CoreEvent]) -> None:

@@ -60,11 +60,22 @@ class Solve:
             return self.trees[0].wants_rows
         return sorted((branch for tree in self.trees for branch in tree.wants_rows), key=lambda branch: branch.id)
 
-    def start(self, now: float) -> list[CoreEvent]:
-        """Start a branch of the tree that has had the fewest samples, of at least one that is startable."""
-        tree = min((tree for tree in self.trees if tree.startable), key=lambda tree: tree.started)
+    @property
+    def openings(self) -> list[int]:
+        """The arms (engine.core.arms) of which a sample could be started now, in the order of those samples."""
+        places = [
+            (sample, tree.place + rung * len(self.request.prompts))
+            for tree in self.trees
+            for rung, sample in tree.openings.items()
+        ]
+        return [arm for _, arm in sorted(places)]
+
+    def start(self, arm: int, now: float) -> list[CoreEvent]:
+        """Start the next sample of an arm that has an opening."""
+        rung, place = divmod(arm, len(self.request.prompts))
+        tree = self.trees[place]
         tree.now = now
-        return tree.start()
+        return tree.start(rung)
 
     def check_invariants(self, held: dict[int, int]) -> None:
         """Prove that the trees are sound; see Tree.check_invariants."""

@@ -81,9 +81,14 @@ class Tree(ABC):
     def complete(self) -> bool:
         """Whether there is nothing left to draw."""
 
+    @property
+    def openings(self) -> dict[int, int]:
+        """By rung, the sample that is started next; empty where none is startable."""
+        return {0: self.started} if self.startable else {}
+
     @abstractmethod
-    def start(self) -> list[CoreEvent]:
-        """Start the next branch, of at least one that is startable."""
+    def start(self, rung: int = 0) -> list[CoreEvent]:
+        """Start the next branch, with the next sample of a rung that has an opening."""
 
     @abstractmethod
     def root_asks(self, token: int) -> list[Ask]:

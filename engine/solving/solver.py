@@ -144,7 +144,7 @@ class Solver:
         if report.seconds:
             seconds = report.seconds + report.overhead_seconds
             self._metrics.step(model, report.rows, seconds, report.prefill_tokens, report.token_gaps)
-        self._metrics.kv_cache(model, report.kv_usage, report.pages_shared)
+        self._metrics.engine_state(model, report.branches, report.kv_usage, report.pages_shared)
         if report.idle_seconds:
             self._metrics.engine_idle("waiting_executor" if self._live else "no_work", report.idle_seconds)
 

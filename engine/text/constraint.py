@@ -24,10 +24,11 @@ _LARGEST = 256 << 10
 
 
 class NotInstalled(Exception):
-    """The optional dependency is missing."""
+    """The optional dependency is missing, or cannot be imported."""
 
-    def __init__(self) -> None:
-        super().__init__(f"constraints need llguidance, which is not installed here: {INSTALL}")
+    def __init__(self, why: ImportError | None = None) -> None:
+        wrong = "is not installed here" if why is None else f"does not load here ({why})"
+        super().__init__(f"constraints need llguidance, which {wrong}: {INSTALL}")
 
 
 def available() -> bool:
@@ -69,12 +70,15 @@ class Grammars:
             text: the expression, grammar or schema.
 
         Raises:
-            NotInstalled: llguidance is missing.
+            NotInstalled: llguidance is missing, or broken.
             ValueError: the text is no such thing, or too large; the message says where.
         """
         if not available():
             raise NotInstalled
-        from llguidance import LLMatcher, LLTokenizer, grammar_from
+        try:
+            from llguidance import LLMatcher, LLTokenizer, grammar_from
+        except ImportError as error:
+            raise NotInstalled(error) from error
 
         if len(text) > _LARGEST:
             raise ValueError(f"{len(text)} characters; at most {_LARGEST}")

@@ -1,4 +1,4 @@
-"""docs/operating.md and the pages of the house: commands run, alerts and settings are those there are, links lead on."""
+"""docs/operating.md and the pages of the house: commands run, alerts and settings are those there are, links lead."""
 
 import re
 import shlex
@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from engine.cli.main import app
 from engine.config import Settings
+from tests.support.load_server import load_server
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operating.md").read_text()
-COMMANDS, SOAK = (
+COMMANDS, WATCHING, RECORDING, SOAK = (
     [shlex.split(line, comments=True) for line in block.splitlines()]
     for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S)
 )
@@ -46,6 +47,23 @@ def test_the_other_commands_run(tmp_path: Path) -> None:
     with FakeServer(tmp_path / "s") as server:
         server.set_serving(True)
         assert thresher([*health, "--address", server.address]) == "SERVING\n"
+
+
+def test_a_server_is_watched() -> None:
+    (words,) = WATCHING
+    with load_server() as server:
+        shown = thresher([*words[:-1], server.metrics, "--once", "--every", "0.2"])
+    assert "goodput" in shown
+
+
+def test_a_solve_is_recorded_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    solve, replay = RECORDING
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    with FakeServer(tmp_path / "s") as server:
+        thresher([*solve, "--address", server.address, "-q"])
+    assert thresher(replay) == "solve.jsonl.html\n"
+    assert "thresher" in (tmp_path / "solve.jsonl.html").read_text().lower()
 
 
 def test_make_soak_soaks_for_so_long() -> None:

@@ -40,6 +40,14 @@ def test_a_function_is_solved_and_the_buffer_changes(tmp_path: Path, server: Fak
     assert server.specs[0].sampling.k == 3
 
 
+def test_a_command_waits_for_a_language_server_that_is_starting(tmp_path: Path, server: FakeServer, file: Path) -> None:
+    with neovim(tmp_path, file, server.address, slow=True) as vim:
+        vim.until(lambda: vim.lines == STUB)
+        vim.keys("1G:ThresherSolve<CR>9G")
+        vim.until(lambda: "    return n * 2" in vim.lines)
+        assert "does not run here" not in vim.messages
+
+
 def test_a_keystroke_in_the_function_cancels(tmp_path: Path, server: FakeServer, file: Path) -> None:
     server.hang = True
     with neovim(tmp_path, file, server.address) as vim:

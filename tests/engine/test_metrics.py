@@ -127,7 +127,7 @@ def exercise(metrics: Metrics) -> None:
     metrics.first_token("m", 0.3)
     metrics.step("m", 12, 0.04, 30, [(0.02, 12), (0.3, 2)])
     metrics.step("m", 12, 0.03)
-    metrics.kv_cache("m", 0.5, 7)
+    metrics.engine_state("m", 12, 0.5, 7)
     metrics.engine_idle("waiting_executor", 0.5)
     metrics.executor(busy=1, idle=2, starting=3, queue_depth=4)
     metrics.execution(queue_seconds=0.1, startup_seconds=0.01, run_seconds=0.2)
@@ -140,6 +140,8 @@ def exercise(metrics: Metrics) -> None:
 def test_gauges_and_steps(metrics: Metrics) -> None:
     exercise(metrics)
     assert value(metrics, "thresher_batch_rows", model="m") == 12
+    metrics.engine_state("m", 0, 0.5, 7)
+    assert value(metrics, "thresher_batch_rows", model="m") == 0, "nothing is left that a step could be for"
     assert value(metrics, "thresher_rows_computed_total", model="m") == 24
     assert value(metrics, "thresher_step_seconds_count", model="m") == 2
     assert value(metrics, "thresher_prefill_seconds_count", model="m") == 1, "only steps with tokens of prompts"

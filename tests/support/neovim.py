@@ -79,13 +79,15 @@ class Neovim:
         return done.stdout or done.stderr
 
 
-def _set_up(settings: str) -> str:
+def _set_up(settings: str, slow: bool) -> str:
     """The first example of the plugin's README, with the paths and settings of a test."""
     readme = (PLUGIN / "README.md").read_text(encoding="utf-8")
     text = readme.partition("```lua\n")[2].partition("```")[0]
+    server = f"{sys.executable} -m thresher.lsp"
+    command = f"sleep 2; exec {server}" if slow else f"exec {server}"
     for old, new in {
         '"/path/to/thresher/editors/nvim"': json.dumps(str(PLUGIN)),
-        '{ "thresher", "lsp" }': f'{{ {json.dumps(sys.executable)}, "-m", "thresher.lsp" }}',
+        '{ "thresher", "lsp" }': f'{{ "sh", "-c", {json.dumps(command)} }}',
         "{ k = 16, seconds = 120 }": settings,
     }.items():
         assert old in text
@@ -94,11 +96,16 @@ def _set_up(settings: str) -> str:
 
 
 @contextmanager
-def neovim(folder: Path, file: Path, address: str | None, settings: str = "{}") -> Generator[Neovim]:
-    """Neovim with the plugin set up as its README says, editing a file. Without an address there is no server."""
+def neovim(
+    folder: Path, file: Path, address: str | None, settings: str = "{}", *, slow: bool = False
+) -> Generator[Neovim]:
+    """Neovim with the plugin set up as its README says, editing a file. Without an address there is no server.
+
+    `slow`: the language server takes its time to start, and is not waited for.
+    """
     program = installed()
     init = folder / "init.lua"
-    init.write_text(_set_up(settings))
+    init.write_text(_set_up(settings, slow))
     socket = folder / "nvim.sock"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("THRESHER_", "XDG_", "NVIM"))}
     environ = kept | {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
@@ -112,8 +119,9 @@ def neovim(folder: Path, file: Path, address: str | None, settings: str = "{}") 
         while not socket.exists():
             assert time.monotonic() < end, "Neovim did not start"
             time.sleep(0.02)
-        editor.until(lambda: editor.lua("#vim.lsp.get_clients({name = 'thresher'})") == 1)
-        editor.until(lambda: editor.lua("vim.lsp.get_clients({name = 'thresher'})[1].initialized") is True)
+        if not slow:
+            editor.until(lambda: editor.lua("#vim.lsp.get_clients({name = 'thresher'})") == 1)
+            editor.until(lambda: editor.lua("vim.lsp.get_clients({name = 'thresher'})[1].initialized") is True)
         yield editor
         # The connection that carries these keys ends with the editor.
         subprocess.run([program, "--server", socket, "--remote-send", "<Esc>:qa!<CR>"], capture_output=True, timeout=30)

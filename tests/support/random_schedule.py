@@ -15,7 +15,9 @@ from engine.core.types import (
     BranchFinished,
     BranchPruned,
     BranchStarted,
+    CoreEvent,
     CoreRequest,
+    Counts,
     EndReason,
     Filters,
     Mode,
@@ -172,6 +174,19 @@ def _check_events(harness: Harness, solves: list[int]) -> None:
         assert counts.samples_started == counts.samples_finished + counts.samples_pruned + counts.samples_cut
         told = [event.samples for event in mine if isinstance(event, BranchFinished | SamplesFinished)]
         assert sum(map(len, told)) == counts.samples_finished, "the books differ from what was told"
+        check_tokens(mine, counts)
+
+
+def check_tokens(events: list[CoreEvent], counts: Counts) -> None:
+    """The tokens of a solve are those of its samples' texts, and those of pruned and cut samples are the wasted ones."""
+    length = {event.branch: event.tokens for event in events if isinstance(event, BranchFinished)}
+    kept = sum(
+        length[event.branch] * len(event.samples)
+        for event in events
+        if isinstance(event, BranchFinished | SamplesFinished)
+    )
+    lost = sum(event.tokens * len(event.samples) for event in events if isinstance(event, BranchPruned | BranchCut))
+    assert (counts.generated_tokens, counts.wasted_tokens) == (kept + lost, lost)
 
 
 def _tally(harness: Harness, steps: int, solves: int, cancels: int, compared: int) -> Tally:

@@ -9,7 +9,7 @@ import pytest
 from support.editor import editor
 from support.neovim import neovim
 from support.node import installed, run
-from thresher.client import Client
+from thresher.client import Client, refine, solve
 
 from benchmarks import steady
 from benchmarks.server import Server, own_server
@@ -108,6 +108,20 @@ def test_a_stub_is_solved_in_neovim_and_a_keystroke_frees_the_server(server: Ser
         vim.until(lambda: client.load().solves_running == 0)
         vim.until(lambda: vim.virtual_text == "")
         assert vim.lines[-1] == "    ...  # mine"
+        steady.settled(server, client)
+
+
+def test_a_round_of_the_python_client_shows_the_model_what_failed(server: Server) -> None:
+    impossible = ["assert half(4) == 2", "assert half(4) == 3"]
+    with Client(server.address) as client:
+        first = solve("Write half(n).", impossible, k=2, client=client)
+        assert (first.outcome, first.code) == ("exhausted", None)
+        second = refine(first, "Both tests count.", k=2, client=client)
+        assert second.outcome == "exhausted"
+        asked = second.spec.cascade
+        assert [one.code for one in asked.prior_attempts] == [one.code for one in first.failed]
+        # The programs of before are judged already, and the prompt has grown by them.
+        assert second.summary.accounting.prompt_tokens > first.summary.accounting.prompt_tokens + 20
         steady.settled(server, client)
 
 

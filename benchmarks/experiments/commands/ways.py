@@ -7,6 +7,8 @@ import typer
 from benchmarks.experiments.commands.options import RunOptions, experiment_command
 
 _MOST_SAMPLES = 1024
+_WIDTH = 2
+"""Rows of a solve at once: the fewer, the fewer are spent on texts that the budget cuts off, or beyond it."""
 
 
 @experiment_command(without=("k", "samples"))
@@ -39,7 +41,8 @@ def ways(
     problems = run.chosen_problems(chosen.set, chosen.split, generator)
     asked = ask(chosen, problems, prompt, run.limits(), run.data, to_model=True)
     seed = run.seed or 0
-    sampled = run.drawn(generator, _MOST_SAMPLES, {"temperature": 0.8, "top_p": 0.95}, asked.sampling)
+    usual = {"temperature": 0.8, "top_p": 0.95, "width": _WIDTH}
+    sampled = run.drawn(generator, _MOST_SAMPLES, usual, asked.sampling)
     draws = {
         "independent": Draw(samples=_MOST_SAMPLES, seed=seed, rows=rows, sampling=sampled.sampling),
         "distinct": Draw(

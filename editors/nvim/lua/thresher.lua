@@ -4,6 +4,7 @@ local M = {}
 local NAME = "thresher"
 local space = vim.api.nvim_create_namespace(NAME)
 local running = {} -- progress token -> where its line of progress stands, and the request
+local started = {} -- buffer -> the id of its language server, which it has from the moment that it is being started
 
 M.options = {
   cmd = { "thresher", "lsp" }, -- with "--address", "unix:/path" or "host:port" for another server
@@ -34,21 +35,37 @@ local function finish(token)
   end
 end
 
--- Solves the function under the cursor. `words`: nil from the start; else a round that tells what fails now, and the words.
-function M.solve(words)
-  local buffer = vim.api.nvim_get_current_buf()
+local function client_of(buffer)
   local client = vim.lsp.get_clients({ name = NAME, bufnr = buffer })[1]
-  if not client then
+  return client or (started[buffer] and vim.lsp.get_client_by_id(started[buffer]))
+end
+
+local function solve_at(buffer, row, words)
+  local client = client_of(buffer)
+  if not client or client:is_stopped() then
     say("Thresher: its language server does not run here; is `thresher` on PATH?", vim.log.levels.ERROR)
     return
   end
-  local row = vim.api.nvim_win_get_cursor(0)[1] - 1
+  if not client.initialized then
+    say("Thresher: its language server is starting")
+    vim.api.nvim_create_autocmd("LspAttach", {
+      buffer = buffer,
+      once = true,
+      callback = function()
+        solve_at(buffer, row, words)
+      end,
+    })
+    return
+  end
   local token = ("%s-%d-%d"):format(NAME, buffer, vim.uv.hrtime())
   running[token] = { buffer = buffer, row = row, mark = vim.api.nvim_buf_set_extmark(buffer, space, row, 0, {}) }
   show(token, "Thresher: asking")
-  local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
-  params.feedback = words
-  params.workDoneToken = token
+  local params = {
+    textDocument = vim.lsp.util.make_text_document_params(buffer),
+    position = { line = row, character = 0 },
+    feedback = words,
+    workDoneToken = token,
+  }
   local sent, id = client:request("thresher/solve", params, function(problem, result)
     finish(token)
     if problem then
@@ -66,6 +83,11 @@ function M.solve(words)
   else
     finish(token)
   end
+end
+
+-- Solves the function under the cursor. `words`: nil from the start; else a round that tells what fails now, and the words.
+function M.solve(words)
+  solve_at(vim.api.nvim_get_current_buf(), vim.api.nvim_win_get_cursor(0)[1] - 1, words)
 end
 
 -- Stops all solves.
@@ -91,7 +113,7 @@ function M.setup(options)
     group = group,
     pattern = "python",
     callback = function(event)
-      vim.lsp.start({
+      started[event.buf] = vim.lsp.start({
         name = NAME,
         cmd = M.options.cmd,
         init_options = M.options.settings,

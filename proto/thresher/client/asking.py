@@ -50,6 +50,8 @@ def round_after(result: Result, words: str, k: int | None, timeout: float | None
         raise ProblemError("prompt", "only a task in words or a chat can be refined: another prompt has no next turn")
     spec = request(result.spec, None, k, timeout)
     words, turns = words.strip(), spec.problem.chat.messages
+    del spec.cascade.prior_attempts[:]  # those of the round before are among the result's programs
+    spec.cascade.attempts_in_prompt = False
     if result.code is not None:
         if not words:
             raise ProblemError("words", "the problem is solved; say what should be different, or add tests that fail")
@@ -60,7 +62,6 @@ def round_after(result: Result, words: str, k: int | None, timeout: float | None
         raise ProblemError("words", "no program was judged, so there is nothing to tell but your words")
     if words:
         turns[-1].content += f"\n\n{words}"
-    del spec.cascade.prior_attempts[:]  # those of the round before are among the result's programs
     for one in [one for one in result.failed if one.code][:_ATTEMPTS]:
         spec.cascade.prior_attempts.add(code=one.code, report=one.report)
     spec.cascade.attempts_in_prompt = bool(spec.cascade.prior_attempts)

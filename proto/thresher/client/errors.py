@@ -9,7 +9,7 @@ from grpc_status import rpc_status
 
 _TOKEN = "give the server's token: by THRESHER_TOKEN, its file by --token-file, or in Python by token="
 _ADVICE_BY_REASON = {
-    "NO_SERVER": "start one with `thresher serve`, from Python with `local_server()`, or name one by THRESHER_ADDRESS",
+    "NO_SERVER": "start one: `thresher serve` (in Python `local_server()`); or name one by --address, THRESHER_ADDRESS",
     "STARTING": "the server is loading its model; wait a moment",
     "DRAINING": "the server is shutting down; use another one or wait for its restart",
     "SANDBOX_UNAVAILABLE": "run `thresher doctor` on the server's machine",

@@ -72,7 +72,7 @@ class Progress:
         if not self.model:
             return "waiting for the server"
         attempts = list(self.attempts.values())
-        drawn = f"{sum(one.samples for one in attempts)} samples, {len(attempts)} programs"
+        drawn = f"{_count(sum(one.samples for one in attempts), 'sample')}, {_count(len(attempts), 'program')}"
         counts = Counter(_plain(one.verdict) for one in attempts if one.verdict)
         verdicts = ", ".join(f"{count} {word}" for word, count in counts.items())
         outcome = ""
@@ -91,6 +91,10 @@ class Progress:
         if report.verdict != verdict_pb2.VERDICT_PASSED:
             one.message = next((_last_line(message) for message in messages if message.strip()), "")
         return one
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _plain(word: str) -> str:

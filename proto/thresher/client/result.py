@@ -9,6 +9,7 @@ from thresher.client.progress import Attempt, Progress
 from thresher.v1 import solve_pb2, verdict_pb2
 
 _FAILURES_SHOWN = 5
+_NO_FAILURE = ("", "passed", "skipped", "sandbox_failure")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -57,7 +58,7 @@ class Result:
     @property
     def failed(self) -> tuple[Attempt, ...]:
         """Programs that were run and did not pass, the ones that passed most tests first."""
-        failed = [one for one in self.attempts if one.verdict not in ("", "passed", "skipped")]
+        failed = [one for one in self.attempts if one.verdict not in _NO_FAILURE]
         return tuple(sorted(failed, key=lambda one: -one.passed))
 
     def __bool__(self) -> bool:

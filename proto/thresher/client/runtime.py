@@ -2,6 +2,7 @@
 
 The folder is `$XDG_RUNTIME_DIR/thresher`, or `/tmp/thresher-<uid>` where that variable names no folder of this user.
 The server writes `server.json` into it: {"address": "unix:/...", "pid": 123, "token_file": null, "tls": false}.
+Beside it each server keeps the same of its own as `server-<pid>.json`: when one ends, clients find one that still runs.
 """
 
 import json
@@ -73,10 +74,14 @@ def runtime_file() -> Path:
 def write_runtime_file(info: RuntimeInfo) -> Path:
     """Writes the runtime file in one step, mode 0600. The last server to start is the one that clients find."""
     folder = ensure_runtime_dir()
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".server-")
+    _write(folder / f"server-{info.pid}.json", info)
+    return _write(runtime_file(), info)
+
+
+def _write(path: Path, info: RuntimeInfo) -> Path:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".server-")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(asdict(info), file)
-    path = runtime_file()
     Path(temporary).replace(path)
     return path
 
@@ -86,7 +91,10 @@ def read_runtime_file() -> RuntimeInfo | None:
 
     Raises UnsafeRuntimeDir, or ValueError where the file is not what a server writes.
     """
-    path = runtime_file()
+    return _read(runtime_file())
+
+
+def _read(path: Path) -> RuntimeInfo | None:
     if not path.exists():
         return None
     _require_own(path.parent)
@@ -105,15 +113,36 @@ def read_runtime_file() -> RuntimeInfo | None:
 
 
 def remove_runtime_file(pid: int) -> bool:
-    """Removes the runtime file if it is that of process `pid`; says whether it was."""
+    """Removes the runtime file if it is that of process `pid`, or leaves it to the youngest server that still runs;
+    says whether it was."""
     try:
         info = read_runtime_file()
     except ValueError:
         return False
+    runtime_file().with_name(f"server-{pid}.json").unlink(missing_ok=True)
     if info is None or info.pid != pid:
         return False
-    runtime_file().unlink(missing_ok=True)
+    others = _others()
+    if others:
+        _write(runtime_file(), others[-1])
+    else:
+        runtime_file().unlink(missing_ok=True)
     return True
+
+
+def _others() -> list[RuntimeInfo]:
+    """The servers that run, the youngest last; files of those that ended without a word are removed."""
+    found: list[tuple[float, RuntimeInfo]] = []
+    for path in runtime_dir().glob("server-*.json"):
+        try:
+            info, written = _read(path), path.stat().st_mtime
+        except (OSError, ValueError):
+            continue
+        if info is not None and info.alive:
+            found.append((written, info))
+        else:
+            path.unlink(missing_ok=True)
+    return [info for _, info in sorted(found, key=lambda one: one[0])]
 
 
 def _require_own(folder: Path) -> None:

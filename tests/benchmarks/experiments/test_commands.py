@@ -12,7 +12,22 @@ from benchmarks.command import app
 from benchmarks.experiments.commands.options import numbers
 from benchmarks.experiments.errors import CannotRun
 
-COMMANDS = ("humaneval", "mbpp", "curve", "sweep")
+COMMANDS = (
+    "humaneval",
+    "mbpp",
+    "edited",
+    "prompt-tests",
+    "ensemble",
+    "curve",
+    "sweep",
+    "apps",
+    "contests",
+    "mathqa",
+    "prediction",
+    "overfit",
+    "selection",
+)
+WITHOUT_K = ("curve", "ensemble", "apps", "overfit")
 
 
 def run(*words: str) -> Result:
@@ -31,8 +46,15 @@ def here(tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_command_has_the_shared_options(name: str) -> None:
     text = re.sub(r"\x1b\[[\d;]*m", "", run(name, "--help").output)
     for option in ("--data", "--samples", "--temperature", "--generator", "--server", "--recorded", "--out", "--seed"):
-        assert option in text, option
-    assert ("--k " in text) == (name != "curve")
+        assert option in text or (name, option) == ("ensemble", "--samples"), option
+    assert ("--k " in text) == (name not in WITHOUT_K)
+
+
+@pytest.mark.parametrize("name", ["ways", "sizes"])
+def test_experiments_about_models_ask_for_one(here: Path, name: str) -> None:
+    result = run(name, "--generator", "reference")
+    assert result.exit_code == 2 and "--generator reference" in result.output
+    assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -70,6 +92,31 @@ def test_every_command_has_the_shared_options(name: str) -> None:
         ("sweep --temperature 0.2,0.2", "names no two or more different temperatures"),
         ("sweep --temperature hot,cold", "names no two or more different temperatures"),
         ("sweep --generator reference", "a temperature means nothing to --generator reference"),
+        ("edited --generator reference --prompt chat", "--prompt has no meaning for --generator reference"),
+        ("edited --generator reference --problems 500", "--problems: 500 are asked for"),
+        ("prompt-tests --tests 1", "--tests: '1' names no two or more different numbers from 0 to 3"),
+        ("prompt-tests --tests 0,4", "--tests: '0,4' names no two or more"),
+        ("ensemble --ensemble 4 --total-k 10", "10 samples cannot be shared equally among 4 prompts"),
+        ("ensemble --generator reference", "prompts mean nothing to --generator reference"),
+        ("ensemble --split train", "are examples of the prompt"),
+        ("apps --level easy", "--level: 'easy' is none of introductory, interview, competition"),
+        ("apps --compat strict", "--compat: 'strict' is none of apps"),
+        ("apps --generator reference --split train --beams 5", "--beams has no meaning for --generator reference"),
+        ("apps --split train --beams 5 --temperature 1", "--temperature has no meaning for --beams"),
+        ("apps", "has no split 'test'; it has: train, all"),
+        ("contests --set mbpp", "--set: 'mbpp' is none of livecodebench, leetcode, codecontests, codecontests-full"),
+        ("mathqa --shots 6", "--shots: 6 is not from 0 to 5"),
+        ("mathqa --generator reference --shots 2", "--shots has no meaning for --generator reference"),
+        ("prediction --set humaneval", "--set: 'humaneval' is none of cruxeval, mbpp"),
+        ("prediction --tests-in-prompt 1", "--tests-in-prompt goes with --set mbpp"),
+        ("overfit --set apps", "--set: 'apps' is none of mbpp, humaneval, leetcode, humanevalplus, mbppplus"),
+        ("overfit --set mbppplus", "EvalPlus's calls are judged here, not by a server"),
+        ("selection", "selection is over recorded samples"),
+        ("selection --generator reference", "--tests: name a file of generated tests"),
+        ("selection --generator reference --tests absent.jsonl", "--tests: absent.jsonl cannot be read"),
+        ("sizes --models small,large", "--models: how large is 'small'? Say it: small=1.5B"),
+        ("sizes --models a-1b,b-1b", "names no two models of different sizes"),
+        ("ways --ways independent,random", "names not only different ones of independent, distinct, beam"),
         ("report absent.json", "absent.json is not the result of an experiment"),
     ],
 )

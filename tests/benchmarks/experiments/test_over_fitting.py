@@ -45,8 +45,10 @@ def test_the_false_accept_rate() -> None:
     protocol = {"arms": [{"name": "samples", "samples": 4, "seed": 0, "sampling": {}, "problems": 2}]}
     found = EXPERIMENT.scores(protocol, {"samples": outcomes})
     assert (found["samples_that_passed"], found["of_these_rejected"]) == (3, 2)
-    assert found["false_accept_rate"] == found["false_accept_by_problem"]["value"] == pytest.approx(2 / 3)
+    assert found["false_accept_rate"] == pytest.approx(2 / 3)
+    assert found["false_accept_by_problem"]["value"] == pytest.approx(2 / 3)
     assert found["passed"]["value"] == pytest.approx(3 / 8) and found["right"]["value"] == pytest.approx(1 / 8)
+    assert {one["special_cases"] for one in found["overfit_suspects"]} == {None}  # no visible tests were named
     assert [(one["problem"], one["held_out"]) for one in found["overfit_suspects"]] == [("1", "wrong_answer")] * 2
 
 

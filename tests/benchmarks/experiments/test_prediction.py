@@ -25,6 +25,9 @@ class Answers:
     def draw(self, task: Task, draw: Draw) -> list[str]:
         return [task.record.stub + answer for answer in self._answers]
 
+    def measured(self, task: Task, draw: Draw) -> list[tuple[int, float]]:
+        return []
+
 
 @pytest.mark.parametrize(
     ("test", "pair"),
@@ -46,8 +49,8 @@ def test_asserts_are_split_into_call_and_value(test: str, pair: tuple[str, str] 
 def test_a_problem_is_made_of_each_assert() -> None:
     asked = mbpp([ADD], LIMITS, shown=1)
     assert [task.id for task in asked.tasks] == ["1/1", "1/2"]
-    told = "def add(a, b):\n    return a + b\n\n# add(0, 0) == 0\n# What add(1, 2) returns:\npredicted ="
-    assert prompt_text(asked.tasks, "1/1") == told
+    told = "def add(a, b):\n    return a + b\n\n# add(0, 0) == 0\nadd(1, 2)\n[/PYTHON]\n[ANSWER]\n"
+    assert prompt_text(asked.tasks, "1/1").endswith(f"[PYTHON]\n{told}")
     assert asked.tasks[0].document["tests"] == ["assert predicted == 3"]
     assert "add(0, 0) == 0" not in prompt_text(mbpp([ADD], LIMITS, shown=0).tasks, "1/1")
 

@@ -10,7 +10,7 @@ from support.experiments import ADD, DOUBLE, outcome, task
 
 from benchmarks.data import Record
 from benchmarks.experiments.errors import CannotRun
-from benchmarks.experiments.experiment import Arm, Draw
+from benchmarks.experiments.experiment import Arm, Draw, Task
 from benchmarks.experiments.generators import Generator, Kind
 from benchmarks.experiments.judging import Judge, Judged
 from benchmarks.experiments.ledger import Ledger
@@ -127,6 +127,57 @@ def test_the_ledger_of_a_run_is_a_recording(tmp_path: Path) -> None:
         Replay(path)
 
 
+def test_tokens_and_log_probabilities_of_a_run_are_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    shared = Candidate(code="a", samples=(0, 2), verdict="passed", tokens=(5, 6), logprobs=(-1.0, -1.5))
+    other = Candidate(code="b", samples=(1,), verdict="wrong_answer", tokens=(7,), logprobs=(-2.0,))
+    with Ledger(path, {"arms": []}) as ledger:
+        ledger.add("samples", Outcome(id="1", asked=3, finished=3, candidates=(shared, other)))
+    assert Replay(path).measured(task(ADD), Draw(samples=2)) == [(5, -1.0), (7, -2.0)]
+    assert Replay(path).measured(task(DOUBLE), Draw(samples=2)) == []
+    unknown = recording(tmp_path / "other.jsonl", {"task_id": "1", "samples": ["x"]})
+    assert Replay(unknown).measured(task(ADD), Draw(samples=1)) == []
+
+
+def test_other_forms_of_a_recording(tmp_path: Path) -> None:
+    whole = recording(tmp_path / "whole.jsonl", {"id": 1, "source_codes": ["a", "b"], "is_solved": False})
+    assert Replay(whole, stop=("b",)).draw(task(ADD), Draw(samples=2)) == ["a", "b"]
+    # A recording that names no split has the problem train/1 as 1.
+    split = Record(id="train/1", text="", visible=("assert True",))
+    assert Replay(whole).draw(task(split), Draw(samples=1)) == ["a"]
+    one = tmp_path / "answers.json"
+    one.write_text(json.dumps({"1": ["x", "y"]}, indent=1))
+    assert Replay(one).draw(task(ADD), Draw(samples=2)) == [ADD.stub + "x", ADD.stub + "y"]
+    one.write_text("[]")
+    with pytest.raises(CannotRun, match="--recorded"):
+        Replay(one)
+
+
+async def test_measured_samples_reach_their_candidates() -> None:
+    class Measured(Given):
+        def measured(self, task: Any, draw: Draw) -> list[tuple[int, float]]:
+            return [(3, -1.0), (4, -2.0), (5, -3.0)]
+
+    async with ProgramsSource(Measured("good = 1", "bad", "good  =  1"), CountingJudge()) as source:
+        found = await source.outcome(task(ADD), Draw(samples=3))
+    assert [(one.tokens, one.logprobs) for one in found.candidates] == [((3, 5), (-1.0, -3.0)), ((4,), (-2.0,))]
+    assert found.measured_by_sample() == [(3, -1.0), (4, -2.0), (5, -3.0)]
+
+
+async def test_a_program_that_is_refused_is_not_run() -> None:
+    judge = CountingJudge()
+    refusing = Task(
+        record=ADD,
+        document={"tests": ["assert True"]},
+        refuses=lambda code: "not so" if "bad" in code else "",
+        refuses_what="what is bad",
+    )
+    async with ProgramsSource(Given("good", "bad good"), judge) as source:
+        found = await source.outcome(refusing, Draw(samples=2))
+    assert judge.codes == ["good"] and found.executed == 1
+    assert [(one.verdict, one.message) for one in found.by_sample()] == [("passed", ""), ("wrong_answer", "not so")]
+
+
 def test_cut_takes_the_first_of_all_stop_strings() -> None:
     assert cut("abcdef", ("e", "c")) == "ab" and cut("abc", ("x",)) == "abc" and cut("abc", ()) == "abc"
 
@@ -169,6 +220,9 @@ class Given:
 
     def draw(self, task: Any, draw: Draw) -> list[str]:
         return list(self._codes)
+
+    def measured(self, task: Any, draw: Draw) -> list[tuple[int, float]]:
+        return []
 
 
 async def test_programs_that_are_the_same_are_judged_once() -> None:

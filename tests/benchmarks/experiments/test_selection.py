@@ -1,6 +1,7 @@
 """Generated tests as they are read, behaviour as it is kept, and selection over both arms."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,19 @@ def test_selection_sees_the_deciding_tests_only_in_its_score() -> None:
     filtered = EXPERIMENT.scores(protocol(a=1), {"samples": [truth], BEHAVIOUR: [ran]})
     assert filtered["choices"]["random"]["value"] == 0 == filtered["filtered_pass_at_k"]["1"]["value"]
     assert filtered["unfiltered_random"]["value"] == pytest.approx(2 / 3)
+
+
+def test_log_probabilities_choose_where_a_recording_has_them() -> None:
+    truth = outcome("a", ["wrong_answer", "passed", "wrong_answer"])
+    candidates = tuple(
+        replace(one, tokens=(tokens,), logprobs=(logprob,))
+        for one, tokens, logprob in zip(truth.candidates, (10, 20, 10), (-5.0, -6.0, -4.0), strict=True)
+    )
+    truth = replace(truth, candidates=candidates)
+    ran = behaviour([one.code for one in candidates], ["x", "y", "z"], ["+", "-", "-"])
+    found = EXPERIMENT.scores(protocol(a=0), {"samples": [truth], BEHAVIOUR: [ran]})
+    # -0.5, -0.3 and -0.4 a token.
+    assert found["choices"]["logprob"]["value"] == 1 and found["choices"]["codet"]["value"] == 0
 
 
 def test_arms_with_other_samples_are_refused() -> None:

@@ -58,3 +58,22 @@ def test_a_run_with_a_model_is_ended_and_goes_on(tmp_path: Path, data_folder: Pa
         assert sum(outcome.tokens_by_sample()) == outcome.generated_tokens > 0
         assert len(outcome.by_sample()) == outcome.finished == outcome.asked
     assert {arm["name"]: arm["samples"] for arm in whole["protocol"]["arms"]} == {"samples": 4, "greedy": 1}
+
+
+def test_experiments_about_models(tmp_path: Path, data_folder: Path) -> None:
+    environment = os.environ | {"THRESHER_DATA": str(data_folder)}
+    bench = [*BENCH[:4], "ways", "--problems", "1", "--rows", "300", "--max-new-tokens", "80"]
+    subprocess.run([*bench, "--out", str(tmp_path / "ways.json")], env=environment, check=True, timeout=250)
+    ways = json.loads((tmp_path / "ways.json").read_text())["scores"]["ways"]
+    assert [way["arm"] for way in ways] == ["independent", "distinct", "beam"]
+    # A step has at most two rows of a solve, or the beam's five.
+    assert all(0 < way["rows"] <= 310 for way in ways)
+    assert ways[1]["programs"] > 0
+
+    bench = [*BENCH[:4], "sizes", "--problems", "1", "--k", "1", "--max-new-tokens", "40", "--prompt", "chat"]
+    subprocess.run([*bench, "--out", str(tmp_path / "sizes.json")], env=environment, check=True, timeout=250)
+    result = json.loads((tmp_path / "sizes.json").read_text())
+    assert [model["parameters"] for model in result["scores"]["models"]] == [135e6, 0.5e9]
+    assert {source["model"] for source in result["protocol"]["sources"].values()} == set(
+        result["protocol"]["parameters"]
+    )

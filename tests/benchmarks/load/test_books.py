@@ -15,7 +15,7 @@ from benchmarks.load.loads import Load, Rate, Users
 from benchmarks.load.mix import Mix, mix_of
 from benchmarks.load.receipts import ServerLog
 from benchmarks.load.run import Ran, Served, run
-from benchmarks.load.scrape import Key, key
+from engine.exposition import Key, key
 from tests.support.load_server import LoadServer, load_server
 
 EVERYTHING = [

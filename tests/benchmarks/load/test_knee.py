@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.experiments.errors import LedgerError, OtherProtocol
-from benchmarks.load.confidence import Share
-from benchmarks.load.knee import Knee, Wish, decide, find
+from benchmarks.load.confidence import Share, share_of
+from benchmarks.load.knee import Knee, Step, Wish, decide, find
 from benchmarks.load.knee_results import knee_page, knee_result, knee_words
 from benchmarks.load.trials import Trials
 from benchmarks.report.html import html
@@ -102,6 +102,9 @@ async def test_pages_say_what_was_found() -> None:
         assert "Where it bends" in written and f"{found.held:g}" in written
     none = knee_result(protocol, Knee(held=None, failed=0.1, steps=()), [], {})
     assert "Not even 0.1" in knee_words(none)
-    assert html(knee_page(none))
+    assert "holds;" not in markdown(knee_page(none)) and "0.1/s does not" in html(knee_page(none))
+    doubtful = Step(rate=0.1, share=share_of([[True, False]]), runs=1, decision="likely fails")
+    found = knee_result(protocol, Knee(held=None, failed=0.1, steps=(doubtful,)), [], {})
+    assert "as far as the runs can tell" in knee_words(found)
     whole = knee_result(protocol, Knee(held=8.0, failed=None, steps=()), [], {})
     assert "still hold" in knee_words(whole)

@@ -14,7 +14,7 @@ from benchmarks.load.calls import Answer
 from benchmarks.load.confidence import share_of
 from benchmarks.load.figures import Window, figures, figures_of_runs, in_time, server_figures
 from benchmarks.load.histogram import Latencies
-from benchmarks.load.scrape import grown, key, read, total
+from engine.exposition import grown, key, read, total
 
 
 def answer(due: float, end: str = "solved", seconds: float = 1.0, **more: Any) -> Answer:

@@ -56,7 +56,8 @@ def test_measuring_finds_every_sample_and_every_verdict(scripted: tuple[Mix, Mea
     assert {text.tokens for text in easy.texts} == {14}
     assert found.slots > 0 and found.front_seconds >= 0
     assert sum(window.steps for window in found.windows) > 0
-    assert found.drafts["alone"].rows > 0 and found.drafts["together"].rows > 0
+    assert sum(window.tokens for window in found.windows) > 0
+    assert sum(window.waited for window in found.windows) > 0
 
 
 def test_what_was_measured_is_kept_and_read(scripted: tuple[Mix, Measured], tmp_path: Path) -> None:
@@ -104,8 +105,9 @@ def test_what_a_twin_cannot_play_is_refused_by_name(entry: dict[str, Any], named
 
 
 def test_a_problem_that_was_not_measured_is_refused() -> None:
+    found, load = measured(problem("p", [(5, 1, True)])), Rate(rate=1, seconds=9)
     with pytest.raises(CannotRun, match="a/q was not measured"):
-        predict(measured(problem("p", [(5, 1, True)])), mix("q"), Rate(rate=1, seconds=9), seed=1, slo=1, warm_up=0)
+        predict(found, mix("q"), load, seed=1, slo=1, warm_up=0, patience=60)
 
 
 def test_a_prediction_is_held_against_the_figures_of_a_load_test() -> None:
@@ -124,12 +126,11 @@ def test_a_prediction_is_held_against_the_figures_of_a_load_test() -> None:
 
 
 def test_only_the_very_same_load_is_compared() -> None:
-    asked, load = mix("p"), Rate(rate=1, seconds=9)
-    protocol = {"load": load.protocol, "mix": asked.protocol, "seed": 1, "slo_seconds": 5.0, "warm_up_seconds": 0.0}
-    require_same({"protocol": protocol}, load, asked, 1, 5.0, 0.0)
-    for name, value in {"load": {}, "mix": [], "seed": 2, "slo_seconds": 1.0, "warm_up_seconds": 9.0}.items():
+    asked = {"load": Rate(rate=1, seconds=9).protocol, "mix": mix("p").protocol, "seed": 1}
+    require_same({"protocol": {**asked, "server": {}}}, asked)
+    for name, value in {"load": {}, "mix": [], "seed": 2}.items():
         with pytest.raises(CannotRun, match=f"another {name}"):
-            require_same({"protocol": {**protocol, name: value}}, load, asked, 1, 5.0, 0.0)
+            require_same({"protocol": {**asked, name: value}}, asked)
 
 
 @pytest.fixture
@@ -139,26 +140,27 @@ def here(scripted: tuple[Mix, Measured], tmp_path: Path, monkeypatch: pytest.Mon
     entry = {"name": "a", "problems": problems, "sampling": {"k": 4, "top_p": 1.0}}
     (tmp_path / "mix.yaml").write_text(yaml.safe_dump({"mix": [entry]}))
     slow = measured(problem("x", [(9, 1, True)]))
-    write_measured(tmp_path / "measured.json", dataclasses.replace(slow, problems=scripted[1].problems))
+    write_measured(tmp_path / "measured.json", dataclasses.replace(scripted[1], windows=slow.windows))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def asked(*words: str) -> Any:
     return CliRunner().invoke(
-        app, ["--measured", "measured.json", "--mix", "mix.yaml", "--seconds", "60", "--plays", "2", *words]
+        app, ["--measured", "measured.json", "--mix", "mix.yaml", "--seconds", "60", "--plays", "1", *words]
     )
 
 
 def test_a_plan_leaves_its_result_and_its_pages(here: Path) -> None:
-    done = asked("--rate", "0.5", "--out", "plan.json")
+    done = asked("--rate", "0.5", "--plays", "2", "--out", "plan.json")
     assert done.exit_code == 0, done.output
     assert "solved a second" in done.output
     result = json.loads(Path("plan.json").read_text())
     clients = result["predictions"]["0.5 calls/s"]["clients"]
     assert 0 < clients["solved_per_second"] < 0.5
     assert clients["time_to_first_pass"]["p50"] > 0
-    assert result["protocol"]["measured"]["about"] == {"samples": 32}
+    assert result["predictions"]["0.5 calls/s"]["plays"] == result["protocol"]["plays"] == 2
+    assert result["protocol"]["measured"]["about"]["samples"] == 24
     for ending in (".md", ".html"):
         assert "nothing was asked of a model" in Path("plan.json").with_suffix(ending).read_text()
 
@@ -178,7 +180,8 @@ def test_a_check_says_how_far_it_is_off_and_fails_beyond_the_bound(here: Path) -
     result = json.loads(Path("plan.json").read_text())
     (prediction,) = result["predictions"].values()
     load = {"kind": "closed loop", "users": 2, "think_seconds": 0.0, "seconds": 60.0}
-    protocol = {name: result["protocol"][name] for name in ("mix", "seed", "slo_seconds", "warm_up_seconds")}
+    names = ("mix", "seed", "slo_seconds", "warm_up_seconds", "patience_seconds")
+    protocol = {name: result["protocol"][name] for name in names}
     clients: dict[str, Any] = prediction["clients"]
     tested = {"experiment": "load", "protocol": {**protocol, "load": load}, "clients": clients, "provenance": {}}
     Path("load.json").write_text(json.dumps(tested))
@@ -190,8 +193,38 @@ def test_a_check_says_how_far_it_is_off_and_fails_beyond_the_bound(here: Path) -
     done = asked("--users", "2", "--check", "load.json", "--out", "checked.json")
     assert done.exit_code == 1
     assert "off by -50.0 %" in done.output and "says otherwise" in Path("checked.html").read_text()
-    other = asked("--users", "3", "--check", "load.json")
-    assert other.exit_code == 2 and "another load" in other.output
+    for words, said in (
+        (["--users", "3"], "another load"),
+        (["--users", "2", "--seed", "9"], "another seed"),
+        (["--users", "2", "--slo", "9"], "another slo"),
+        (["--users", "2", "--warm-up", "9"], "another warm_up"),
+        (["--users", "2", "--patience", "9"], "another patience"),
+    ):
+        other = asked(*words, "--check", "load.json")
+        assert other.exit_code == 2 and said in other.output
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"sampling": {"k": 4, "top_p": 0.9}}, "a was measured with"),
+        ({"sampling": {"k": 4, "top_p": 1.0, "temperature": 0.2}}, "measure again"),
+        ({"name": "b"}, "b was not measured"),
+        ({"budget": {"rows": 100}}, "a: budget cannot be predicted"),
+        ({"problems": [{"problem_id": "new", "completion": "easy", "tests": ["assert visible"]}]}, "a/new was not"),
+    ],
+)
+def test_what_was_not_measured_is_not_predicted(here: Path, changed: dict[str, Any], said: str) -> None:
+    (entry,) = yaml.safe_load(Path("mix.yaml").read_text())["mix"]
+    Path("mix.yaml").write_text(yaml.safe_dump({"mix": [{**entry, **changed}]}))
+    done = asked("--rate", "0.5")
+    assert done.exit_code == 2 and said in done.output
+
+
+def test_another_k_can_be_predicted(here: Path) -> None:
+    (entry,) = yaml.safe_load(Path("mix.yaml").read_text())["mix"]
+    Path("mix.yaml").write_text(yaml.safe_dump({"mix": [{**entry, "sampling": {**entry["sampling"], "k": 9}}]}))
+    assert asked("--rate", "0.1").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,14 @@ def test_beyond_what_it_can_do_calls_wait_for_each_other() -> None:
     assert all(answer.end in ("solved", "failed") for answer in many)
 
 
+def test_who_has_no_answer_in_the_end_is_given_up() -> None:
+    found = measured(problem("p", [(40, 1, True)], seconds=1.0), slots=1)
+    answers = Twin(found, mix("p")).play(Rate(rate=4.0, seconds=30), 1, patience=5.0)
+    ends = Counter(answer.end for answer in answers)
+    assert ends["unfinished"] > 60 and ends["solved"] == pytest.approx(33, abs=4)
+    assert max(answer.ended for answer in answers) <= 30 + 5 + 2 * STEP
+
+
 def test_a_queue_that_is_full_refuses() -> None:
     twin = Twin(measured(problem("p", [(400, 1, True)])), mix("p"), rows=1, waiting=3)
     answers = twin.play(Replay(name="ten", points=tuple(Point(n / 100) for n in range(10)), speed=1.0), seed=1)

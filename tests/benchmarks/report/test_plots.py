@@ -129,3 +129,10 @@ def test_the_files_of_a_result(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a" / "r.json").read_text()) == {"complete": True}
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["r.html", "r.json", "r.md"]
     assert NASTY not in (tmp_path / "a" / "r.html").read_text()
+
+
+def test_a_long_mapping_is_counted() -> None:
+    assert list(flat({"a": {str(number): number for number in range(1000)}})) == [
+        ("a", "1,000 entries, in the result document")
+    ]
+    assert len(list(flat({"a": {str(number): number for number in range(24)}}))) == 24

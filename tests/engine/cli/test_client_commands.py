@@ -216,7 +216,7 @@ def test_refusals_and_failures(server: FakeServer, problem: str, error: Any, cod
     server.error = error
     result = thresher("solve", problem, "--address", server.address)
     assert result.exit_code == code
-    assert error.message in result.stderr
+    assert result.stderr.count(error.message) == 1
     document = json.loads(thresher("solve", problem, "--address", server.address, "--json").stdout)["error"]
     assert document["message"] == error.message
     if code == 2 and document["details"]:

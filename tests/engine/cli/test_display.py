@@ -50,6 +50,12 @@ def test_program_that_did_not_parse_shows_the_report_s_detail() -> None:
     assert SolveView().apply(event).endswith("SyntaxError: invalid syntax")
 
 
+def test_a_prior_attempt_is_no_sample() -> None:
+    finished = solve_pb2.CandidateFinished(index=0)
+    line = SolveView().apply(solve_pb2.SolveEvent(candidate_finished=finished))
+    assert line == "candidate 0: a program that was there before"
+
+
 @pytest.mark.parametrize(
     ("samples", "words"), [([3], "sample 3"), ([2, 0, 1], "samples 0-2"), ([5, 1, 2, 9], "samples 1-2 5 9")]
 )

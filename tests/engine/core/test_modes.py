@@ -22,6 +22,7 @@ from engine.core.types import (
     SolveEnded,
 )
 from tests.support.core_harness import Harness, request, separate_draw
+from tests.support.random_schedule import check_tokens
 from tests.support.scripted_runner import EOS, ScriptedRunner
 
 LADDER = st.lists(st.sampled_from([0.0, 0.3, 1.0, 2.0]), min_size=1, max_size=4)
@@ -100,6 +101,7 @@ def books_are_right(harness: Harness) -> None:
     over = [event.branch for event in harness.events if isinstance(event, BranchFinished | BranchPruned | BranchCut)]
     assert sorted(started) == sorted(over), "each branch ends exactly once"
     assert isinstance(harness.events[-1], SolveEnded)
+    check_tokens(harness.events, counts)
     assert harness.scheduler.pool.free + harness.scheduler.pool.idle == harness.runner.pages
 
 

@@ -1,6 +1,7 @@
 """Constraints: whatever is drawn from the masks matches, at every fork; what is no constraint is refused."""
 
 import importlib.util
+import sys
 import json
 import re
 
@@ -131,6 +132,15 @@ def test_without_the_extra_the_way_to_it_is_named(tokenizer: Tokenizer, monkeypa
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert not constraint.available()
     with pytest.raises(NotInstalled, match=r"pip install 'thresher\[constraints\]'"):
+        Grammars(tokenizer).compile("regex", "a")
+
+
+def test_an_extra_that_does_not_load_is_told_with_its_reason(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constraint, "available", lambda: True)
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    with pytest.raises(NotInstalled, match=r"does not load here \(.*llguidance.*\): pip install"):
         Grammars(tokenizer).compile("regex", "a")
 
 

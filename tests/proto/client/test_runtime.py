@@ -25,7 +25,7 @@ def test_written_file_is_read_back_and_private(base: Path) -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert runtime.read_runtime_file() == info
     assert info.alive
-    assert sorted(entry.name for entry in path.parent.iterdir()) == ["server.json"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == [f"server-{os.getpid()}.json", "server.json"]
 
 
 def test_only_its_own_process_removes_the_file(base: Path) -> None:
@@ -34,6 +34,19 @@ def test_only_its_own_process_removes_the_file(base: Path) -> None:
     assert runtime.read_runtime_file() is not None
     assert runtime.remove_runtime_file(1234567)
     assert runtime.read_runtime_file() is None
+
+
+def test_a_server_that_ends_leaves_the_file_to_one_that_runs(base: Path) -> None:
+    first, second = RuntimeInfo("unix:/first", os.getpid()), RuntimeInfo("unix:/second", os.getppid())
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    for info in (first, second, RuntimeInfo("unix:/killed", child.pid), RuntimeInfo("unix:/last", 1234567)):
+        runtime.write_runtime_file(info)
+    child.wait()
+    assert runtime.remove_runtime_file(1234567)
+    assert runtime.read_runtime_file() == second
+    assert not runtime.remove_runtime_file(first.pid), "clients do not look there"
+    assert runtime.remove_runtime_file(second.pid)
+    assert list((base / "thresher").iterdir()) == []
 
 
 def test_dead_process_is_not_alive() -> None:

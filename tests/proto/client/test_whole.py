@@ -103,6 +103,19 @@ def test_a_result_tells_itself(server: FakeServer) -> None:
     assert "<td>NameError: c</td>" in failed._repr_html_()
 
 
+def test_a_broken_sandbox_is_no_failure_of_a_program(server: FakeServer) -> None:
+    report = verdict_pb2.ExecutionReport(verdict="VERDICT_SANDBOX_FAILURE", tests_total=2)
+    judged = solve_pb2.Candidate(index=0, samples=[0], code=BAD, report=report)
+    server.events = lambda: [
+        *unsolved_events()[:1],
+        Event(candidate_judged=solve_pb2.CandidateJudged(candidate=judged)),
+        *unsolved_events()[1:],
+    ]
+    result = thresher.client.solve("Write add(a, b).", TESTS)
+    assert [one.verdict for one in result.attempts] == ["sandbox_failure"]
+    assert result.failed == ()
+
+
 def test_lines_are_shown_where_they_are_asked_for(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
     thresher.client.solve("Write median(numbers).", TESTS)
     assert capsys.readouterr() == ("", "")

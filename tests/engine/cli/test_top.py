@@ -1,0 +1,113 @@
+"""`thresher top`: figures of scrapes, and the command against a server that solves."""
+
+import asyncio
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+from rich.console import Console
+from thresher.client import Client, solve_spec
+from typer.testing import CliRunner
+
+from engine.cli._top import Figures, History, picture
+from engine.cli.main import app
+from engine.exposition import Book, grown, key, quantile, read
+from engine.metrics import Metrics
+from tests.support.certificates import Authority
+from tests.support.load_server import load_server
+from tests.support.scripted_engine import NAME
+from tests.support.served import serving
+
+
+def scrape(metrics: Metrics) -> Book:
+    return read(generate_latest(metrics.registry).decode())
+
+
+def test_quantiles_are_as_prometheus_has_them() -> None:
+    bounds = {1.0: 2.0, 2.0: 6.0, 4.0: 8.0, math.inf: 10.0}
+    book = {key("h_bucket", le=str(bound), model="m"): count for bound, count in bounds.items()}
+    assert quantile(book, 0.5, "h", model="m") == 1.75
+    assert quantile(book, 0.1, "h") == 0.5
+    assert quantile(book, 0.95, "h") == 4.0
+    assert quantile(book, 0.5, "h", model="other") is None
+    assert quantile(grown(book, book), 0.5, "h") is None
+
+
+def test_rates_are_of_the_window_and_what_is_old_falls_out() -> None:
+    metrics = Metrics()
+    metrics.serve_models(["m"])
+    metrics.build(version="1", torch="", triton="", device="cpu")
+    history = History(10.0)
+    first = history.add(scrape(metrics), now=100.0)
+    assert (first.window, first.models[0].row_rate) == (0.0, 0.0)
+    for _ in range(8):
+        metrics.verdict("passed", "request")
+    metrics.executor(busy=3, idle=1, starting=0, queue_depth=7)
+    metrics.branch_ended("m", "finished")
+    found = history.add(scrape(metrics), now=104.0)
+    assert (found.window, found.programs_rate, found.passed_rate) == (4.0, 2.0, 2.0)
+    assert (found.slots, found.queue, found.branches) == ({"busy": 3, "idle": 1, "starting": 0}, 7, {"finished": 0.25})
+    later = history.add(scrape(metrics), now=200.0)
+    assert (later.window, later.programs_rate) == (96.0, 0.0), "between the last two at least"
+
+
+def drawn(found: Figures) -> str:
+    console = Console(width=120, record=True)
+    console.print(picture("127.0.0.1:9464", found))
+    return console.export_text()
+
+
+def test_a_server_that_has_done_nothing_is_shown() -> None:
+    metrics = Metrics()
+    metrics.serve_models(["quiet"])
+    text = drawn(History(10.0).add(scrape(metrics), now=1.0))
+    assert "quiet" in text
+    assert "time to first pass, 50 %, 90 %" in text
+    assert "–, –" in text
+
+
+def test_the_command_shows_what_a_server_does() -> None:
+    with load_server() as server, Client(server.address) as client, ThreadPoolExecutor(1) as beside:
+        words = ["top", "--metrics", server.metrics, "--once", "--every", "1"]
+        plain, shown = (beside.submit(CliRunner().invoke, app, [*words, *more]) for more in (["--json"], []))
+        problem = {"completion": "easy", "tests": ["visible"], "sampling": {"k": 2}}
+        while not shown.done():
+            client.solve_once(solve_spec(problem), timeout=30)
+    assert plain.result().exit_code == shown.result().exit_code == 0, plain.result().output
+    document = json.loads(plain.result().stdout)
+    assert document["calls_rate"] > 1 and document["programs_rate"] > 1
+    (model,) = document["models"]
+    assert model["model"] == NAME
+    assert model["solved_rate"] > 0 and model["row_rate"] > 0 and model["tokens_per_row"] >= 1
+    assert model["pass_median"] <= model["pass_90"]
+    assert NAME in shown.result().stdout and "goodput" in shown.result().stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--metrics", "127.0.0.1:1", "--once"], 3, "start the server with --metrics"),
+        (["--json"], 2, "--json goes with --once"),
+        (["--tls-certificate", "a.pem"], 2, "go together"),
+        (["--tls-ca", "none.pem", "--once"], 2, "cannot be used"),
+    ],
+)
+def test_wrong_use_and_no_server_are_told(words: list[str], code: int, said: str) -> None:
+    done = CliRunner().invoke(app, ["top", *words])
+    assert done.exit_code == code
+    assert said in done.output
+
+
+async def test_an_endpoint_with_tls_is_reached_by_its_issuer(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    files = authority.issue("127.0.0.1")
+    settings = {"tls_certificate": files.certificate, "tls_key": files.key, "metrics_listen": "127.0.0.1:0"}
+    async with serving(tcp=True, serving=settings) as served:
+        words = ["top", "--metrics", f"127.0.0.1:{served.front.metrics_port}", "--once", "--every", "0.1"]
+        plain = await asyncio.to_thread(CliRunner().invoke, app, words)
+        believing = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--tls-ca", str(authority.ca)])
+    assert plain.exit_code == 3
+    assert believing.exit_code == 0 and "goodput" in believing.stdout
