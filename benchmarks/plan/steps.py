@@ -43,7 +43,7 @@ def steps_of(measured: Measured) -> Steps:
     times = _learned((_rows(window), window.seconds / window.steps) for window in plain)
     return Steps(
         times=times,
-        paces=_learned(_paces(measured.windows)),
+        paces=_learned(_paces(measured.windows, times)),
         per_prefill_token=_prefill(measured.windows, times),
     )
 
@@ -58,20 +58,30 @@ def _learned(observed: Iterable[tuple[int, float]]) -> StepTime:
     return times
 
 
-def _paces(windows: Iterable[Window]) -> Iterable[tuple[int, float]]:
+def _paces(windows: Iterable[Window], times: StepTime) -> Iterable[tuple[int, float]]:
     """(branches, seconds of a token), once for each window with so many branches.
 
     Windows of as many branches are added up first: the mean of their paces would take too little of the quick ones,
-    which drew more tokens. Tokens of prompts are counted elsewhere, so windows without them are taken if there are any.
+    which drew more tokens. What prompts took is counted by their tokens, so branches have not waited for it here. (To
+    leave out windows with prompts would be wrong: solves that are soon over are in no others.)
     """
-    drawn = [window for window in windows if window.tokens and window.seconds + window.prefill_seconds]
-    drawn = [window for window in drawn if not window.prefill_steps] or drawn
-    alike: dict[int, list[Window]] = defaultdict(list)
-    for window in drawn:
-        alike[max(1, round(window.waited / (window.seconds + window.prefill_seconds)))].append(window)
+    alike: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for window in windows:
+        seconds = window.seconds + window.prefill_seconds
+        if window.tokens and seconds:
+            branches = window.waited / seconds
+            alike[max(1, round(branches))].append((branches * (seconds - _beyond(window, times)), window.tokens))
     for branches, group in alike.items():
-        pace = sum(window.waited for window in group) / sum(window.tokens for window in group)
+        pace = sum(waited for waited, _ in group) / sum(tokens for _, tokens in group)
         yield from [(branches, pace)] * len(group)
+
+
+def _beyond(window: Window, times: StepTime) -> float:
+    """What steps with tokens of prompts took beyond their rows."""
+    if not window.prefill_steps:
+        return 0.0
+    expected = window.prefill_steps * times.predict(_rows(window), 0, 0)
+    return min(max(0.0, window.prefill_seconds - expected), window.prefill_seconds)
 
 
 def _rows(window: Window) -> int:
@@ -80,10 +90,7 @@ def _rows(window: Window) -> int:
 
 
 def _prefill(windows: Iterable[Window], times: StepTime) -> float:
-    """What steps with tokens of prompts took beyond their rows, for each such token."""
+    """Seconds of each token of a prompt."""
     with_prefill = [window for window in windows if window.prefill_steps]
     tokens = sum(window.prefill_tokens for window in with_prefill)
-    beyond = sum(
-        window.prefill_seconds - window.prefill_steps * times.predict(_rows(window), 0, 0) for window in with_prefill
-    )
-    return max(0.0, beyond) / tokens if tokens else 0.0
+    return sum(_beyond(window, times) for window in with_prefill) / tokens if tokens else 0.0

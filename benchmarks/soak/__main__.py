@@ -23,8 +23,12 @@ def measure(minutes: float, model: str, seed: int) -> Soaked:
     metrics = f"127.0.0.1:{free_port()}"
     flags = ("--model", model, "--metrics", metrics, "--log-format", "json")
     with own_server(*flags) as server:
-        work = soak(server.address, metrics, server.log, server.pid, minutes=minutes, seed=seed, say=print)
+        work = soak(server.address, metrics, server.log, server.pid, minutes=minutes, seed=seed, say=_say)
         return asyncio.run(work)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def main() -> int:

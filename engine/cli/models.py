@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     help="Models that have a name: list them, fetch them, check them, delete them.",
-    epilog="Exit codes: 0 good; 2 no such model; 3 it could not be fetched, or is damaged.",
+    epilog="Exit codes: 0 good; 2 no such model, or none here to check; 3 not to be fetched, or damaged.",
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -40,7 +40,12 @@ def list_models(as_json: AsJson = False) -> None:
         table.add_column(title, justify="right" if title == "size" else "left", no_wrap=True)
     for name, entry in CATALOGUE.items():
         state = store.state_of(entry, folder)
-        here = {store.State.ABSENT: "no", store.State.READY: "yes", store.State.UNCHECKED: "yes, not checked yet"}
+        here = {
+            store.State.ABSENT: "no",
+            store.State.READY: "yes",
+            store.State.UNCHECKED: "yes, not checked yet",
+            store.State.DAMAGED: "damaged",
+        }
         mark = " (default)" if name == DEFAULT_MODEL else ""
         table.add_row(name + mark, f"{entry.size / 1e6:.0f} MB", entry.licence, here[state])
     console = Console(highlight=False, soft_wrap=True)

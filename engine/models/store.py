@@ -28,6 +28,8 @@ class State(StrEnum):
     """Whole; its hash was right and the file has not changed since."""
     UNCHECKED = "unchecked"
     """There, but its hash is still to be computed."""
+    DAMAGED = "damaged"
+    """There, but shorter or longer than it is."""
 
 
 def path_of(entry: ModelEntry, folder: Path) -> Path:
@@ -40,6 +42,8 @@ def state_of(entry: ModelEntry, folder: Path) -> State:
     path = path_of(entry, folder)
     if not path.is_file():
         return State.ABSENT
+    if path.stat().st_size != entry.size:
+        return State.DAMAGED
     return State.READY if _stamp_path(path).is_file() and _read_stamp(path) == _stamp(entry, path) else State.UNCHECKED
 
 
@@ -56,7 +60,7 @@ def obtain(entry: ModelEntry, folder: Path, progress: Progress | None) -> Path:
                 match state_of(entry, folder):
                     case State.ABSENT:
                         _fetch(entry, folder, progress)
-                    case State.UNCHECKED:
+                    case State.UNCHECKED | State.DAMAGED:
                         check(entry, folder, None)
                     case State.READY:
                         pass  # somebody else was quicker
@@ -88,7 +92,10 @@ def check(entry: ModelEntry, folder: Path, progress: Progress | None) -> None:
 
 
 def _corrupt(entry: ModelEntry, path: Path, problem: str) -> ModelCorrupt:
-    return ModelCorrupt(f"{path} {problem}: it is damaged; delete it and run `thresher models pull {entry.name}`")
+    return ModelCorrupt(
+        f"{path} {problem}: it is damaged; run `thresher models rm {entry.name}` and then "
+        f"`thresher models pull {entry.name}`"
+    )
 
 
 def remove(entry: ModelEntry, folder: Path) -> int:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def _set_up(settings: str, slow: bool) -> str:
     """The first example of the plugin's README, with the paths and settings of a test."""
     readme = (PLUGIN / "README.md").read_text(encoding="utf-8")
     text = readme.partition("```lua\n")[2].partition("```")[0]
-    server = f"{sys.executable} -m thresher.lsp"
+    server = f"{shlex.quote(sys.executable)} -m thresher.lsp"
     command = f"sleep 2; exec {server}" if slow else f"exec {server}"
     for old, new in {
         '"/path/to/thresher/editors/nvim"': json.dumps(str(PLUGIN)),

@@ -178,7 +178,7 @@ def _check_events(harness: Harness, solves: list[int]) -> None:
 
 
 def check_tokens(events: list[CoreEvent], counts: Counts) -> None:
-    """The tokens of a solve are those of its samples' texts, and those of pruned and cut samples are the wasted ones."""
+    """The tokens of a solve are those of its samples' texts; those of pruned and cut samples are the wasted ones."""
     length = {event.branch: event.tokens for event in events if isinstance(event, BranchFinished)}
     kept = sum(
         length[event.branch] * len(event.samples)

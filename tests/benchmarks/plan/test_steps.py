@@ -56,16 +56,18 @@ def test_tokens_of_prompts_take_what_steps_with_them_took_beyond_their_rows() ->
     assert steps_of(base).per_prefill_token == 0.0
 
 
-def test_where_every_window_has_prompts_in_it_these_are_taken() -> None:
+def test_branches_do_not_wait_twice_for_prompts() -> None:
+    """Ten steps of 0.1 s with two branches each, five of which took 0.2 s more for prompts of 50 tokens."""
     mixed = Window(
-        rows=40,
-        steps=10,
-        seconds=1.0,
-        prefill_steps=10,
-        prefill_seconds=1.0,
-        prefill_tokens=0,
-        tokens=40,
+        rows=20,
+        steps=5,
+        seconds=0.5,
+        prefill_steps=5,
+        prefill_seconds=1.5,
+        prefill_tokens=250,
+        tokens=20,
         waited=4.0,
     )
     found = steps_of(measured(ANY, windows=(mixed,) * 30))
     assert found.seconds(2, 0) == pytest.approx(0.1, rel=0.1)
+    assert found.seconds(2, 50) == pytest.approx(0.3, rel=0.1)

@@ -94,4 +94,4 @@ def test_check_reads_the_file_again(cache: Path) -> None:
     (cache / "tiny.gguf").write_bytes(CONTENT[:-1])
     code, _, err = run("check")
     assert code == 3
-    assert "it is damaged; delete it and run `thresher models pull tiny`" in err
+    assert "it is damaged; run `thresher models rm tiny` and then `thresher models pull tiny`" in err

@@ -143,9 +143,10 @@ def test_a_damaged_file_is_found_and_not_replaced_in_silence(folder: Path, wheel
     path = obtain(entry(1), folder, None)
     path.write_bytes(CONTENT[:-1] + b"x")
     assert state_of(entry(1), folder) is State.UNCHECKED
-    with pytest.raises(ModelCorrupt, match="it is damaged; delete it and run `thresher models pull tiny`"):
+    with pytest.raises(ModelCorrupt, match="it is damaged; run `thresher models rm tiny` and then"):
         obtain(entry(1), folder, None)
     path.write_bytes(CONTENT[:100])
+    assert state_of(entry(1), folder) is State.DAMAGED
     with pytest.raises(ModelCorrupt, match=f"has 100 bytes instead of {len(CONTENT)}"):
         obtain(entry(1), folder, None)
     path.unlink()

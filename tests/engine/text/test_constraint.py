@@ -1,9 +1,9 @@
 """Constraints: whatever is drawn from the masks matches, at every fork; what is no constraint is refused."""
 
 import importlib.util
-import sys
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
