@@ -61,7 +61,9 @@ def decode(
         "qwen2.5-coder-0.5b-instruct"
     ),
     arithmetic: Annotated[str, typer.Option(help="int8, bfloat16, float32, or auto for this machine's best.")] = "auto",
-    k: Annotated[list[int] | None, typer.Option("-k", help="Samples at once; may be repeated. 1, 16 and 64.")] = None,
+    k: Annotated[
+        list[int] | None, typer.Option("--k", "-k", help="Samples at once; may be repeated. 1, 16, 64.")
+    ] = None,
     new_tokens: Annotated[int, typer.Option(min=2, help="Tokens of each sample.")] = 128,
     strict: Annotated[
         bool, typer.Option("--strict", help="Also what results that no batch can change cost: the same with torch's.")

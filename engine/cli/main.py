@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 import typer.main
+from rich.markup import escape
 
 GROUP = "thresher.commands"
 _OWN = {"engine", "executor", "kernels", "thresher"}
@@ -55,7 +56,7 @@ def _unusable(name: str, advice: str) -> typer.Typer:
 
     @app.command(
         name,
-        help=f"Not usable here: {advice}",
+        help=f"Not usable here: {escape(advice)}",  # rich would take [server] for markup
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
     def explain() -> None:  # pyright: ignore[reportUnusedFunction]  # typer keeps it

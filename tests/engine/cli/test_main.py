@@ -66,6 +66,7 @@ def test_command_of_a_missing_extra_explains_itself(monkeypatch: pytest.MonkeyPa
     listed = CliRunner().invoke(fresh, ["--help"], env={"COLUMNS": "200"})
     assert listed.exit_code == 0
     assert "zap" in listed.stdout
+    assert "pip install 'thresher[server]'" in listed.stdout, "the extra is no markup"
 
 
 def test_fault_of_ours_is_not_taken_for_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
