@@ -59,7 +59,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def effective_slots(self) -> int:
         """Programs that run at once, beside those that have stepped aside."""
-        return self.slots or os.cpu_count() or 1
+        return self.slots or len(os.sched_getaffinity(0))
 
     @property
     def effective_warm(self) -> int:

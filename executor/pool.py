@@ -22,7 +22,7 @@ LONG_SECONDS = 0.3
 """After which a run is long: several times what a program takes that does what it should."""
 _MOST_ASIDE = 16
 _LEAST_ASIDE = 6
-_MOST_STARTS = max(2, os.cpu_count() or 1)
+_MOST_STARTS = max(2, len(os.sched_getaffinity(0)))
 
 
 @dataclass(slots=True)
