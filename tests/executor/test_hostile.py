@@ -34,8 +34,9 @@ TASKS: dict[str, tuple[tuple[Test, ...], str | None]] = {
     ),
     "method": ((SnippetTest(code="assert Solution().f(3) == 6"),), None),
 }
-DESCRIPTORS_MORE = 60
-"""That a run may find open beyond what the first one of its executor left."""
+DESCRIPTORS_MORE = 120
+"""That a run may find open beyond what the first one of its executor left: some twenty control groups are kept, with
+three to five files each."""
 _descriptors: dict[int, int] = {}
 GOOD = {
     "echo": "print(int(input()) * 2)",

@@ -58,7 +58,7 @@ class Noted:
     @property
     def counts(self) -> dict[str, int]:
         """How often each was called, but for what every step reports."""
-        return {name: len(calls) for name, calls in self.calls.items() if name != "kv_cache"}
+        return {name: len(calls) for name, calls in self.calls.items() if name != "engine_state"}
 
 
 class ScriptedConnection:
