@@ -52,8 +52,9 @@ def _solved(result: dict[str, Any]) -> Iterator[Line]:
             f"{name} {found[name]['solved']} (T = {found[name]['temperature']:g}, {found[name]['programs']} programs)"
             for name in ways
         )
-        seeds = found[ways[0]]["seeds"]
-        what = f"solved of {found[ways[0]]['problems']} HumanEval problems with {rows} rows each, mean of {seeds} seeds"
+        seeds = found[ways[0]].get("seeds", 1)  # the first results had one and did not say so
+        mean = f", mean of {seeds} seeds" if seeds > 1 else ""
+        what = f"solved of {found[ways[0]]['problems']} HumanEval problems with {rows} rows each{mean}"
         yield what, told, ""
         for name, ahead in found.items():
             mine, _, other = name.partition("_over_")
