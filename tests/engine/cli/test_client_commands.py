@@ -223,6 +223,12 @@ def test_refusals_and_failures(server: FakeServer, problem: str, error: Any, cod
         assert document["details"]["violations"][0]["field"] == "spec.sampling.k"
 
 
+def test_who_goes_first_is_said_on_the_command_line(server: FakeServer, problem: str) -> None:
+    thresher("solve", problem, "--address", server.address, "--priority", "batch", "--client", "nightly")
+    assert server.specs[-1].priority == solve_pb2.PRIORITY_BATCH
+    assert thresher("solve", problem, "--address", server.address, "--priority", "soon").exit_code == 2
+
+
 def test_interrupt_cancels_the_call_and_exits_130(server: FakeServer, problem: str) -> None:
     server.hang = True
     command = [sys.executable, "-m", "engine.cli.main", "solve", problem, "--address", server.address]
