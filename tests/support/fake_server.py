@@ -22,6 +22,9 @@ from thresher.v1 import (
     verdict_pb2,
 )
 
+WORKERS = "fake-server"
+"""How its threads' names begin: a pool makes them when it likes, so a test that counts threads leaves them out."""
+
 PROGRAM = "def add(a, b):\n    return a + b\n"
 Event = solve_pb2.SolveEvent
 
@@ -106,7 +109,7 @@ class FakeServer(
         self.calls = 0
         self.most_held = 0
         limits = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20)]
-        self._server = grpc.server(ThreadPoolExecutor(8), options=[*limits, ("grpc.so_reuseport", 0)])
+        self._server = grpc.server(ThreadPoolExecutor(8, WORKERS), options=[*limits, ("grpc.so_reuseport", 0)])
         synthesis_service_pb2_grpc.add_SynthesisServiceServicer_to_server(self, self._server)
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(self, self._server)
         info_service_pb2_grpc.add_InfoServiceServicer_to_server(self, self._server)

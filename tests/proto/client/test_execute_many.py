@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import code_pb2
-from support.fake_server import FakeServer, rich_error
+from support.fake_server import WORKERS, FakeServer, rich_error
 from thresher.client import AsyncClient, Client, ThresherError
 from thresher.v1 import execution_service_pb2
 
@@ -147,14 +147,20 @@ def test_sync_cancel_from_another_thread(server: FakeServer) -> None:
 
 
 def test_dropping_a_sync_stream_ends_the_call_and_its_thread(server: FakeServer) -> None:
+    def clients_threads() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if not thread.name.startswith(WORKERS)}
+
     with Client(server.address) as client:
-        before = threading.active_count()
-        for _ in client.execute_many([program("hold"), program()]):
+        before = clients_threads()
+        stream = client.execute_many([program("hold"), program()])
+        assert clients_threads() > before
+        for _ in stream:
             break
+        del stream
         gc.collect()
         assert server.cancelled.wait(10)
-        for _ in range(500):
-            if threading.active_count() <= before:
+        for _ in range(3_000):
+            if clients_threads() <= before:
                 break
             threading.Event().wait(0.01)
-        assert threading.active_count() <= before
+        assert clients_threads() <= before
