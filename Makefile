@@ -14,7 +14,7 @@ export PYTHON TORCH_INDEX UPGRADE
 # GPU_PYTHON=<python3> names another Python, COMMIT=<hash> the commit of the sources where git cannot tell.
 GPU_PYTHON ?= python3
 
-.PHONY: help bench-replay setup prometheus demo test check lint types walls proto-check unit format lock proto settings soak clean gpu-check gpu-bench gpu-peers
+.PHONY: help bench-replay setup prometheus demo test check lint types walls proto-check unit format lock proto settings soak vscode-real clean gpu-check gpu-bench gpu-peers
 
 help:
 	@echo "make demo    solve a real problem from here to the passing program"
@@ -27,6 +27,7 @@ help:
 	@echo "make settings   write docs/settings.md again"
 	@echo "make soak MINUTES=30   a mixed and hostile load on a server, after which nothing may be left"
 	@echo "make gpu-check, gpu-bench, gpu-peers RESULTS=<folder>   on a machine with a GPU"
+	@echo "make vscode-real   the VS Code extension in a real VS Code, seen through Chromium"
 	@echo "make bench-replay   known answers of recorded samples and references; THRESHER_DATA names the data"
 	@echo "make clean   remove .venv and what tools left behind"
 
@@ -86,6 +87,11 @@ MINUTES ?= 30
 
 soak: setup
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
+
+# Fetches VS Code's server (some 300 MB) from the npm registry; skips, and says why, where that or something else is missing.
+vscode-real: setup
+	@command -v node >/dev/null || { echo "skipped: no node on PATH; it needs Node.js 20"; exit 0; }; \
+	node editors/vscode/test-real/run.mjs
 
 gpu-check gpu-bench gpu-peers:
 	@test -n "$(RESULTS)" || { echo "$@: say RESULTS=<folder> for its JSON file" >&2; exit 2; }

@@ -12,12 +12,14 @@ from benchmarks.experiments.commands.contests import contests
 from benchmarks.experiments.commands.curve import curve
 from benchmarks.experiments.commands.edited import edited
 from benchmarks.experiments.commands.ensemble import ensemble
+from benchmarks.experiments.commands.give_up import give_up
 from benchmarks.experiments.commands.humaneval import humaneval
 from benchmarks.experiments.commands.mathqa import mathqa
 from benchmarks.experiments.commands.mbpp import mbpp
 from benchmarks.experiments.commands.overfit import overfit
 from benchmarks.experiments.commands.prediction import prediction
 from benchmarks.experiments.commands.prompt_tests import prompt_tests
+from benchmarks.experiments.commands.repair import repair
 from benchmarks.experiments.commands.report import report
 from benchmarks.experiments.commands.selection import selection
 from benchmarks.experiments.commands.sizes import sizes
@@ -38,7 +40,7 @@ _POSSIBLE = 1.05
 """A share of the ceiling above this is a fault of the measurement."""
 _MBPP = (mbpp, edited, prompt_tests, ensemble)
 _OTHER_SETS = (humaneval, apps, contests, mathqa, prediction)
-_ANY_SET = (curve, sweep, sizes, ways, overfit, selection)
+_ANY_SET = (curve, sweep, sizes, ways, repair, give_up, overfit, selection)
 for command in (*_MBPP, *_OTHER_SETS, *_ANY_SET, report, load, trace, plan):
     app.command()(command)
 

@@ -150,6 +150,18 @@ def _overhead(result: dict[str, Any]) -> Iterator[Line]:
     yield "the scheduler's step with 5 and with 5,000 waiting", figure, _bar("<= 1.2x", waiting["ratio"] <= 1.2)
 
 
+def _two_models(result: dict[str, Any]) -> Iterator[Line]:
+    busy = " (the machine did other work meanwhile)" if result["load_before"] > 0.5 else ""
+    for name, found in result["arms"].items():
+        told = [f"{model} {one['tokens_per_second']:g} tokens/s" for model, one in found["models"].items()]
+        if name.startswith("turns"):
+            parts = (f"{model} {_percent(one['device_share'])}" for model, one in found["models"].items())
+            told.append(f"of the device {' and '.join(parts)}, {found['between_steps_ms']:g} ms between two steps")
+        if "worth" in found:
+            told.append(f"together worth {found['worth']:g} of one alone")
+        yield f"two models{busy}: {name}", "; ".join(told), ""
+
+
 Reader = Callable[[dict[str, Any]], Iterator[Line]]
 _SECTIONS: dict[str, dict[str, Reader]] = {
     "tree": {
@@ -161,7 +173,13 @@ _SECTIONS: dict[str, dict[str, Reader]] = {
         "schedules": _schedules,
         "tree-memory": _memory,
     },
-    "scheduling": {"widths": _widths, "shares": _shares, "priorities": _priorities, "overhead": _overhead},
+    "scheduling": {
+        "widths": _widths,
+        "shares": _shares,
+        "priorities": _priorities,
+        "overhead": _overhead,
+        "two-models": _two_models,
+    },
 }
 
 

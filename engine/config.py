@@ -30,6 +30,9 @@ from engine.config_cascade import CascadePolicy as CascadePolicy
 from engine.config_cascade import CascadeSettings, TierSettings
 from engine.config_cascade import GiveUp as GiveUp
 from engine.config_cascade import tier_of as tier_of
+from engine.config_recorder import RecorderSettings as RecorderSettings
+from engine.config_sessions import SessionSettings as SessionSettings
+from engine.config_shares import ShareSettings as ShareSettings
 
 ENVIRONMENT_PREFIX = "THRESHER_"
 CONFIG_VARIABLE = "THRESHER_CONFIG"
@@ -149,7 +152,7 @@ class ModelSettings(Section):
 
 
 class EngineSettings(Section):
-    """The engine process of each model."""
+    """The engine process of each model. Several models take turns on the device (docs/scheduling.md)."""
 
     device: Device = Device.CPU
     """What computes: `cpu`, `cuda`, or `auto`: a GPU if there is one that torch can use (and models.strict is not set),
@@ -157,18 +160,34 @@ class EngineSettings(Section):
     threads: Positive | None = None
     """CPU threads of the matrix products. Absent: the cores this process may use."""
     kv_bytes: Annotated[ByteSize, Field(ge=1 << 20)] | None = None
-    """Memory for keys and values of all solves together, in bytes (a number, or text such as `2GiB`). Absent: 1 GiB on
-    a CPU; on a GPU what the weights leave free."""
+    """Memory for keys and values of all solves of a model together, in bytes (a number, or text such as `2GiB`).
+    Absent: 1 GiB on a CPU; on a GPU what the weights leave free, and with several models it has to be set."""
     page_tokens: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Tokens in one page of that memory. Absent: 16 on a CPU, 64 on a GPU."""
     step_ms: Annotated[float, Field(gt=0, le=10_000)] | None = None
     """Upper bound of one engine step in milliseconds; prefill is cut into chunks to keep it, so that a verdict or a
     cancel never waits longer. Absent: 100 on a CPU, 30 on a GPU."""
     max_rows: Positive | None = None
-    """Branches that decode in one step at most, over all solves. Absent: 64 on a CPU, 256 on a GPU."""
+    """Branches that decode in one step at most, over all solves of a model. Models take turns, a step a turn: no more
+    are on the device at any time. Absent: 64 on a CPU, 256 on a GPU."""
     drafting: bool = True
     """Guess the next tokens from the solve's other samples, its prompt and earlier solves where that pays. It changes
     no text."""
+    shares: tuple[ShareSettings, ...] = ()
+    """What models get of the device that they share, each a table (`[[engine.shares]]`). One without a table has weight
+    1 and `kv_bytes`."""
+
+    @model_validator(mode="after")
+    def _shares_are_of_different_models(self) -> "EngineSettings":
+        names = [share.model for share in self.shares]
+        if len(set(names)) != len(names):
+            raise ValueError(f"shares: {', '.join(names)} names a model twice")
+        return self
+
+    def share(self, model: str) -> ShareSettings:
+        """What a model gets of the device, its kv_bytes included; by its name in models.serve."""
+        own = next((share for share in self.shares if share.model == model), ShareSettings(model=model))
+        return own if own.kv_bytes is not None else own.model_copy(update={"kv_bytes": self.kv_bytes})
 
 
 class LimitSettings(Section):
@@ -248,8 +267,10 @@ class Settings(Section):
     models: ModelSettings = ModelSettings()
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
+    sessions: SessionSettings = SessionSettings()
     executor: ExecutorSettings = ExecutorSettings()
     cascade: CascadeSettings = CascadeSettings()
+    recorder: RecorderSettings = RecorderSettings()
     log: LogSettings = LogSettings()
 
     @property
@@ -336,7 +357,8 @@ def to_toml(settings: Settings) -> str:
     lines: list[str] = []
     for section in Settings.model_fields:
         values: Section = getattr(settings, section)
-        lines += [f"# {(type(values).__doc__ or '').strip()}", f"[{section}]"]
+        about = " ".join((type(values).__doc__ or "").split())
+        lines += [*textwrap.wrap(about, width=118, initial_indent="# ", subsequent_indent="# "), f"[{section}]"]
         for field, description in section_fields(section).items():
             value = values.model_dump(mode="json")[field]
             lines += textwrap.wrap(description, width=118, initial_indent="# ", subsequent_indent="# ")
@@ -364,6 +386,12 @@ def _explain(error: ValidationError) -> str:
     return "\n".join(_explain_one(tuple(str(part) for part in one["loc"]), one) for one in error.errors())
 
 
+_TABLES: dict[tuple[str, ...], type[Section]] = {
+    ("cascade", "tiers"): TierSettings,
+    ("engine", "shares"): ShareSettings,
+}
+
+
 def _explain_one(location: tuple[str, ...], one: Mapping[str, Any]) -> str:
     name = ".".join(location)
     if one["type"] != "extra_forbidden":
@@ -371,8 +399,8 @@ def _explain_one(location: tuple[str, ...], one: Mapping[str, Any]) -> str:
         given = "" if isinstance(one["input"], dict | BaseModel) else f" (it is {one['input']!r})"
         return f"{name}: {message}{given}"
     known = list(Settings.model_fields) if len(location) == 1 else list(section_fields(location[0]))
-    if location[:2] == ("cascade", "tiers"):
-        known = list(TierSettings.model_fields)
+    if (table := _TABLES.get(location[:2])) is not None:
+        known = list(table.model_fields)
     close = difflib.get_close_matches(location[-1], known, n=1)
     advice = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
     return f"{name}: no such setting; {advice}"

@@ -1,5 +1,7 @@
 """The closed set of values of each label, and the buckets of histograms, in seconds or in what the name says."""
 
+from collections.abc import Collection
+
 OUTCOMES = (
     "solved",
     "exhausted",
@@ -63,3 +65,10 @@ TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 
 """Buckets of OpenTelemetry's `gen_ai.server.time_to_first_token` and `gen_ai.server.time_per_output_token`."""
 TOKENS = tuple(64.0 * 2**power for power in range(11))
 COUNTS = tuple(2.0**power for power in range(9))
+
+
+def one_of(word: str, words: Collection[str]) -> str:
+    """The word. Raises ValueError if it is none of these."""
+    if word not in words:
+        raise ValueError(f"{word!r} is no value of this label; there are: {', '.join(words)}")
+    return word

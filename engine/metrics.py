@@ -5,7 +5,7 @@ are served, and the words of metric_words.py; another word is a fault of the cal
 counted, not signals, and `cancelled` is never a success. docs/metrics.md lists all of them.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
@@ -31,6 +31,7 @@ from engine.metric_words import (
     VERDICTS,
     WASTE,
     WASTE_OF,
+    one_of,
 )
 from engine.solve_cost import SolveCost
 
@@ -60,13 +61,17 @@ class Metrics:
     - `branch_ended(model, outcome)`, `verdict(verdict, source)`, `cancel_latency(phase, seconds)`
     - `prefix_cache(model, queries, hits)`, `first_token(model, seconds)`: as a solve begins
     - `step(model, rows, seconds, prefill_tokens, token_gaps)`: one engine step with its decode rows;
-      `kv_cache(model, usage, pages_shared)`; `engine_idle(cause, seconds)`
+      `device(model, seconds, waited)`; `kv_pages(model, pages)` once, `engine_state(model, branches, usage,
+      pages_shared)`; `engine_idle(cause, seconds)`
     - `executor(busy, idle, starting, queue_depth)`, `execution(queue_seconds, startup_seconds, run_seconds)`,
       `sandbox_faults(kind, count)`
     - with several executors: `serve_executors(names)` once, then `executor_state(name, up, outstanding)` and
       `executor_ended(name, end)`
     - with a cascade: `serve_tiers(names)` once, then `escalated(before, tier, reason)`
     - `build(version, torch, triton, device)`: once
+
+    Times of a solve whose spans are kept carry its trace id as an exemplar, which only a scraper that asks for
+    OpenMetrics gets to see.
     """
 
     def __init__(self) -> None:
@@ -147,6 +152,11 @@ class Metrics:
             "prefill_seconds", "Length of one engine step that computed tokens of prompts.", SECONDS_SHORT, "model"
         )
         self._batch = gauge("batch_rows", "Decode rows in the last engine step; 0 once no branch is left.", "model")
+        self._device = counter("device_seconds_total", "Time of the device in a model's steps.", "model")
+        self._device_wait = counter(
+            "device_wait_seconds_total", "Time in which a model had work and the device was another model's.", "model"
+        )
+        self._kv_pages = gauge("kv_pages", "Key-value pages of a model's pool.", "model")
         self._kv_usage = gauge("kv_cache_usage_ratio", "Share of the key-value pages in use, 0 to 1.", "model")
         self._kv_shared = gauge("kv_pages_shared", "Key-value pages with more than one reference.", "model")
         self._cancel = histogram(
@@ -182,6 +192,7 @@ class Metrics:
         self._requests = counter("grpc_requests_total", "Calls that ended.", "method", "code")
         self._request_seconds = histogram("grpc_request_seconds", "Length of calls.", SECONDS_LONG, "method", "code")
         self._lag = histogram("event_loop_lag_seconds", "Delay of a 100 ms timer of the front.", SECONDS_SHORT)
+        self._tasks = gauge("process_tasks", "Tasks of the front's event loop.")
         build = "What is running; always 1."
         told("info", "build_info", build, ("version", "torch", "triton", "device"))
         self._build = Info("thresher_build", build, registry=registry)
@@ -195,7 +206,7 @@ class Metrics:
     def serve_models(self, models: Iterable[str]) -> None:
         """Start the series of each model at zero, so that a rate can be taken from the first event on."""
         for model in models:
-            for gauge in (self._running, self._waiting, self._batch, self._kv_usage, self._kv_shared):
+            for gauge in (self._running, self._waiting, self._batch, self._kv_pages, self._kv_usage, self._kv_shared):
                 gauge.labels(model)
             for counter in (
                 self._prompt,
@@ -206,6 +217,8 @@ class Metrics:
                 self._preemptions,
                 self._prefix_queries,
                 self._prefix_hits,
+                self._device,
+                self._device_wait,
             ):
                 counter.labels(model)
             for histogram in (
@@ -230,20 +243,28 @@ class Metrics:
         """A solve entered the admission queue."""
         self._waiting.labels(model).inc()
 
-    def solve_started(self, model: str, priority: str, queue_seconds: float) -> None:
+    def solve_started(self, model: str, priority: str, queue_seconds: float, *, trace_id: str | None = None) -> None:
         """A waiting solve was admitted."""
         self._waiting.labels(model).dec()
         self._running.labels(model).inc()
-        self._queue.labels(_one_of(priority, PRIORITIES)).observe(queue_seconds)
+        self._queue.labels(one_of(priority, PRIORITIES)).observe(queue_seconds, _exemplar(trace_id))
 
     def solve_ended(
-        self, model: str, outcome: str, priority: str, cost: SolveCost, seconds: float, *, started: bool = True
+        self,
+        model: str,
+        outcome: str,
+        priority: str,
+        cost: SolveCost,
+        seconds: float,
+        *,
+        started: bool = True,
+        trace_id: str | None = None,
     ) -> None:
         """A solve ended after `seconds` since its acceptance; `started` is False if it was still waiting."""
-        _one_of(outcome, OUTCOMES)
+        one_of(outcome, OUTCOMES)
         (self._running if started else self._waiting).labels(model).dec()
-        self._solves.labels(model, outcome, _one_of(priority, PRIORITIES)).inc()
-        self._duration.labels(model, outcome).observe(seconds)
+        self._solves.labels(model, outcome, one_of(priority, PRIORITIES)).inc()
+        self._duration.labels(model, outcome).observe(seconds, _exemplar(trace_id))
         for stage, count in (
             ("started", cost.samples_started),
             ("finished", cost.samples_finished),
@@ -273,7 +294,7 @@ class Metrics:
         ):
             self._wasted.labels(model, reason).inc(tokens)
         if cost.time_to_first_pass is not None:
-            self._first_pass.labels(model).observe(cost.time_to_first_pass)
+            self._first_pass.labels(model).observe(cost.time_to_first_pass, _exemplar(trace_id))
         if cost.candidates_to_first_pass is not None:
             self._candidates_to_pass.labels(model).observe(cost.candidates_to_first_pass)
         if outcome == "solved":
@@ -281,24 +302,24 @@ class Metrics:
 
     def branch_ended(self, model: str, outcome: str) -> None:
         """A branch left the batch for good."""
-        self._branches.labels(model, _one_of(outcome, BRANCH_OUTCOMES)).inc()
+        self._branches.labels(model, one_of(outcome, BRANCH_OUTCOMES)).inc()
 
     def verdict(self, verdict: str, source: str = "sampled") -> None:
         """A program was judged."""
-        self._verdicts.labels(_one_of(verdict, VERDICTS), _one_of(source, SOURCES)).inc()
+        self._verdicts.labels(one_of(verdict, VERDICTS), one_of(source, SOURCES)).inc()
 
     def cancel_latency(self, phase: str, seconds: float) -> None:
         """The last row of an ended solve is gone, `seconds` after what has ended it."""
-        self._cancel.labels(_one_of(phase, CANCEL_PHASES)).observe(seconds)
+        self._cancel.labels(one_of(phase, CANCEL_PHASES)).observe(seconds)
 
     def prefix_cache(self, model: str, queries: int, hits: int) -> None:
         """A solve begins: so many tokens of its prompts were looked up, and found."""
         self._prefix_queries.labels(model).inc(queries)
         self._prefix_hits.labels(model).inc(hits)
 
-    def first_token(self, model: str, seconds: float) -> None:
+    def first_token(self, model: str, seconds: float, *, trace_id: str | None = None) -> None:
         """The first token of a solve can be drawn, so long after the engine heard of it."""
-        self._first_token.labels(model).observe(seconds)
+        self._first_token.labels(model).observe(seconds, _exemplar(trace_id))
 
     def step(
         self,
@@ -322,6 +343,15 @@ class Metrics:
         self._batch.labels(model).set(rows)
         self._rows.labels(model).inc(rows)
 
+    def device(self, model: str, seconds: float, waited: float) -> None:
+        """A model's step took so long on the device; before it, it `waited` for the steps of other models."""
+        self._device.labels(model).inc(seconds)
+        self._device_wait.labels(model).inc(waited)
+
+    def kv_pages(self, model: str, pages: int) -> None:
+        """A model is loaded, with so many pages."""
+        self._kv_pages.labels(model).set(pages)
+
     def engine_state(self, model: str, branches: int, usage: float, pages_shared: int) -> None:
         """Branches that run; of the page pool the share in use (0 to 1) and pages with more than one reference."""
         if not branches:
@@ -331,7 +361,7 @@ class Metrics:
 
     def engine_idle(self, cause: str, seconds: float) -> None:
         """The engine had no row to run for `seconds`."""
-        self._idle.labels(_one_of(cause, IDLE_CAUSES)).inc(seconds)
+        self._idle.labels(one_of(cause, IDLE_CAUSES)).inc(seconds)
 
     def executor(self, *, busy: int, idle: int, starting: int, queue_depth: int) -> None:
         """State of the sandbox pool."""
@@ -341,7 +371,7 @@ class Metrics:
 
     def sandbox_faults(self, kind: str, count: int) -> None:
         """`count` more faults of a kind."""
-        self._sandbox_faults.labels(_one_of(kind, SANDBOX_FAULTS)).inc(count)
+        self._sandbox_faults.labels(one_of(kind, SANDBOX_FAULTS)).inc(count)
 
     def serve_executors(self, names: Iterable[str]) -> None:
         """Start the series of each of several executors at zero."""
@@ -365,17 +395,19 @@ class Metrics:
 
     def escalated(self, before: str, tier: str, reason: str) -> None:
         """A tier of a cascade was asked after, or beside, another one."""
-        self._escalations.labels(before, tier, _one_of(reason, ESCALATIONS)).inc()
+        self._escalations.labels(before, tier, one_of(reason, ESCALATIONS)).inc()
 
     def executor_ended(self, name: str, end: str) -> None:
         """One of several executors is done with a program."""
-        self._executor_programs.labels(name, _one_of(end, EXECUTOR_ENDS)).inc()
+        self._executor_programs.labels(name, one_of(end, EXECUTOR_ENDS)).inc()
 
-    def execution(self, *, queue_seconds: float, startup_seconds: float, run_seconds: float) -> None:
+    def execution(
+        self, *, queue_seconds: float, startup_seconds: float, run_seconds: float, trace_id: str | None = None
+    ) -> None:
         """One program ran."""
-        self._executor_queue.observe(queue_seconds)
+        self._executor_queue.observe(queue_seconds, _exemplar(trace_id))
         self._executor_startup.observe(startup_seconds)
-        self._execution.observe(run_seconds)
+        self._execution.observe(run_seconds, _exemplar(trace_id))
 
     def grpc_request(self, method: str, code: str, seconds: float) -> None:
         """One call ended. `method` is a served full name or "unknown": what a client types is no label."""
@@ -386,12 +418,14 @@ class Metrics:
         """A timer of the front fired late by `seconds`."""
         self._lag.observe(seconds)
 
+    def tasks(self, count: int) -> None:
+        """The front's event loop has so many tasks."""
+        self._tasks.set(count)
+
     def build(self, *, version: str, torch: str, triton: str, device: str) -> None:
         """Name what is running; empty strings for parts that are absent."""
         self._build.info({"version": version, "torch": torch, "triton": triton, "device": device})
 
 
-def _one_of(word: str, words: Collection[str]) -> str:
-    if word not in words:
-        raise ValueError(f"{word!r} is no value of this label; there are: {', '.join(words)}")
-    return word
+def _exemplar(trace_id: str | None) -> dict[str, str] | None:
+    return None if trace_id is None else {"trace_id": trace_id}

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "api.md"
 FIRST = ("synthesis_service", "execution_service", "info_service")
 """Files of services, in the order of the page; the others follow, with what these need."""
-OTHERS = ("problem", "solve", "verdict")
+OTHERS = ("problem", "solve", "refine", "verdict")
 PACKAGE = "thresher.v1"
 HEAD = """# The gRPC interface
 

@@ -53,7 +53,7 @@ def main() -> None:
         if not os.environ.get("UPGRADE"):
             old = [FOLDER / f"{name}.txt" for name in FILES]
             full.write_text("".join(path.read_text(encoding="utf-8") for path in old if path.exists()))
-        extras = ("server", "bench", "constraints", "lsp", "dev")
+        extras = ("server", "bench", "constraints", "lsp", "otel", "dev")
         everything = compile_pins(full, pins, *(word for extra in extras for word in ("--extra", extra)))
         held = ("--constraint", str(full))
         base = set(compile_pins(Path(temporary) / "base.txt", *held))

@@ -6,7 +6,7 @@ from typing import Any, cast, get_args
 
 from pydantic import ByteSize
 
-from engine.config import Section, Settings, TierSettings
+from engine.config import Section, Settings, ShareSettings, TierSettings
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 _HEAD = """# Settings
@@ -34,6 +34,8 @@ remotes = ["local", "127.0.0.1:50052"]
 Lists are arrays in TOML, and words with commas between them in variables and `--set`. Bytes are a number, or a text
 such as `"2GiB"`. "none" is a setting that is absent: its meaning says what then holds.
 """
+_TABLES = {"engine": ("engine.shares", ShareSettings), "cascade": ("cascade.tiers", TierSettings)}
+"""Settings that are lists of tables, by their section."""
 _BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
@@ -42,8 +44,8 @@ def page() -> str:
     parts = [_HEAD]
     for name, field in Settings.model_fields.items():
         parts += _section(name, cast(type[Section], field.annotation))
-        if name == "cascade":
-            parts += _section("cascade.tiers", TierSettings)
+        if name in _TABLES:
+            parts += _section(*_TABLES[name])
     return "\n".join(parts)
 
 

@@ -128,8 +128,15 @@ def _cost(outcomes: list[Outcome]) -> dict[str, float]:
         "programs_run": sum(outcome.executed for outcome in outcomes),
         "generated_tokens": sum(outcome.generated_tokens for outcome in outcomes),
         "rows_computed": sum(outcome.rows for outcome in outcomes),
+        **_sandbox_seconds(outcomes),
         "seconds_of_all_problems": round(sum(outcome.seconds for outcome in outcomes), 1),
     }
+
+
+def _sandbox_seconds(outcomes: list[Outcome]) -> dict[str, float]:
+    """Of all programs that a server ran, as it accounts for them; nothing where it did not."""
+    books = [outcome.facts["accounting"] for outcome in outcomes if "accounting" in outcome.facts]
+    return {"sandbox_seconds": round(sum(book.get("execution_time", 0.0) for book in books), 1)} if books else {}
 
 
 def _line(outcome: Outcome) -> dict[str, Any]:
@@ -140,6 +147,9 @@ def _line(outcome: Outcome) -> dict[str, Any]:
         "verdicts": outcome.verdicts(),
         "programs": len(outcome.candidates),
     }
+    if outcome.passed and "turns" not in outcome.facts:  # rounds of repair follow from each other
+        # Until the first pass, were these samples to come in random order.
+        line["expected_draws"] = round((outcome.finished + 1) / (outcome.passed + 1), 3)
     if any(candidate.held_out for candidate in outcome.candidates):
         line["right"] = outcome.right
     return line

@@ -7,6 +7,9 @@ from benchmarks.report.page import Curve, Curves
 
 _TABLE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
+_BANDS = 3
+"""So many bands can be told apart."""
+
 
 def pass_curves(title: str, arms: Mapping[str, Sequence[Mapping[str, Any]]], fit: Curve | None = None) -> Curves:
     """pass@k over k with its band, for each arm; points as `scoring.sampled` has them, `fit` dashed beside them."""
@@ -27,6 +30,8 @@ def pass_curves(title: str, arms: Mapping[str, Sequence[Mapping[str, Any]]], fit
             f"The share of problems that k samples solve. With one sample the best is {first.name} "
             f"({100 * first.y[0]:.1f} %), with {last.x[-1]:.0f} it is {last.name} ({100 * last.y[-1]:.1f} %)."
         )
+    crowded = len(curves) > _BANDS
+    bands = "95 % bootstrap intervals over problems, 10,000 resamples"
     shown = {x for curve in curves for x in curve.x}
     return Curves(
         title=title,
@@ -36,7 +41,8 @@ def pass_curves(title: str, arms: Mapping[str, Sequence[Mapping[str, Any]]], fit
         curves=tuple(curves if fit is None else [*curves, fit]),
         log_x=True,
         at=tuple(float(k) for k in _TABLE if k in shown),
-        note="Bands: 95 % bootstrap intervals over problems, 10,000 resamples.",
+        crowded=crowded,
+        note=f"The numbers have the {bands}. The axis may begin above 0." if crowded else f"Bands: {bands}.",
     )
 
 

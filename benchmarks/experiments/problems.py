@@ -55,6 +55,8 @@ class Problems:
         records = tuple(record for record in self.records if wanted(record.id))
         if not records:
             raise CannotRun(f"none of the {len(self.records)} problems of {self.data_set.origin.name} is left: {words}")
+        if len(records) == len(self.records):
+            return self
         return replace(self, records=records, chosen=self._chosen(words))
 
     def first(self, count: int) -> Self:

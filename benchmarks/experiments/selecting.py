@@ -56,6 +56,19 @@ def by_majority(samples: Sequence[Sampled]) -> Floats:
     return _equal([any(one.returned) and counts[one.values] == most for one in samples])
 
 
+def any_of_clusters(samples: Sequence[Sampled], count: int) -> float:
+    """The chance that one is right of `count` programs, any one of each of the largest groups that behave alike.
+
+    n@k of AlphaCode (Li et al. 2022, arXiv 2203.07814), which hands in 10. Of groups of equal size the one whose first
+    sample came first goes before. Samples that return nothing for any input are in no group, unless all are like that.
+    """
+    groups: dict[tuple[str, ...], list[bool]] = defaultdict(list)
+    for one in [one for one in samples if any(one.returned)] or samples:
+        groups[one.values].append(one.right)
+    largest = sorted(groups.values(), key=len, reverse=True)[:count]
+    return 1 - float(np.prod([1 - np.mean(rights) for rights in largest]))
+
+
 def by_agreement(samples: Sequence[Sampled]) -> Floats:
     """The sample whose values agree most with all others' (MBR-exec, Shi et al. 2022, arXiv 2204.11454).
 

@@ -1,6 +1,7 @@
 """Selection: which program to hand in, when few or no tests are visible; oracle and random stand beside each."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from benchmarks.experiments.resampling import Mean, mean
 from benchmarks.experiments.scoring import SAMPLES
 from benchmarks.experiments.selecting import (
     Sampled,
+    any_of_clusters,
     at_random,
     by_agreement,
     by_generated_tests,
@@ -37,11 +39,18 @@ from benchmarks.report.page import Bars, Block, Figure, Figures, Page, Table, Te
 BEHAVIOUR = "behaviour"
 """The arm in which the same samples are run on the inputs of visible and generated tests."""
 
+OWN = "codet-own"
+"""CodeT by the tests that are no example of the docstring, which a model that sees it may have copied."""
+
+CLUSTERS = (3, 10)
+"""How many programs are handed in where one of each of so many clusters is."""
+
 _CHOICES: dict[str, Callable[[Sequence[Sampled]], Floats | None]] = {
     "random": at_random,
     "majority": by_majority,
     "mbr-exec": by_agreement,
     "codet": by_generated_tests,
+    OWN: by_generated_tests,
     "logprob": by_logprob,
 }
 
@@ -54,16 +63,18 @@ def scores(protocol: Mapping[str, Any], outcomes: Outcomes) -> dict[str, Any]:
     for arm in (SAMPLES, BEHAVIOUR):
         require_complete(protocol, arm, outcomes[arm])
     visible: dict[str, int] = protocol["visible_used"]
+    copied: dict[str, list[int]] = protocol["generated_tests_copied"]
     problems = [
         sampled(truth, behaviour, visible[truth.id])
         for truth, behaviour in zip(outcomes[SAMPLES], outcomes[BEHAVIOUR], strict=True)
     ]
+    own = [_without(samples, copied[truth.id]) for samples, truth in zip(problems, outcomes[SAMPLES], strict=True)]
     n = len(problems[0])
     found: dict[str, Any] = {}
     random = np.array([score(of_kept(one), at_random(of_kept(one))) for one in problems])
     for name, choose in _CHOICES.items():
         values: list[float] = []
-        for samples in problems:
+        for samples in own if name == OWN else problems:
             left = of_kept(samples)
             weights = choose(left)
             if weights is not None:
@@ -77,6 +88,10 @@ def scores(protocol: Mapping[str, Any], outcomes: Outcomes) -> dict[str, Any]:
         "samples_per_problem": n,
         "visible_tests_filter_first": any(visible.values()),
         "choices": found,
+        "any_of_clusters": {
+            str(count): mean([any_of_clusters(of_kept(samples), count) for samples in problems]).plain()
+            for count in CLUSTERS
+        },
         "oracle": mean([float(any(one.right for one in samples)) for samples in problems]).plain(),
         "unfiltered_random": mean([float(np.mean([one.right for one in samples])) for samples in problems]).plain(),
         "filtered_pass_at_k": {
@@ -110,13 +125,20 @@ def _sampled(truth: Candidate, ran: Candidate, visible: int, logprob: float | No
     )
 
 
+def _without(samples: Sequence[Sampled], copied: Sequence[int]) -> list[Sampled]:
+    return [
+        replace(one, tests=tuple(passed for place, passed in enumerate(one.tests) if place not in copied))
+        for one in samples
+    ]
+
+
 def _kept_and_right(samples: Sequence[Sampled]) -> tuple[list[bool], list[bool]]:
     return [one.kept for one in samples], [one.kept and one.right for one in samples]
 
 
 def report(result: Mapping[str, Any]) -> Page:
     """The page of a result."""
-    lead = f"{set_words(result)}. {source_words(result)}"
+    lead = f"{set_words(result)}. {source_words(result)} {_tests_words(result['protocol'])}"
     if not result["complete"]:
         return page(result, lead, ())
     found = result["scores"]
@@ -126,6 +148,7 @@ def report(result: Mapping[str, Any]) -> Page:
     figures = [
         figure(f"best choice: {best}", choices[best]),
         figure("at random", choices["random"]),
+        *(figure(f"one of each of {k} clusters", one) for k, one in found["any_of_clusters"].items()),
         figure(f"oracle, any of {n}", found["oracle"]),
         *(figure(f"filtered pass@{k}", one) for k, one in found["filtered_pass_at_k"].items()),
         Figure(label="problems", value=str(found["problems"])),
@@ -153,6 +176,15 @@ def report(result: Mapping[str, Any]) -> Page:
     return page(result, lead, blocks)
 
 
+def _tests_words(protocol: Mapping[str, Any]) -> str:
+    used = protocol["generated_tests_used"].values()
+    count = f"{sum(used) / len(used):.1f} different generated tests a problem"
+    if "generated_tests_by" not in protocol:
+        return f"Tests: recorded ({protocol['generated_tests']}), {count}."
+    by = protocol["generated_tests_by"]
+    return f"Tests by {by['model']}, {by['texts_of_each_problem']} texts a problem: {count}."
+
+
 def _table(choices: Mapping[str, Mapping[str, Any]]) -> Table:
     rows: list[tuple[str, ...]] = []
     for name, one in choices.items():
@@ -166,7 +198,8 @@ def _table(choices: Mapping[str, Mapping[str, Any]]) -> Table:
         rows=tuple(rows),
         align="lrrr",
         note="majority: the largest group that behaves alike. mbr-exec: the program that agrees most with all others. "
-        "codet: dual agreement with generated tests. logprob: the highest mean per token.",
+        "codet: dual agreement with generated tests; codet-own: with those that are no example of the docstring. "
+        "logprob: the highest mean per token.",
     )
 
 

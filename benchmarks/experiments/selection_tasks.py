@@ -13,14 +13,16 @@ from typing import Any
 
 from benchmarks.data import Record
 from benchmarks.experiments.errors import CannotRun
-from benchmarks.experiments.experiment import Task
+from benchmarks.experiments.experiment import Task, fingerprint
 from benchmarks.experiments.judging import Judged
-from benchmarks.experiments.outcome import PASSED, WRONG
+from benchmarks.experiments.outcome import PASSED, WRONG, Outcome
 from executor import Limits, Program, Report
 from executor.evalplus import carry
 from executor.guest.plain import PlainError, decode
 from executor.types import CallsTest
 
+GENERATED_TESTS = "generated-tests"
+"""The experiment in which a model writes tests."""
 PER_BLOCK = 5
 """Asserts taken of each generated block of tests, as in CodeT."""
 CALL_SECONDS = 0.1
@@ -40,19 +42,62 @@ class Example:
         """Equal for equal calls."""
         return digest(list(self.arguments))
 
+    @property
+    def said(self) -> str:
+        """Equal for equal calls of which the same value is said."""
+        return f"{self.key}={digest(self.value)}"
 
-def read_blocks(path: Path) -> dict[str, list[str]]:
-    """Blocks of generated tests by problem: JSON lines `{"task_id", "samples": [text, ...]}`, .gz as well.
 
-    A text goes on after `assert `. Raises CannotRun.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """Blocks of generated tests by problem. source: which file, for the protocol, and who wrote them where it says so.
+
+    A text goes on after `assert `.
+    """
+
+    texts: dict[str, list[str]]
+    source: dict[str, Any]
+
+
+def read_blocks(path: Path) -> Blocks:
+    """JSON lines `{"task_id", "samples": [text, ...]}`, or the ledger of generated tests; .gz as well.
+
+    Raises CannotRun.
     """
     try:
         content = path.read_bytes()
         text = gzip.decompress(content) if path.suffix == ".gz" else content
         rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return {str(row["task_id"]): list(row["samples"]) for row in rows}
+        if rows and "ledger" in rows[0]:
+            return _of_ledger(path, rows)
+        texts = {str(row["task_id"]): list(row["samples"]) for row in rows}
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
         raise CannotRun(f"--tests: {path} cannot be read as blocks of tests: {error}") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Blocks(texts=texts, source={"generated_tests": path.name, "generated_tests_sha256": sha256})
+
+
+def _of_ledger(path: Path, rows: Sequence[Mapping[str, Any]]) -> Blocks:
+    """Raises KeyError and ValueError for what is no ledger, and for that of another experiment."""
+    protocol = rows[0]["protocol"]
+    if protocol["experiment"] != GENERATED_TESTS:
+        raise ValueError(f"a run of {protocol['experiment']} wrote no tests")
+    outcomes = [Outcome.read(row["outcome"]) for row in rows if "outcome" in row]
+    texts = {outcome.id: [one.code for one in outcome.by_sample()] for outcome in outcomes}
+    [arm] = protocol["arms"]
+    source = {
+        "generated_tests": path.name,
+        # Of the texts, not of the file: when they were drawn does not matter.
+        "generated_tests_sha256": fingerprint(texts),
+        "generated_tests_by": {
+            "texts_of_each_problem": arm["samples"],
+            "seed": arm["seed"],
+            "sampling": arm["sampling"],
+            "prompt": protocol["prompt"],
+            **next((row["source"] for row in rows if "source" in row), {}),
+        },
+    }
+    return Blocks(texts=texts, source=source)
 
 
 def generated(blocks: Sequence[str], entry_point: str) -> list[Example]:
@@ -62,7 +107,7 @@ def generated(blocks: Sequence[str], entry_point: str) -> list[Example]:
         for chunk in f"assert {block}".split("\nassert ")[:PER_BLOCK]:
             example = example_of(f"assert {chunk.removeprefix('assert ').strip()}", entry_point)
             if example is not None:
-                found.setdefault(f"{example.key}={digest(example.value)}", example)
+                found.setdefault(example.said, example)
     return list(found.values())
 
 
@@ -101,7 +146,10 @@ def _read(node: ast.stmt, entry_point: str) -> Example | None:
 
 
 def task(record: Record, deciding: Mapping[str, Any], visible: Sequence[Example], tests: Sequence[Example]) -> Task:
-    """The problem run on the inputs of these tests. `tests` of an outcome are the visible ones, then the generated."""
+    """The problem run on the inputs of these tests. `tests` of an outcome are the visible ones, then the generated.
+
+    `deciding` is the document of the tests that decide; what it sets up is there for these calls as well.
+    """
     inputs = {example.key: carry(list(example.arguments)) for example in (*visible, *tests)}
     places = {key: place for place, key in enumerate(inputs)}
     wanted = tuple((places[example.key], digest(example.value)) for example in (*visible, *tests))
@@ -109,7 +157,7 @@ def task(record: Record, deciding: Mapping[str, Any], visible: Sequence[Example]
     return Task(
         record=record,
         document=deciding,
-        make=partial(_program, record.entry_point, record.setup_code, calls),
+        make=partial(_program, record.entry_point, deciding.get("setup_code", ""), calls),
         made_by=f"{_MADE_BY}; {len(calls)} calls of {CALL_SECONDS:g} s",
         read=partial(_judged, len(calls), wanted),
     )

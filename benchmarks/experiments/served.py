@@ -70,8 +70,14 @@ class ServerSource:
 
     async def outcome(self, task: Task, draw: Draw) -> Outcome:
         """See Source."""
-        assert self._client is not None
-        spec = solve_spec(
+        began = time.monotonic()
+        tokens = TokensBySample()
+        summary = await self.solved(self.spec(task, draw), tokens)
+        return outcome_of(task, draw, summary, tokens, time.monotonic() - began)
+
+    def spec(self, task: Task, draw: Draw) -> solve_pb2.SolveSpec:
+        """The request for all samples of a task, each drawn to its end."""
+        return solve_spec(
             {
                 "problem_id": task.id,
                 **task.document,
@@ -83,13 +89,20 @@ class ServerSource:
                 **({"budget": {"rows": draw.rows}} if draw.rows else {}),
             }
         )
-        began = time.monotonic()
-        tokens = TokensBySample()
-        async with self._client.solve(spec) as stream:
+
+    async def solved(self, spec: solve_pb2.SolveSpec, tokens: "TokensBySample") -> solve_pb2.Summary:
+        """The summary of a solve, while `tokens` reads its events. Raises ThresherError."""
+        async with self.client.solve(spec) as stream:
             async for event in stream:
                 tokens.take(event)
         assert stream.summary is not None  # the client raises where there is none
-        return outcome_of(task, draw, stream.summary, tokens, time.monotonic() - began)
+        return stream.summary
+
+    @property
+    def client(self) -> AsyncClient:
+        """The connection; there once entered."""
+        assert self._client is not None
+        return self._client
 
     async def __aenter__(self) -> Self:
         try:

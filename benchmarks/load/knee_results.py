@@ -60,7 +60,7 @@ def knee_page(result: Mapping[str, Any]) -> Page:
         blocks.append(
             Curves(
                 title="Where it bends",
-                says=knee_words(result),
+                says=f"The share of calls answered within {result['slo_seconds']:g} s, by how many were offered.",
                 x_label="calls offered a second",
                 y_label="calls answered in time",
                 curves=(curve, line),

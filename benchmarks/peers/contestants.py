@@ -1,4 +1,4 @@
-"""Who races until the first pass: ours, llama-server by HTTP, and vLLM by a script in its environment."""
+"""Who races until the first pass: ours, llama-server by HTTP, vLLM and transformers by scripts of their own."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,16 @@ from typing import Any
 from thresher.client import AsyncClient
 
 from benchmarks.peers.lane import LaneFailed
-from benchmarks.peers.lanes import LLAMA_KINDS, TEMPERATURE, TOP_P, VLLM_FORMS, VllmScript, vllm_engine
+from benchmarks.peers.lanes import (
+    LLAMA_KINDS,
+    TEMPERATURE,
+    TOP_P,
+    TRANSFORMERS_TYPES,
+    VLLM_FORMS,
+    VllmScript,
+    transformers_engine,
+    vllm_engine,
+)
 from benchmarks.peers.llama import LlamaServer
 from benchmarks.peers.passing import (
     NEW_TOKENS,
@@ -28,7 +37,7 @@ from benchmarks.peers.passing import (
     until_first_pass,
 )
 from benchmarks.peers.scripted import Engine
-from benchmarks.peers.setup import LLAMA, VLLM, Home, cores
+from benchmarks.peers.setup import LLAMA, TRANSFORMERS, VLLM, Home, cores
 from benchmarks.server import own_server
 
 MOST_AT_ONCE = 64
@@ -36,6 +45,7 @@ MOST_AT_ONCE = 64
 _CELLS = 768
 """Tokens of a prompt and its sample: HumanEval's longest stub has 391."""
 _SCRIPT = Path(__file__).with_name("vllm_requests.py")
+_TRANSFORMERS_SCRIPT = Path(__file__).with_name("transformers_requests.py")
 
 
 class Ours:
@@ -169,8 +179,9 @@ async def events(port: int, path: str, body: dict[str, Any]) -> AsyncGenerator[d
             await writer.wait_closed()
 
 
-class Vllm:
-    """vLLM, a request a sample; its prefix cache holds the prompt."""
+class Scripted:
+    """An engine behind a script in its environment, a request a sample: vLLM, whose prefix cache holds the prompt, and
+    transformers, which computes a prompt once for the samples that it draws together."""
 
     def __init__(self, name: str, engine: Engine, settings: dict[str, Any], judge: Judge) -> None:
         self.name = name
@@ -258,13 +269,21 @@ def peers_of(home: Home, peer: str, model: Path, judge: Judge) -> list[Contestan
     """A peer in each arithmetic that may be its best. Raises SetupFailed."""
     if peer == LLAMA:
         return [_llama(home, model, kind, judge) for kind in LLAMA_KINDS]
-    assert peer == VLLM
     found: list[Contestant] = []
+    if peer == TRANSFORMERS:
+        for kind in TRANSFORMERS_TYPES:
+            name = f"transformers {kind}"
+            more = {"tokenizer": str(home.tokenizer(model) / "tokenizer.json")}
+            log = home.log(f"{name} passing")
+            engine, settings = transformers_engine(home, model, kind, _TRANSFORMERS_SCRIPT, more, log)
+            found.append(Scripted(name, engine, settings | {"cache": "dynamic"}, judge))
+        return found
+    assert peer == VLLM
     for form in VLLM_FORMS:
         name = f"vllm {form}"
         script = VllmScript(_SCRIPT, widest=MOST_AT_ONCE, longest=_CELLS, tokenizer=home.tokenizer(model))
         engine, settings = vllm_engine(home, model, form, script, log=home.log(f"{name} passing"))
-        found.append(Vllm(name, engine, settings, judge))
+        found.append(Scripted(name, engine, settings, judge))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Until the first pass: our server, llama-server and vLLM on the same problems, each peer with a careful client.
+"""Until the first pass: our server, llama-server, vLLM and transformers on the same problems, with careful clients.
 
     python -m benchmarks.peers --setup                       # once: fetches and compiles the peers
     python -m benchmarks.peers.first_pass [--problems 60] [--out benchmarks/results/cpu/first-pass-race.json]

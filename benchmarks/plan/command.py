@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -183,6 +183,7 @@ def _measure(given: PlanOptions, mix: "Mix") -> "Measured":
 
 def _tell(given: PlanOptions, mix: "Mix", measured: "Measured", loads: "Mapping[str, Load]") -> None:
     from benchmarks.plan.results import check, plan_page, plan_result, predict, read_tested, require_same
+    from benchmarks.plan.twin import guessing_of
     from benchmarks.record import provenance
     from benchmarks.report.files import write_all
     from benchmarks.report.markdown import headline
@@ -199,6 +200,7 @@ def _tell(given: PlanOptions, mix: "Mix", measured: "Measured", loads: "Mapping[
         (load,) = loads.values()
         tested = read_tested(given.check)
         require_same(tested, {**same, "load": load.protocol})
+    guessing = guessing_of(measured, mix, given.rows)
     predictions = {
         name: predict(
             measured,
@@ -210,6 +212,7 @@ def _tell(given: PlanOptions, mix: "Mix", measured: "Measured", loads: "Mapping[
             patience=given.patience,
             rows=given.rows,
             plays=given.plays,
+            guessing=guessing,
         )
         for name, load in loads.items()
     }
@@ -217,6 +220,7 @@ def _tell(given: PlanOptions, mix: "Mix", measured: "Measured", loads: "Mapping[
         **same,
         "rows": given.rows,
         "plays": given.plays,
+        "guessing": asdict(guessing),
         "loads": {name: load.protocol for name, load in loads.items()},
         "measured": {"about": measured.about, "provenance": measured.provenance},
     }

@@ -3,7 +3,7 @@
 1. Every problem of the mix is drawn `samples` times and all of it is judged: the sampling tree, lengths, pass rates,
    judging times.
 2. One user, then several, ask for the mix as they will later: the metrics, looked at twice a second, tell how long
-   steps of how many rows are while programs are judged beside them, and how soon a branch gets its next token.
+   steps of how many rows are while programs are judged beside them.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from benchmarks.load.mix import Entry, Mix
 from benchmarks.load.run import Served, run
 from benchmarks.load.scrape import Scraper
 from benchmarks.plan.draws import Draws
-from benchmarks.plan.recorded import Measured, Problem, Window
+from benchmarks.plan.recorded import Measured, Problem, Solved, Window
 from engine.exposition import Book, grown, total
 
 _LOOK_SECONDS = 0.5
@@ -55,16 +55,19 @@ async def measure(
         problems = {entry.name: await _draw_all(client, entry, samples, say) for entry in mix.entries}
     windows: list[Window] = []
     fronts: list[float] = []
+    solves: list[Solved] = []
     for count in (1, users):
         say(f"steps: {count} at a time, {seconds:g} s")
         answers = await _load(served, scraper, mix, count, seconds, windows)
         fronts += [front for answer in answers if (front := _front(answer)) is not None]
+        solves += [_solved(answer, count) for answer in answers if answer.answered]
     return Measured(
         about={"samples": samples, "seconds": seconds, "users": users, "mix": mix.protocol},
         problems=problems,
         windows=tuple(windows),
         front_seconds=sum(fronts) / len(fronts) if fronts else 0.0,
         slots=slots,
+        solves=tuple(solves),
         provenance=provenance,
     )
 
@@ -153,8 +156,19 @@ def _window(counted: Book) -> Window:
         prefill_steps=int(prefill_steps),
         prefill_seconds=prefill_seconds,
         prefill_tokens=int(of("prefix_cache_queries_total") - of("prefix_cache_hits_total")),
-        tokens=int(of("inter_token_seconds_count")),
-        waited=of("inter_token_seconds_sum"),
+    )
+
+
+def _solved(answer: Answer, users: int) -> Solved:
+    cost = answer.accounting
+    return Solved(
+        users=users,
+        entry=answer.entry,
+        problem=answer.problem,
+        first_pass=None if answer.first_pass is None else round(answer.first_pass - answer.sent, 4),
+        rows=int(cost.get("rows_computed", 0)),
+        drafted=int(cost.get("drafted_tokens", 0)),
+        accepted=int(cost.get("accepted_draft_tokens", 0)),
     )
 
 

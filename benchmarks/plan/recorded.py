@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,7 @@ class Problem:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Steps between two looks at the metrics. rows: decode rows of all of them, drafts included. `steps` steps without
-    tokens of prompts took `seconds` together; prefill_…: of the others. Branches drew `tokens`, for which they `waited`
-    so many seconds, each from its token before."""
+    tokens of prompts took `seconds` together; prefill_…: of the others."""
 
     rows: int
     steps: int
@@ -55,8 +54,20 @@ class Window:
     prefill_steps: int
     prefill_seconds: float
     prefill_tokens: int
-    tokens: int
-    waited: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """What a solve of the loads came to, beside `users` - 1 others: its first pass so many seconds after it was sent,
+    None where there was none; rows that it took; tokens drafted, and of these accepted."""
+
+    users: int
+    entry: str
+    problem: str
+    first_pass: float | None
+    rows: int
+    drafted: int
+    accepted: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +82,7 @@ class Measured:
     windows: tuple[Window, ...]
     front_seconds: float
     slots: int
+    solves: tuple[Solved, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def problem(self, entry: str, name: str) -> Problem:
@@ -96,9 +108,10 @@ def read_measured(path: Path) -> Measured:
         return Measured(
             about=found["about"],
             problems={entry: tuple(map(_problem, listed)) for entry, listed in found["problems"].items()},
-            windows=tuple(Window(**one) for one in found["windows"]),
+            windows=tuple(map(_window, found["windows"])),
             front_seconds=found["front_seconds"],
             slots=found["slots"],
+            solves=tuple(Solved(**one) for one in found.get("solves", ())),
             provenance=found["provenance"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -115,3 +128,7 @@ def _problem(found: Mapping[str, Any]) -> Problem:
         texts=tuple(Text(**one) for one in found["texts"]),
         programs={int(number): Program(**one) for number, one in found["programs"].items()},
     )
+
+
+def _window(found: Mapping[str, Any]) -> Window:
+    return Window(**{one.name: found[one.name] for one in fields(Window)})

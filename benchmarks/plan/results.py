@@ -11,6 +11,7 @@ from benchmarks.load.figures import Window, figures_of_runs
 from benchmarks.load.loads import Load
 from benchmarks.load.mix import Mix
 from benchmarks.load.results import seconds_words, share_words
+from benchmarks.plan.guesses import Guessing
 from benchmarks.plan.recorded import Measured
 from benchmarks.plan.twin import Twin
 from benchmarks.report.page import Block, Curve, Curves, Figure, Figures, Page, Table
@@ -58,9 +59,10 @@ def predict(
     patience: float,
     rows: int = 64,
     plays: int = 1,
+    guessing: Guessing | None = None,
 ) -> dict[str, Any]:
     """Play a load on the twin so many times, with other samples each; figures as a load test has them."""
-    twins = [Twin(measured, mix, rows=rows) for _ in range(plays)]
+    twins = [Twin(measured, mix, rows=rows, guessing=guessing) for _ in range(plays)]
     runs = [twin.play(load, seed, draw, patience) for draw, twin in enumerate(twins)]
     steps = sum(twin.steps for twin in twins)
     return {

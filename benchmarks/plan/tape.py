@@ -13,6 +13,8 @@ _POSITIONS = 1 << 13
 _PROMPTS = 1 << 30
 _LONGEST_PROMPT = 1 << 13
 _END = 0
+NOWHERE = 1
+"""A token that no tape has."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +38,9 @@ class Node:
         return self._next
 
 
+_OFF = Node()
+
+
 class Stopper:
     """Follows a path and knows where a recorded text ends; its text is that text's number."""
 
@@ -54,6 +59,17 @@ class Stopper:
         return Stopper(self._node)
 
     @property
+    def ahead(self) -> Iterator[int]:
+        """The tokens that come next most often, up to the end of a text."""
+        node = self._node
+        while node.children:
+            token = max(node.children, key=lambda token: node.children[token].samples)
+            if token == _END:
+                return
+            yield token
+            node = node.children[token]
+
+    @property
     def text(self) -> str:
         """The number of the text that ends here."""
         return str(self._node.text)
@@ -65,16 +81,20 @@ class Stopper:
 
 
 class Tape:
-    """One problem. place: its number among all, which its prompt's tokens carry."""
+    """One problem. place: its number among all, which its prompt's tokens carry.
 
-    def __init__(self, problem: Problem, place: int) -> None:
+    first: branches of the problems before it. No two problems share a token: what is drafted is looked up in the texts
+    of all, and would be found in those of others.
+    """
+
+    def __init__(self, problem: Problem, place: int, first: int = 0) -> None:
         self.problem = problem
         self.place = place
         self.root = Node()
         for number, text in enumerate(problem.texts):
             node = self.root
             node.samples += text.samples
-            for token in _path(problem, text):
+            for token in _path(problem, text, first):
                 node = node.children.setdefault(token, Node())
                 node.samples += text.samples
             node.text = number
@@ -96,7 +116,17 @@ def prompt_of(tape: Tape) -> list[int]:
     return [*range(first, first + length - 1), first + _LONGEST_PROMPT - 1]
 
 
-def _path(problem: Problem, text: Text) -> Iterator[int]:
+def tapes_of(problems: Iterable[Problem]) -> list[Tape]:
+    """One for each."""
+    tapes: list[Tape] = []
+    first = 0
+    for place, problem in enumerate(problems):
+        tapes.append(Tape(problem, place, first))
+        first += max(problem.forks) + 1
+    return tapes
+
+
+def _path(problem: Problem, text: Text, first: int) -> Iterator[int]:
     """The tokens of a text: up to where its branch left another one they are that one's."""
     own: list[tuple[int, int]] = []  # (branch, up to which position)
     branch, end = text.branch, text.tokens - 1
@@ -109,7 +139,7 @@ def _path(problem: Problem, text: Text) -> Iterator[int]:
         end = min(end, position)
     place = 0
     for branch, end in reversed(own):
-        yield from ((branch + 1) * _POSITIONS + position for position in range(place, end))
+        yield from ((first + branch + 1) * _POSITIONS + position for position in range(place, end))
         place = max(place, end)
     yield _END
 
@@ -143,6 +173,6 @@ class TapeRunner:
 
 
 def _next(node: Node | None) -> Distribution:
-    if node is None:
-        raise AssertionError("a row leads off the tape")
-    return node.next
+    """What comes after a node. None is off the tape: a draft led there that the samples do not draw, so all that is
+    looked at is that there is an answer."""
+    return _OFF.next if node is None else node.next

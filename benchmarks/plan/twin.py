@@ -1,9 +1,10 @@
 """A machine's twin: the engine's own scheduler over recorded texts, in made time.
 
 What it draws are the recorded samples, again and again: the next token after a path has the chance that it had among
-the samples that went that way, so branches part as they did. A token takes what `Steps` says, a program as long as it
-was measured to, in one of so many sandboxes. Everything else (who is served next, how wide, what is cut off) is decided
-by the scheduler itself, which learns as it would in the server.
+the samples that went that way, so branches part as they did. A step takes what `Steps` says, a program as long as it
+was measured to, in one of so many sandboxes. Everything else (who is served next, how wide, what is drafted, what is
+cut off) is decided by the scheduler itself, which learns as it would in the server. Drafts matter most where a mean is
+of no use: a text that was drawn before is written several tokens at a time, and it is often the one that passes.
 """
 
 import heapq
@@ -20,9 +21,10 @@ from benchmarks.load.arrivals import Call, Chooser
 from benchmarks.load.calls import CANCELLED, FAILED, UNFINISHED, Answer
 from benchmarks.load.loads import Load, Users
 from benchmarks.load.mix import Mix
+from benchmarks.plan.guesses import Drafted, Guessing, TapeDrafting, drafted_by, drafted_of
 from benchmarks.plan.recorded import Measured, Problem
 from benchmarks.plan.steps import Steps, steps_of
-from benchmarks.plan.tape import Tape, TapeRunner, prompt_of
+from benchmarks.plan.tape import TapeRunner, prompt_of, tapes_of
 from engine.core.limits import DeadlineTooClose, Limits, QueueIsFull
 from engine.core.scheduler import Scheduler
 from engine.core.types import (
@@ -39,6 +41,8 @@ from engine.core.types import (
 
 _PAGES, _PAGE_SIZE = 1 << 16, 16
 _NEW_TOKENS = 512
+_TURNS = 3
+"""In which guesses are made to fit."""
 _PAUSE = 1.0
 """Of a user whose call was refused, as the generator's."""
 
@@ -59,29 +63,34 @@ class _Solve:
     over: bool = False
 
 
-class Twin:
-    """Plays loads. `rows` and `waiting` as the server's engine.max_rows and limits.max_waiting."""
+class _Scheduler(Scheduler):
+    """The server's, that guesses as on a tape."""
 
-    def __init__(self, measured: Measured, mix: Mix, *, rows: int = 64, waiting: int = 256) -> None:
+    def __init__(self, limits: Limits, clock: Callable[[], float], guessing: Guessing, seed: int) -> None:
+        super().__init__(pages=_PAGES, page_size=_PAGE_SIZE, limits=limits, clock=clock)
+        self._drafting = TapeDrafting(self.step_time, guessing, seed)
+
+
+class Twin:
+    """Plays loads. `rows` and `waiting` as the server's engine.max_rows and limits.max_waiting; see `guessing_of`."""
+
+    def __init__(
+        self, measured: Measured, mix: Mix, *, rows: int = 64, waiting: int = 256, guessing: Guessing | None = None
+    ) -> None:
         self.now = 0.0
         self.answers: list[Answer] = []
         self.steps = 0
         self.rows = 0
+        self.drafted = Drafted(0, 0, 0)
         self._measured = measured
         self._mix = mix
-        self._model: Steps = steps_of(measured)
-        self._tapes = {
-            (entry.name, name): Tape(measured.problem(entry.name, name), place)
-            for place, (entry, name) in enumerate((e, n) for e in mix.entries for n in e.problems)
-        }
+        self._steps: Steps = steps_of(measured.windows)
+        names = [(entry.name, name) for entry in mix.entries for name in entry.problems]
+        self._tapes = dict(zip(names, tapes_of(measured.problem(*name) for name in names), strict=True))
         self._runner = TapeRunner(_PAGES, _PAGE_SIZE, self._tapes.values())
-        self._scheduler = Scheduler(
-            pages=_PAGES,
-            page_size=_PAGE_SIZE,
-            # Drafts are in the pace of tokens.
-            limits=Limits(rows=rows, waiting=waiting, drafting=False),
-            clock=lambda: self.now,
-        )
+        limits = Limits(rows=rows, waiting=waiting)
+        self._scheduler = _Scheduler(limits, lambda: self.now, guessing or Guessing(), seed=1)
+        self._steps.teach(self._scheduler.step_time)
         self._draw = 0
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
@@ -147,7 +156,7 @@ class Twin:
             self.now = max(self.now, self._later[0][0])
             return True
         results = self._runner.run(plan.step)
-        began, seconds = self.now, self._model.seconds(plan.rows, plan.prefill_tokens)
+        began, seconds = self.now, self._steps.seconds(plan.rows, plan.prefill_tokens)
         self.steps += 1
         self.rows += plan.rows
         self.now += seconds
@@ -157,8 +166,7 @@ class Twin:
             self.now, end = max(began, when), self.now
             what()
             self.now = end
-        learned = self._model.learned(plan.rows, plan.prefill_tokens)
-        self._take(scheduler.finish(plan, results, learned))
+        self._take(scheduler.finish(plan, results, seconds))
         return True
 
     # Calls
@@ -210,6 +218,8 @@ class Twin:
 
     def _take(self, events: list[CoreEvent]) -> None:
         for event in events:
+            if isinstance(event, SolveEnded):
+                self.drafted = self.drafted.with_other(drafted_by(event.counts))
             solve = self._live.get(event.solve)
             if solve is None:
                 continue
@@ -294,3 +304,18 @@ class Twin:
             )
         )
         self._on_end(solve)
+
+
+def guessing_of(measured: Measured, mix: Mix, rows: int = 64) -> Guessing:
+    """The guesses with which the measuring loads, when they are played, have as many drafts as they had."""
+    had, found = drafted_of(measured.solves), Guessing(0.5, 0.5)
+    if not had.drafted:
+        return Guessing()
+    for turn in range(_TURNS):
+        played = Drafted(0, 0, 0)
+        for users in sorted({solve.users for solve in measured.solves}):
+            twin = Twin(measured, mix, rows=rows, guessing=found)
+            twin.play(Users(users=users, think=0.0, seconds=float(measured.about["seconds"])), seed=1, draw=turn)
+            played = played.with_other(twin.drafted)
+        found = found.nearer(had, played)
+    return found

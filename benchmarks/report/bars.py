@@ -8,13 +8,14 @@ WIDTH = 760.0
 LEVELS = 11
 """Steps of a strip's colour: a share of 0 has one of its own, and so has 1."""
 _NAMES = 150.0
+_VALUES = 120.0
 _ROW = 26.0
 _STRIP = 22.0
 
 
 def draw_bars(plot: Bars, name: str) -> str:
     """The picture. name: unique on the page."""
-    x = linear(0, 1, _NAMES, WIDTH - 90)
+    x = linear(0, 1, _NAMES, WIDTH - _VALUES)
     parts: list[str] = []
     for index, bar in enumerate(plot.bars):
         top = 6 + index * _ROW
@@ -29,10 +30,16 @@ def draw_bars(plot: Bars, name: str) -> str:
         end = max(x(0) + (1.5 if bar.share > 0 else 0), x(bar.share))
         parts.append(element("rect", {"class": kind, "x": x(0), "y": top, "width": end - x(0), "height": 18, "rx": 2}))
         if bar.low is not None and bar.high is not None:
-            whisker = {"class": "whisker", "x1": x(bar.low), "x2": x(bar.high), "y1": middle, "y2": middle}
-            parts.append(element("line", whisker))
+            parts += _whisker(x(bar.low), x(bar.high), middle)
         parts.append(element("text", {"class": "value", "x": x(1) + 10, "y": middle + 4.5}, text=bar.text))
     return svg(name, plot.title, plot.says, WIDTH, 12 + _ROW * len(plot.bars), *parts)
+
+
+def _whisker(low: float, high: float, middle: float) -> list[str]:
+    """A line with ends; what lies around it keeps it apart from the bar."""
+    path = f"M{number(low)} {number(middle)}H{number(high)}"
+    path += "".join(f"M{number(end)} {number(middle - 4)}v8" for end in (low, high))
+    return [element("path", {"class": kind, "d": path}) for kind in ("halo", "whisker")]
 
 
 def draw_strips(plot: Strips, name: str) -> str:

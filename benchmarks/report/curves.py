@@ -29,10 +29,12 @@ def draw(plot: Curves, name: str) -> str:
     low, high = min(xs), max(xs)
     scale = logarithmic if plot.log_x and low > 0 and high > low else linear
     x = scale(low, high, _LEFT, WIDTH - _RIGHT)
-    top = _ceiling([*(y for curve in plot.curves for y in (*curve.y, *curve.high))])
-    y = linear(0, top, HEIGHT - _BOTTOM, _TOP)
+    drawn = [y for curve in plot.curves for y in (*curve.y, *(() if plot.crowded else curve.high))]
+    top = _ceiling(drawn)
+    bottom = _floor(drawn) if plot.crowded else 0.0
+    y = linear(bottom, top, HEIGHT - _BOTTOM, _TOP)
     parts: list[str] = []
-    for value in round_ticks(0, top, 5):
+    for value in round_ticks(bottom, top, 5):
         at = y(value)
         parts.append(element("line", {"class": "grid", "x1": _LEFT, "x2": WIDTH - _RIGHT, "y1": at, "y2": at}))
         tick = {"class": "tick end", "x": _LEFT - 8, "y": at + 4}
@@ -50,7 +52,7 @@ def draw(plot: Curves, name: str) -> str:
     parts.append(element("text", {"class": "label", "x": _LEFT, "y": 14}, text=plot.y_label))
     points = [[(x(a), y(b)) for a, b in zip(curve.x, curve.y, strict=True)] for curve in plot.curves]
     for index, curve in enumerate(plot.curves):
-        if curve.low and curve.high:
+        if curve.low and curve.high and not plot.crowded:
             edge = [(x(a), y(b)) for a, b in zip(curve.x, curve.high, strict=True)]
             edge += [(x(a), y(b)) for a, b in reversed(list(zip(curve.x, curve.low, strict=True)))]
             parts.append(element("polygon", {"class": f"band s{index % COLOURS}", "points": _points(edge)}))
@@ -92,3 +94,8 @@ def _ceiling(values: Sequence[float]) -> float:
     """The lowest tenth above all values; never less than a tenth, never more than one."""
     most = max(values, default=0.0)
     return min(1.0, max(0.1, -(-round(most * 1000) // 100) / 10))
+
+
+def _floor(values: Sequence[float]) -> float:
+    """The highest tenth below all values; a tenth below the top at least."""
+    return max(0.0, min(round(min(values) * 1000) // 100 / 10, _ceiling(values) - 0.1))

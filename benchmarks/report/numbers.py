@@ -80,6 +80,8 @@ def flat(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _leaf(value: Any) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     # A stop string is white space more often than not.

@@ -57,7 +57,8 @@ class Curves:
     """Curves over a common x, each named at its end. y is a share from 0 to 1, shown in per cent.
 
     says: what the picture shows, in a sentence, for who does not see it. at: the x of the table below it; empty for
-    all.
+    all. crowded: many curves that lie close together: bands, which would hide each other, are left to the table, and
+    the axis begins where the curves do.
     """
 
     title: str
@@ -67,6 +68,7 @@ class Curves:
     curves: tuple[Curve, ...]
     log_x: bool = False
     at: tuple[float, ...] = ()
+    crowded: bool = False
     note: str = ""
 
 

@@ -4,8 +4,8 @@
 
 Rounds of a mixed load: solves whose callers wait, leave, or have little time, hostile programs, requests that are none.
 After each round the server comes to rest and is looked at. Exit code 0 if nothing has grown since the warm-up (pages,
-branches, jails, control groups, descriptors, threads, processes, memory), no call ended as none may, and the clients'
-book agrees with the server's; 1 otherwise, with every fault in words.
+branches, jails, control groups, descriptors, threads, tasks, processes, memory), no call ended as none may, and the
+clients' book agrees with the server's; 1 otherwise, with every fault in words.
 """
 
 import argparse

@@ -10,23 +10,36 @@ from typing import Any
 import psutil
 from thresher.client import AsyncClient
 
+from benchmarks.load.scrape import Scraper
+from engine.exposition import total
+
 _CGROUPS = Path("/sys/fs/cgroup")
 _PATIENCE = 60.0
 # Warm jails come back one after the other.
 _CALM_LOOKS = 4
-_SLACK = {"processes": 0, "jails": 0, "cgroups": 0, "threads": 4, "descriptors": 8, "pages": 0, "branches": 0}
+_SLACK = {
+    "processes": 0,
+    "jails": 0,
+    "cgroups": 0,
+    "threads": 4,
+    "tasks": 4,
+    "descriptors": 8,
+    "pages": 0,
+    "branches": 0,
+}
 _MEMORY_SHARE, _MEMORY_BYTES = 0.08, 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resting:
-    """The server's processes at rest. pages: of the key-value pool that solves hold, in thousandths of the pool.
-    resident_bytes: of all processes, shared memory counted once for each."""
+    """The server's processes at rest. tasks: of the front's event loop. pages: of the key-value pool that solves
+    hold, in thousandths of the pool. resident_bytes: of all processes, shared memory counted once for each."""
 
     processes: int
     jails: int
     cgroups: int
     threads: int
+    tasks: int
     descriptors: int
     pages: int
     branches: int
@@ -37,8 +50,8 @@ class Resting:
         return asdict(self)
 
 
-async def at_rest(client: AsyncClient, pid: int) -> Resting:
-    """The state once no solve is left and the number of processes stands still.
+async def at_rest(client: AsyncClient, pid: int, scraper: Scraper) -> Resting:
+    """The state once no solve is left and the numbers of processes and tasks stand still.
 
     Raises RuntimeError where that is not so within a minute.
     """
@@ -46,17 +59,19 @@ async def at_rest(client: AsyncClient, pid: int) -> Resting:
     looks: list[Resting] = []
     while True:
         load = await client.load(timeout=10)
-        found = await asyncio.to_thread(_look, pid, round(1000 * load.kv_cache_usage), load.branches_running)
+        tasks = round(total(await scraper.scrape(), "thresher_process_tasks"))
+        pages = round(1000 * load.kv_cache_usage)
+        found = await asyncio.to_thread(_look, pid, pages=pages, branches=load.branches_running, tasks=tasks)
         busy = load.solves_running + load.solves_waiting + load.branches_running + load.executor_queue
         looks = [] if busy else [*looks[-_CALM_LOOKS + 1 :], found]
-        if len(looks) == _CALM_LOOKS and len({(look.processes, look.cgroups) for look in looks}) == 1:
+        if len(looks) == _CALM_LOOKS and len({(look.processes, look.cgroups, look.tasks) for look in looks}) == 1:
             return found
         if time.monotonic() > until:
             raise RuntimeError(f"the server was not at rest after {_PATIENCE:g} s: {busy} things at work, {found}")
         await asyncio.sleep(0.4)
 
 
-def _look(pid: int, pages: int, branches: int) -> Resting:
+def _look(pid: int, **known: int) -> Resting:
     front = psutil.Process(pid)
     family: list[psutil.Process] = []
     sums = {"threads": 0, "descriptors": 0, "resident_bytes": 0}
@@ -72,15 +87,15 @@ def _look(pid: int, pages: int, branches: int) -> Resting:
             continue
         family.append(one)
     groups = sum(len([*folder.glob("*/")]) for one in family for folder in _CGROUPS.glob(f"**/thresher.{one.pid}.*"))
-    return Resting(processes=len(family), jails=jails, cgroups=groups, pages=pages, branches=branches, **sums)
+    return Resting(processes=len(family), jails=jails, cgroups=groups, **known, **sums)
 
 
 def growth(states: Sequence[Resting], warm: int) -> list[str]:
     """What has grown since the first `warm` states, in words; none is as it should be.
 
     The last state is held against the largest of the warm ones: what was needed once may be needed again. Counts may
-    not grow at all, but for threads and descriptors of pools that fill on demand; memory by 8 % and 64 MiB, which is
-    the noise of allocators over a few minutes. Pages and branches must be none.
+    not grow at all, but for threads, tasks and descriptors of pools that fill on demand; memory by 8 % and 64 MiB,
+    which is the noise of allocators over a few minutes. Pages and branches must be none.
     """
     before, last = states[:warm], states[-1]
     found: list[str] = []

@@ -76,7 +76,7 @@ async def soak(
                 run(served, mix(), load, seed=seed + number, patience=_PATIENCE, title=title, slo=_SLO),
                 guests.come(seconds),
             )
-            found.states.append(await at_rest(client, pid))
+            found.states.append(await at_rest(client, pid, scraper))
             counted = grown(before, await scraper.settled())
             faults = [*_differences(ran.answers, counted, server_log.receipts(), guests), *guests.faults]
             faults += [

@@ -9,6 +9,7 @@ from google.rpc import code_pb2  # pyright: ignore[reportMissingTypeStubs]
 from rich.console import Console
 from rich.text import Text
 from thresher.client import Client, to_plain
+from thresher.client.progress import verdict_words
 from thresher.v1 import execution_service_pb2, verdict_pb2
 
 from engine.cli._interrupt import on_interrupt
@@ -20,8 +21,7 @@ from engine.cli._output import (
     EXIT_USAGE,
     print_json,
 )
-from engine.cli._report import lowered_line
-from engine.cli._view import first_line, verdict_word
+from engine.cli._report import first_line, lowered_line
 
 _CALLER_AT_FAULT = (code_pb2.INVALID_ARGUMENT, code_pb2.UNIMPLEMENTED)
 
@@ -62,7 +62,7 @@ def execute_many(
 
 def _report_line(report: verdict_pb2.ExecutionReport) -> Text:
     passed = report.verdict == verdict_pb2.VERDICT_PASSED
-    line = Text(verdict_word(report.verdict), style="green" if passed else "red")
+    line = Text(verdict_words(report.verdict), style="green" if passed else "red")
     line.append(f", {report.tests_passed} of {report.tests_total} tests passed", style="default")
     telling = [result.message for result in report.results if result.verdict != verdict_pb2.VERDICT_PASSED]
     reason = report.detail or next(iter(telling), "")

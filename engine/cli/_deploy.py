@@ -15,6 +15,7 @@ from engine.serving.auth import Access, read_token
 from engine.serving.listen import TcpAddress, addresses, require_tcp
 from engine.serving.tls import ServerTls
 from engine.solving.backing import executor_config
+from engine.solving.memory import cgroup_limit
 from executor.doctor import run_checks
 
 _PART = "deploy"
@@ -89,9 +90,10 @@ def folder_findings(settings: Settings) -> Iterator[Finding]:
 def limit_findings(settings: Settings, cgroups: Path = _CGROUPS) -> Iterator[Finding]:
     """What this container may use, beside what the settings may ask of it."""
     slots = executor_config(settings).effective_slots
-    memory = _limit(cgroups, "memory.max", "memory/memory.limit_in_bytes")
+    memory = cgroup_limit(cgroups, "memory.max", "memory/memory.limit_in_bytes")
     programs = slots * settings.executor.max_memory_bytes
-    kv = 0 if settings.serving.executor_only else len(settings.models.serve) * (settings.engine.kv_bytes or _KV_BYTES)
+    served = () if settings.serving.executor_only else settings.models.serve
+    kv = sum(settings.engine.share(name).kv_bytes or _KV_BYTES for name in served)
     detail = f"{_size(memory)}; programs may take {_size(programs)} ({slots} at a time), keys and values {_size(kv)}"
     if memory is not None and programs + kv > memory:
         fix = "a larger limit, or smaller executor.max_memory_bytes, executor.slots, engine.kv_bytes"
@@ -105,7 +107,10 @@ def limit_findings(settings: Settings, cgroups: Path = _CGROUPS) -> Iterator[Fin
         yield Finding(_PART, "cores", Status.NOTE, detail, fix)
     else:
         yield Finding(_PART, "cores", Status.OK, f"{cores}" if quota is None else f"{cores}, quota {quota:g}")
-    tasks, needed = _limit(cgroups, "pids.max", "pids/pids.max"), _OWN_TASKS + slots * settings.executor.max_processes
+    tasks, needed = (
+        cgroup_limit(cgroups, "pids.max", "pids/pids.max"),
+        _OWN_TASKS + slots * settings.executor.max_processes,
+    )
     good = tasks is None or tasks >= needed
     detail = f"{'no bound' if tasks is None else tasks}; up to {needed} may be needed"
     yield Finding(_PART, "tasks", Status.OK if good else Status.NOTE, detail, "" if good else f"a bound of {needed}")
@@ -131,24 +136,12 @@ def _variables() -> int:
     return sum(name.startswith("THRESHER_") for name in os.environ)
 
 
-def _limit(cgroups: Path, *names: str) -> int | None:
-    """The first limit that there is, of control groups v2 or v1; None is no bound."""
-    for name in names:
-        try:
-            text = (cgroups / name).read_text().strip()
-        except OSError:
-            continue
-        # v1 says "none" by the largest number of pages.
-        return int(text) if text.isdecimal() and int(text) < 1 << 60 else None
-    return None
-
-
 def _cores(cgroups: Path) -> float | None:
     """Cores that the quota gives; None without one."""
     try:
         quota, period = (cgroups / "cpu.max").read_text().split()
     except OSError:
-        found = [_limit(cgroups, f"cpu/cpu.cfs_{name}_us") for name in ("quota", "period")]
+        found = [cgroup_limit(cgroups, f"cpu/cpu.cfs_{name}_us") for name in ("quota", "period")]
         return None if None in found else (found[0] or 0) / (found[1] or 1)
     return None if quota == "max" else int(quota) / int(period)
 

@@ -15,6 +15,43 @@ _WITHOUT_EFFECT = {
     "distinct": ("greedy_first", "length_penalty"),
     "beam": (*_TEMPERATURES, "top_p", "top_k", "min_p", "seed", "greedy_first", "distinct_programs"),
 }
+_OPTIONS = {
+    "problem.chat": "--prompt",
+    "problem.tests": "--test",
+    "problem.entry_point": "--entry-point",
+    "problem.variants": "--variant",
+    "sampling.mode": "--mode",
+    "sampling.k": "--k",
+    "sampling.temperature": "--temperature",
+    "sampling.temperatures": "--temperatures",
+    "sampling.top_p": "--top-p",
+    "sampling.distinct_programs": "--distinct-programs",
+    "sampling.length_penalty": "--length-penalty",
+    "sampling.prune": "--prune",
+    "sampling.regex": "--regex",
+    "sampling.ebnf": "--ebnf",
+    "sampling.json_schema": "--json-schema",
+    "sampling.seed": "--seed",
+    "sampling.max_new_tokens": "--max-new-tokens",
+    "sampling.width": "--width",
+    "return_policy": "--policy",
+    "policy": "--policy",
+    "model": "--model",
+    "priority": "--priority",
+    "budget.wall_time": "--timeout",
+    "budget.wall_seconds": "--timeout",
+    "budget.rows": "--max-rows",
+    "budget.generated_tokens": "--max-tokens",
+    "budget.executions": "--max-executions",
+    "cascade.prior_attempts": "--attempt",
+    "cascade.attempts_in_prompt": "--attempts-in-prompt",
+}
+"""The options of `thresher solve` by the field of a SolveSpec, or the key of a problem document, that each sets."""
+
+
+def options_beside(file: Path | None) -> dict[str, str]:
+    """The option that sets a field, for messages. What a problem file holds itself is not named by an option."""
+    return {field: option for field, option in _OPTIONS.items() if file is None or not field.startswith("problem.")}
 
 
 def set_mode(document: dict[str, Any], mode: str | None) -> None:

@@ -2,11 +2,14 @@
 
 import json
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import grpc
 import typer
 from thresher.client import ThresherError
+from thresher.client.errors import with_option
 
 EXIT_GOOD = 0
 EXIT_NOT_SOLVED = 1
@@ -38,8 +41,11 @@ def usage_error(message: str, *, as_json: bool) -> typer.Exit:
     return typer.Exit(EXIT_USAGE)
 
 
-def call_error(error: ThresherError, *, as_json: bool) -> typer.Exit:
-    """Says what went wrong with a call; to be raised. Exit code 2 where the request is at fault, else 3."""
+def call_error(error: ThresherError, *, as_json: bool, options: Mapping[str, str] = MappingProxyType({})) -> typer.Exit:
+    """Says what went wrong with a call; to be raised. Exit code 2 where the request is at fault, else 3.
+
+    `options` of the command, by the field of the request that each sets, are named to a person.
+    """
     if as_json:
         document = {
             "code": error.code.name,
@@ -50,11 +56,12 @@ def call_error(error: ThresherError, *, as_json: bool) -> typer.Exit:
         }
         print_json({"error": document})
     else:
-        typer.echo(f"thresher: {error.message} [{error.reason or error.code.name}]", err=True)
+        typer.echo(f"thresher: {with_option(error.message, options)} [{error.reason or error.code.name}]", err=True)
         for violation in error.details.get("violations", ()):
             if violation["description"] in error.message:
                 continue
-            typer.echo(f"  {violation['field']}: {violation['description']}", err=True)
+            wrong = f"{violation['field']}: {violation['description']}"
+            typer.echo(f"  {with_option(wrong, options)}", err=True)
         if error.advice:
             typer.echo(f"  {error.advice}", err=True)
     return typer.Exit(EXIT_USAGE if error.code in _CALLER_AT_FAULT else EXIT_FAILED)

@@ -1,8 +1,12 @@
-"""A recorded solve: its events as lines of JSON, written by `thresher solve --record`, read by `thresher replay`."""
+"""A recorded solve: its events as lines of JSON, read by `thresher replay`.
+
+`thresher solve --record` writes them, and so does a server with `recorder.folder`, which puts its decisions between.
+"""
 
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -64,25 +68,41 @@ def _asked(spec: solve_pb2.SolveSpec) -> dict[str, Any]:
     }
 
 
-def read_recording(path: Path) -> tuple[dict[str, Any], list[solve_pb2.SolveEvent], int]:
-    """What was asked, the events, and how many were left out. Raises BadRecording."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What was asked, the events, the decisions of a server's recorder (engine.solving.flight.Decision, with
+    `seconds` since the solve was accepted), and how many of both were left out."""
+
+    problem: dict[str, Any]
+    events: list[solve_pb2.SolveEvent]
+    decisions: list[dict[str, Any]]
+    left_out: int
+
+
+def read_recording(path: Path) -> Recorded:
+    """A recording. Raises BadRecording."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         head, *rest = [json.loads(line) for line in lines if line.strip()] or [{}]
     except OSError as error:
         raise BadRecording(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise BadRecording(f"{path} is no recording of `thresher solve --record`: {error}") from None
+        raise BadRecording(f"{path} is no recording of a solve: {error}") from None
     version = head.get("thresher_recording") if isinstance(head, dict) else None
     if version != VERSION:
-        said = "no recording of `thresher solve --record`" if version is None else f"a recording of version {version}"
+        said = "no recording of a solve" if version is None else f"a recording of version {version}"
         raise BadRecording(f"{path} is {said}; this program reads version {VERSION}")
-    return head["problem"], list(_events(path, rest)), sum(line.get("left_out", 0) for line in rest)
+    return Recorded(
+        problem=head["problem"],
+        events=list(_events(path, rest)),
+        decisions=[line["decision"] for line in rest if "decision" in line],
+        left_out=sum(line.get("left_out", 0) for line in rest),
+    )
 
 
 def _events(path: Path, lines: Iterable[dict[str, Any]]) -> Iterable[solve_pb2.SolveEvent]:
     for line in lines:
-        if "left_out" in line:
+        if "left_out" in line or "decision" in line:
             continue
         try:
             yield ParseDict(line, solve_pb2.SolveEvent(), ignore_unknown_fields=True)

@@ -1,13 +1,15 @@
 """From a recording to the page that draws it: branches and forks, candidates and verdicts, on one clock."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from thresher.client.plain import enum_word
 from thresher.v1 import solve_pb2, verdict_pb2
+
+from engine.cli._recording import Recorded
 
 _PAGE = Path(__file__).with_name("replay.html")
 _PLACE = "/*RECORDING*/null"
@@ -45,12 +47,29 @@ class Candidate:
     code: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A decision, `at` seconds: `kind` as in engine.solving.flight, or `tier` for another tier of a cascade.
+
+    branch, candidate: what it is about, as far as it is about one; never in a cascade, whose numbers are others.
+    """
+
+    at: float
+    kind: str
+    reason: str
+    model: str = ""
+    width: int | None = None
+    branch: int | None = None
+    candidate: int | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class Picture:
     """A whole solve. first_pass: the second of the first verdict that passed."""
 
     problem: dict[str, Any]
     left_out: int
+    decisions: list[Decided] = field(default_factory=list[Decided])
     model: str = ""
     prompt_tokens: int = 0
     seed: int = 0
@@ -62,18 +81,23 @@ class Picture:
     cost: dict[str, float] = field(default_factory=dict[str, float])
 
 
-def picture_of(problem: dict[str, Any], events: Iterable[solve_pb2.SolveEvent], left_out: int) -> Picture:
-    """What the events tell, in order."""
-    found = Picture(problem=problem, left_out=left_out)
+def picture_of(recorded: Recorded) -> Picture:
+    """What the events and the decisions tell."""
+    found = Picture(problem=recorded.problem, left_out=recorded.left_out)
     branches: dict[int, Branch] = {}
     candidates: dict[int, Candidate] = {}
-    for event in events:
+    tiers: list[Decided] = []
+    for event in recorded.events:
         now = event.elapsed.ToTimedelta().total_seconds()
         found.end = max(found.end, now)
         match event.WhichOneof("event"):
             case "accepted":
                 found.model = event.accepted.model.removeprefix("models/")
                 found.prompt_tokens, found.seed = event.accepted.prompt_tokens, event.accepted.seed
+            case "tier_started":
+                tier = event.tier_started
+                reason = enum_word(solve_pb2.TierReason.DESCRIPTOR, tier.reason).replace("_", " ")
+                tiers.append(Decided(at=now, kind="tier", reason=f"tier {tier.name} is asked: {reason}"))
             case "branch_started":
                 started = event.branch_started
                 branches[started.branch] = Branch(
@@ -115,7 +139,23 @@ def picture_of(problem: dict[str, Any], events: Iterable[solve_pb2.SolveEvent], 
     found.branches, found.candidates = list(branches.values()), list(candidates.values())
     passed = [one.judged for one in found.candidates if one.verdict == "passed" and one.judged is not None]
     found.first_pass = min(passed, default=None)
+    found.decisions = sorted([*tiers, *_decisions(recorded.decisions, alone=not tiers)], key=lambda one: one.at)
+    found.end = max([found.end, *(one.at for one in found.decisions)])
     return found
+
+
+def _decisions(lines: Iterable[dict[str, Any]], *, alone: bool) -> Iterator[Decided]:
+    """`alone`: one model has drawn all, so that its numbers are those of the events."""
+    for line in lines:
+        yield Decided(
+            at=line["seconds"],
+            kind=line["kind"],
+            reason=line["reason"],
+            model=line.get("model", ""),
+            width=line.get("width"),
+            branch=line.get("branch") if alone else None,
+            candidate=line.get("candidate") if alone else None,
+        )
 
 
 def _judge(candidates: dict[int, Candidate], judged: solve_pb2.Candidate, now: float) -> None:

@@ -7,9 +7,8 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 from thresher.client.plain import enum_word
+from thresher.client.progress import verdict_words
 from thresher.v1 import solve_pb2, verdict_pb2
-
-from engine.cli._view import first_line, verdict_word
 
 
 def winner(summary: solve_pb2.Summary) -> solve_pb2.Candidate | None:
@@ -84,6 +83,14 @@ def lowered_line(lowered: Iterable[verdict_pb2.LoweredLimit]) -> str:
     return f"this server allows no more than: {', '.join(words)}" if words else ""
 
 
+def prune_line(spec: solve_pb2.SolveSpec, summary: solve_pb2.Summary) -> str:
+    """What to know where pruning was asked for and no sample was given up, in one line; empty otherwise."""
+    if spec.sampling.prune != solve_pb2.PRUNE_SYNTAX or summary.accounting.samples_pruned:
+        return ""
+    where = "; of a chat's answer it reads the Python code block alone" if spec.problem.HasField("chat") else ""
+    return f"--prune syntax: no sample was given up{where} (docs/sampling.md)"
+
+
 def test_table(report: verdict_pb2.ExecutionReport) -> Table:
     """One row for each test that ran."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
@@ -93,9 +100,15 @@ def test_table(report: verdict_pb2.ExecutionReport) -> Table:
         passed = result.verdict == verdict_pb2.VERDICT_PASSED
         table.add_row(
             result.name or str(result.test_index),
-            Text(verdict_word(result.verdict), style="green" if passed else "red"),
+            Text(verdict_words(result.verdict), style="green" if passed else "red"),
             f"{result.duration.ToMilliseconds()}",
             enum_word(verdict_pb2.Evidence.DESCRIPTOR, result.evidence).replace("_", " ") if result.evidence else "",
             Text(first_line(result.message)),
         )
     return table
+
+
+def first_line(text: str, width: int = 100) -> str:
+    """The first line that is not blank, cut to `width` characters."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= width else line[: width - 1] + "…"

@@ -4,9 +4,9 @@ from engine.config import CascadePolicy, CascadeSettings, ConfigError, GiveUp, S
 from engine.metrics import Metrics
 from engine.remote.build_tier import remote_tiers
 from engine.remote.tier import RemoteTier
-from engine.solving.ascent import Policy, Stage
 from engine.solving.cascade import CascadeSolver
 from engine.solving.routing import Router
+from engine.solving.stage import Policy, Stage
 from engine.solving.tiered import OwnSolver, TieredSolver
 from engine.solving.tiers import LocalTier, Terms, Tier
 

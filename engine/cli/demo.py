@@ -173,7 +173,7 @@ def _solve(console: Console, address: str, spec: solve_pb2.SolveSpec) -> solve_p
     if best is None:
         _step(console, 4, f"no program passed ({outcome_word(summary)})")
     else:
-        _step(console, 4, f"the program that passed: candidate {best.index}")
+        _step(console, 4, f"the program that passed: program {best.index}")
         print_program(console, best.code)
     console.print()
     console.print(cost_table(summary))

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 from thresher.client import Client, ProblemError, ThresherError, program, to_plain
+from thresher.client.progress import verdict_words
 from thresher.v1 import execution_service_pb2, verdict_pb2
 
 from engine.cli._batch import execute_many
@@ -22,7 +23,6 @@ from engine.cli._output import (
     usage_error,
 )
 from engine.cli._report import lowered_line, test_table
-from engine.cli._view import verdict_word
 
 
 def execute(
@@ -93,7 +93,7 @@ def execute(
 def _print_report(report: verdict_pb2.ExecutionReport) -> None:
     console = Console()
     passed = report.verdict == verdict_pb2.VERDICT_PASSED
-    headline = f"{verdict_word(report.verdict)}: {report.tests_passed} of {report.tests_total} tests passed"
+    headline = f"{verdict_words(report.verdict)}: {report.tests_passed} of {report.tests_total} tests passed"
     console.print(Text(headline, style="bold green" if passed else "bold red"))
     if report.results:
         console.print(test_table(report))

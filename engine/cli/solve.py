@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from thresher.client import Client, ProblemError, ThresherError, solve_spec, to_plain
+from thresher.client.errors import with_option
 from thresher.client.plain import enum_words
 from thresher.v1 import solve_pb2
 
 from engine.cli._connection import Address, TlsCa, TlsCertificate, TlsKey, TokenFile, UseTls, read_tls, read_token
 from engine.cli._document import add_tests, override, read_document
-from engine.cli._drawing import add_attempts, add_variants, open_end, set_constraint, set_mode, set_temperatures
+from engine.cli._drawing import (
+    add_attempts,
+    add_variants,
+    open_end,
+    options_beside,
+    set_constraint,
+    set_mode,
+    set_temperatures,
+)
 from engine.cli._interrupt import on_interrupt
 from engine.cli._live import SolveDisplay
 from engine.cli._output import (
@@ -28,7 +37,8 @@ from engine.cli._output import (
     usage_error,
 )
 from engine.cli._recording import Recorder
-from engine.cli._report import cost_table, lowered_line, outcome_word, print_program, winner
+from engine.cli._report import cost_table, lowered_line, outcome_word, print_program, prune_line, winner
+from engine.cli._rounds import solve_in_rounds
 
 _POLICIES = enum_words(solve_pb2.ReturnPolicy.DESCRIPTOR)
 _MODES = enum_words(solve_pb2.SamplingMode.DESCRIPTOR)
@@ -90,6 +100,9 @@ def solve(
     attempts_in_prompt: Annotated[
         bool | None, typer.Option("--attempts-in-prompt", help="Show the model those that failed, and how.")
     ] = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Turns at most: in each the model is told what failed before (docs/refine.md).")
+    ] = 1,
     address: Address = None,
     token_file: TokenFile = None,
     tls: UseTls = False,
@@ -107,6 +120,7 @@ def solve(
     The program goes to standard output, everything else to standard error.
     Exit code: 0 solved, 1 not solved, 2 wrong use, 3 server or sandbox failure, 130 interrupted.
     """
+    options = options_beside(file)
     try:
         document = _document(file, prompt, test or [])
         override(document, "", entry_point=entry_point, policy=policy, model=model, priority=priority)
@@ -126,20 +140,26 @@ def solve(
         spec = solve_spec(document)
         token, secured = read_token(token_file), read_tls(tls, tls_ca, tls_certificate, tls_key)
     except ProblemError as error:
-        raise usage_error(str(error), as_json=as_json) from error
-    if not as_json and not quiet:
+        raise usage_error(with_option(str(error), options), as_json=as_json) from error
+    if rounds > 1 and record is not None:
+        raise usage_error("--record: one solve is recorded, and --rounds makes several; leave one out", as_json=as_json)
+    if not as_json and not quiet and rounds == 1:
         spec.events.branches = True
         spec.events.token_deltas = sys.stderr.isatty()
     if record is not None:
         spec.events.branches = spec.events.token_deltas = spec.events.failing_code = True
-    deadline = None if timeout is None else timeout + _GRACE_SECONDS
+    deadline = None if timeout is None else rounds * timeout + _GRACE_SECONDS
     connect = partial(Client, address, token=token, tls=secured, name=client_name)
     try:
         recorder = nullcontext() if record is None else Recorder(record, spec)
     except OSError as error:
         raise usage_error(f"--record: {record} cannot be written: {error.strerror}", as_json=as_json) from error
     with recorder as recording:
-        code = _run(spec, connect, deadline, as_json=as_json, quiet=quiet, recording=recording)
+        if rounds == 1:
+            work = partial(_solve, spec, connect, deadline, as_json=as_json, quiet=quiet, recording=recording)
+        else:
+            work = partial(solve_in_rounds, spec, rounds, connect, deadline, as_json=as_json, quiet=quiet)
+        code = _run(work, connect, options, as_json=as_json, quiet=quiet)
     raise typer.Exit(code)
 
 
@@ -153,28 +173,22 @@ def _document(file: Path | None, prompt: str | None, tests: list[str]) -> dict[s
 
 
 def _run(
-    spec: solve_pb2.SolveSpec,
-    connect: Callable[[], Client],
-    deadline: float | None,
-    *,
-    as_json: bool,
-    quiet: bool,
-    recording: Recorder | None,
+    work: Callable[[], int], connect: Callable[[], Client], options: Mapping[str, str], *, as_json: bool, quiet: bool
 ) -> int:
-    """One solve from call to exit code. A server that is still loading its model is waited for."""
+    """What is asked of the server, to its exit code. A server that is still loading its model is waited for."""
     try:
-        return _solve(spec, connect, deadline, as_json=as_json, quiet=quiet, recording=recording)
+        return work()
     except ThresherError as error:
         if error.reason != "STARTING":
-            raise call_error(error, as_json=as_json) from error
+            raise call_error(error, as_json=as_json, options=options) from error
     if not as_json and not quiet:
         typer.echo("thresher: the server is loading its model; waiting for it", err=True)
     try:
         with connect() as client:
             client.wait_ready(_LOADING_SECONDS)
-        return _solve(spec, connect, deadline, as_json=as_json, quiet=quiet, recording=recording)
+        return work()
     except ThresherError as error:
-        raise call_error(error, as_json=as_json) from error
+        raise call_error(error, as_json=as_json, options=options) from error
 
 
 def _interrupted() -> int:
@@ -221,7 +235,7 @@ def _solve(
                 "outcome": outcome_word(summary),
                 "program": best.code if best is not None else None,
                 "request_id": request_id,
-                "model": display.view.model,
+                "model": display.progress.model,
                 "seconds": round(time.monotonic() - started, 3),
                 "summary": to_plain(summary),
             }
@@ -233,6 +247,6 @@ def _solve(
         notes = Console(stderr=True)
         notes.print("solved" if best is not None else f"not solved ({outcome_word(summary)})", style="bold")
         notes.print(cost_table(summary))
-        if lowered := lowered_line(summary.lowered_limits):
-            notes.print(lowered, style="yellow", soft_wrap=True)
+        for line in filter(None, (lowered_line(summary.lowered_limits), prune_line(spec, summary))):
+            notes.print(line, style="yellow", soft_wrap=True)
     return EXIT_GOOD if best is not None else EXIT_NOT_SOLVED

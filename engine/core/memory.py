@@ -16,6 +16,7 @@ from engine.core.pages import PagePool
 from engine.core.prefixes import PrefixCache
 from engine.core.segments import Segment
 from engine.core.tree import Tree
+from engine.core.types import BranchRedrawn, BranchSetBack, CoreEvent
 
 if TYPE_CHECKING:
     from engine.core.solves import Solve
@@ -32,6 +33,24 @@ class Memory:
         self._prefixes = prefixes
         self._running = running
         self._refused: tuple[int, int] | None = None
+        self._back: set[tuple[int, int]] = set()  # solve and branch of those that have lost their pages
+        self._told: list[CoreEvent] = []
+
+    def told(self) -> list[CoreEvent]:
+        """Who was set back and who goes on since the last call."""
+        events, self._told = self._told, []
+        return events
+
+    def goes_on(self, solve: int, branch: Branch) -> None:
+        """A branch has a row in the step that is being planned."""
+        if (solve, branch.id) in self._back:
+            self._back.remove((solve, branch.id))
+            self._told.append(BranchRedrawn(solve, branch.id))
+
+    def forget(self, solve: int) -> None:
+        """A solve has ended."""
+        self._back = {one for one in self._back if one[0] != solve}
+        self._told = [event for event in self._told if event.solve != solve]
 
     def drop_idle(self, need: int) -> bool:
         """Drop idle nodes, those of the youngest solves first, then prompts that no solve has, until `need` pages are
@@ -68,7 +87,14 @@ class Memory:
                     break
                 owner.drop(segment)
                 owner.counts.preemptions += 1
+                if segment.tip is not None and not segment.tip.finished:
+                    self._set_back(owner.request.solve, segment.tip)
         return True
+
+    def _set_back(self, solve: int, branch: Branch) -> None:
+        if (solve, branch.id) not in self._back:
+            self._back.add((solve, branch.id))
+            self._told.append(BranchSetBack(solve, branch.id, branch.generated))
 
     def _victims(self, running: list[Solve], asking: tuple[int, int]) -> list[tuple[Tree, Segment]]:
         """Segments to drop, the first first: nothing below them has pages, their oldest branch is younger than

@@ -6,7 +6,16 @@ from engine.core.arms import ArmRates, Arms
 from engine.core.passrate import PassRates, Verdicts, Weights, guessed, posterior
 from engine.core.solves import Solve
 from engine.core.steptime import StepTime
-from engine.core.types import BranchFinished, CoreEvent, CoreRequest, EndReason, Mode, SamplesFinished, WidthChosen
+from engine.core.types import (
+    BranchFinished,
+    CoreEvent,
+    CoreRequest,
+    EndReason,
+    Mode,
+    SamplesFinished,
+    WidthChosen,
+    WidthHeld,
+)
 from engine.core.width import choose
 
 _START_LENGTH = 80.0
@@ -27,7 +36,7 @@ class Neighbours:
 class Pace:
     """Decides for one solve. A solve that is not over with its first pass is as wide as it can be."""
 
-    __slots__ = ("_basis", "_choice", "_passed", "_samples", "_slow", "arms", "request")
+    __slots__ = ("_basis", "_choice", "_held", "_passed", "_samples", "_slow", "arms", "request")
 
     def __init__(self, request: CoreRequest, arms: Arms | None) -> None:
         self.request = request
@@ -37,6 +46,7 @@ class Pace:
         self._slow: set[int] = set()  # finished branches whose verdicts take long
         self._basis: tuple[int, ...] = ()  # what ran beside it at the last choice
         self._choice: WidthChosen | None = None
+        self._held = False
 
     @property
     def adaptive(self) -> bool:
@@ -80,8 +90,19 @@ class Pace:
         those whose verdicts take long, as endless programs' do: they hold up no other's."""
         if self._choice is None:
             return most if self.request.width is None else min(most, self.request.width)
-        waiting = max(0, self.unjudged - len(self._slow) - self.request.judges)
-        return min(most, max(1, self._choice.width - waiting))
+        return min(most, max(1, self._choice.width - self._waiting))
+
+    @property
+    def _waiting(self) -> int:
+        return max(0, self.unjudged - len(self._slow) - self.request.judges)
+
+    def hold(self) -> WidthHeld | None:
+        """Whether the judges have begun, or ceased, to hold its width down."""
+        rows = 0 if self._choice is None else min(self._choice.width - 1, self._waiting)
+        if bool(rows) == self._held:
+            return None
+        self._held = bool(rows)
+        return WidthHeld(self.request.solve, rows, self.unjudged)
 
     def decide(
         self, prior: Weights, times: StepTime, length: float, rows: int, beside: Neighbours
@@ -208,5 +229,5 @@ class Paces:
                 others = branches - min(branches, solve.branches)
                 beside = Neighbours(rows=others, context=context * others / branches, solves=len(solves))
                 chosen = pace.decide(self._rates.prior, times, self._length, rows, beside)
-                events += [] if chosen is None else [chosen]
+                events += [event for event in (chosen, pace.hold()) if event is not None]
         return events

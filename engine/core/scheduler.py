@@ -77,7 +77,6 @@ class Scheduler:
         self._budget: dict[bool, int] = {}  # prefill tokens left in the step being planned; interactive or not
         self._starts = 0  # samples that may still be started in it
         self._rows = self._context = 0  # of the last step: rows, and the tokens that they attended to
-        self._pressing = False  # whether somebody waits for an interactive solve
         self.rows_computed = 0  # in the last step, as the solves' counts have them
         self.token_gaps: list[tuple[float, int]] = []  # of the last step: so long after the one before, so many tokens
 
@@ -135,6 +134,11 @@ class Scheduler:
         """Whether there is nothing to do."""
         return not self._clients and not self._running and not self._ends
 
+    def has(self, *, interactive: bool) -> bool:
+        """Whether a solve of a class is here, waiting or running."""
+        running = any(solve.request.interactive is interactive for solve in self._running)
+        return running or self._clients.waits(interactive=interactive)
+
     @property
     def waiting(self) -> int:
         """Number of solves that have not begun."""
@@ -174,10 +178,8 @@ class Scheduler:
         self._starts = _STARTS
         ready = [solve for solve in self._running if solve.ready]
         events += self._paces.decide(ready, self.step_time, self.limits.rows, self._context)
-        present = {kind: self._clients.waits(interactive=kind) for kind in (True, False)}
-        present |= {solve.request.interactive: True for solve in self._running}
-        self._pressing = present[True]
-        shares = self._sharing.divide(ready, self._context / max(1, self._rows), pressing=self._pressing)
+        present = {kind: self.has(interactive=kind) for kind in (True, False)}
+        shares = self._sharing.divide(ready, self._context / max(1, self._rows), pressing=present[True])
         rows = sum(share for _, share in shares)
         least = self.limits.least_prefill
         budget = self.step_time.prefill_budget(rows, self._context, self.limits.step_seconds, least)
@@ -187,7 +189,7 @@ class Scheduler:
         for solve, share in shares:
             # A solve without a share starts one sample too: it may yet get rows that others cannot use.
             events += self._paces.note(self._start_samples(solve, max(share, 1)))
-        self._drafting.begin_step(rows, self._context, self._sharing.draftable(shares), batch=not self._pressing)
+        self._drafting.begin_step(rows, self._context, self._sharing.draftable(shares), batch=not present[True])
         for solve, share in shares:
             self._offer_rows(solve, 0, share, work)
         # Rows that could not be used for lack of pages go to whoever can use them, the oldest first: it always can.
@@ -197,6 +199,7 @@ class Scheduler:
             self._offer_rows(solve, share, min(self._sharing.wish(solve), share + spare), work)
             spare -= len(work) - used
         self._prefill(work, events)
+        events += self._memory.told()
         # Making room for later chunks may have taken the pages of earlier ones.
         work = [piece for piece in work if piece.segment.scheduled is piece]
         for piece in work:
@@ -289,6 +292,7 @@ class Scheduler:
                 draft = self._drafting.draft(solve.request, branch)
                 piece = self._chunks.row(solve, branch, [] if draft is None else draft.tokens)
                 if piece is not None:
+                    self._memory.goes_on(solve.request.solve, branch)
                     piece.guess = draft
                     work.append(piece)
             else:
@@ -382,6 +386,7 @@ class Scheduler:
             self._clients.end(solve)
             self._paces.end(solve.request.solve, reason)
             self._drafting.end(solve.request)
+            self._memory.forget(solve.request.solve)
         events = [event for tree in solve.trees for event in tree.cut()]
         latency = 0.0 if posted is None else self._clock() - posted
         return [*events, SolveEnded(solve.request.solve, reason, solve.counts, latency)]

@@ -293,6 +293,32 @@ class WidthChosen:
     sharing: int
 
 
+@dataclass(frozen=True, slots=True)
+class WidthHeld:
+    """A solve has `rows` fewer rows than were chosen, since `unjudged` texts wait for their verdicts; 0: no longer."""
+
+    solve: int
+    rows: int
+    unjudged: int
+
+
+@dataclass(frozen=True, slots=True)
+class BranchSetBack:
+    """A branch has lost its pages to older ones. It keeps its `tokens` tokens, which are computed again later."""
+
+    solve: int
+    branch: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRedrawn:
+    """A branch that was set back has its pages again, and goes on."""
+
+    solve: int
+    branch: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Counts:
     """What a solve has cost so far. Every sample that has started is finished, pruned or cut in the end.
@@ -349,5 +375,8 @@ CoreEvent = (
     | SolveStarted
     | FirstToken
     | WidthChosen
+    | WidthHeld
+    | BranchSetBack
+    | BranchRedrawn
     | SolveEnded
 )

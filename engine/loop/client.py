@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from engine.core.types import CoreEvent, EndReason, SolveEnded
+from engine.loop.arbiter import Seat
 from engine.loop.messages import (
     LENGTH,
     Admitted,
@@ -27,6 +28,8 @@ from engine.loop.messages import (
     StepReport,
     Submit,
     ToEngine,
+    TurnOver,
+    TurnWanted,
     Verdict,
     frame,
     from_engine,
@@ -162,11 +165,18 @@ class _Drawing:
         self.sink = sink
         self.answer: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
 
+    def refuse(self, error: Exception) -> None:
+        """Nothing more will come."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+        self.sink(None)
+
 
 class EngineClient:
     """One engine, kept alive. All methods belong to one event loop.
 
-    `on_report` gets every step report, `on_change` is called when `facts` changes (None: the engine is down).
+    `on_report` gets every step report, `on_change` is called when `facts` changes (None: the engine is down). `seat`:
+    its place among the engines that share its device.
     """
 
     def __init__(
@@ -175,8 +185,10 @@ class EngineClient:
         *,
         on_report: Callable[[StepReport], None],
         on_change: Callable[[], None],
+        seat: Seat | None = None,
     ) -> None:
         self._start_link = start_link
+        self._seat = seat
         self._on_report = on_report
         self._on_change = on_change
         self._drawings: dict[int, _Drawing] = {}
@@ -208,6 +220,9 @@ class EngineClient:
     async def submit(self, message: Submit, sink: Sink) -> Admitted:
         """Submit a solve; its number is put in here. Its events go to `sink` until it has ended or is forgotten.
 
+        Cancelled, it ends the solve. The engine may have begun with it by then, so that `sink` still hears of its end;
+        or gets None, where the engine has refused it or is gone.
+
         Raises:
             EngineDown: the engine is not there.
             SubmitRefused: it does not take this solve.
@@ -222,10 +237,6 @@ class EngineClient:
             return await drawing.answer
         except asyncio.CancelledError:
             self.end(solve, EndReason.CANCELLED)
-            self.forget(solve)
-            raise
-        except (EngineDown, SubmitRefused):
-            self.forget(solve)
             raise
 
     def end(self, solve: int, reason: EndReason) -> None:
@@ -292,6 +303,8 @@ class EngineClient:
         served = False
         reader, writer = await asyncio.open_connection(sock=link.connection)
         self._writer = writer
+        if self._seat is not None:
+            self._seat.tell = self._send
         try:
             while True:
                 try:
@@ -303,6 +316,8 @@ class EngineClient:
                 self._take(message)
         finally:
             self._writer = None
+            if self._seat is not None:
+                self._seat.leave()
             writer.close()
 
     def _take(self, message: FromEngine) -> None:
@@ -323,12 +338,23 @@ class EngineClient:
                 if drawing is not None and not drawing.answer.done():
                     drawing.answer.set_result(message)
             case Refused():
-                drawing = self._drawings.get(message.solve)
-                if drawing is not None and not drawing.answer.done():
-                    drawing.answer.set_exception(SubmitRefused(message))
+                drawing = self._drawings.pop(message.solve, None)
+                if drawing is not None:
+                    drawing.refuse(SubmitRefused(message))
+            case TurnWanted():
+                self._seated.want(interactive=message.interactive)
+            case TurnOver():
+                self._seated.over(message.seconds, more=message.more, interactive=message.interactive)
             case StepReport():
                 self._deliver(message.events)
                 self._on_report(message)
+
+    @property
+    def _seated(self) -> Seat:
+        """The seat of an engine that takes turns."""
+        if self._seat is None:
+            raise ValueError("the engine takes turns, and nobody gives them: it was started as one of several")
+        return self._seat
 
     def _deliver(self, events: list[CoreEvent]) -> None:
         by_solve: dict[int, list[CoreEvent]] = {}
@@ -346,9 +372,7 @@ class EngineClient:
         self.facts = None
         drawings, self._drawings = self._drawings, {}
         for drawing in drawings.values():
-            if not drawing.answer.done():
-                drawing.answer.set_exception(EngineDown(why))
-            drawing.sink(None)
+            drawing.refuse(EngineDown(why))
         self._on_change()
 
 

@@ -15,6 +15,7 @@ from engine.core.distribution import Distribution
 from engine.core.limits import DeadlineTooClose, NeverFits, QueueIsFull
 from engine.core.scheduler import Scheduler
 from engine.core.types import CoreEvent, CoreRequest, FinishReason, Mask, Prompt, Runner, SolveEnded
+from engine.loop.device_turn import DeviceTurn
 from engine.loop.messages import (
     LARGEST_FRAME,
     LENGTH,
@@ -28,6 +29,8 @@ from engine.loop.messages import (
     StepReport,
     Submit,
     ToEngine,
+    TurnAsked,
+    TurnGranted,
     Verdict,
     enveloped,
     frame,
@@ -81,7 +84,8 @@ class _Refusal(Exception):
 
 
 class Engine:
-    """One model on one device. `context_length` bounds prompt and new tokens together."""
+    """One model on one device. `context_length` bounds prompt and new tokens together; `shared`: other engines compute
+    on the device, too, and their steps and this one's take turns."""
 
     def __init__(
         self,
@@ -90,6 +94,7 @@ class Engine:
         runner: Runner,
         text: ModelText,
         context_length: int,
+        shared: bool = False,
     ) -> None:
         self._scheduler = scheduler
         self._runner = runner
@@ -98,17 +103,25 @@ class Engine:
         self._grammars = Grammars(text.tokenizer)
         self._inbox: queue.SimpleQueue[ToEngine | None] = queue.SimpleQueue()
         self._deltas: dict[int, tuple[float, float]] = {}  # solve -> (interval, when last sent)
+        self._shared = shared
+        self._turn = DeviceTurn(lambda _: None, shared=False)
+        self._idle_seconds = self._turn_seconds = 0.0  # not reported yet: without work, and waiting for the turn
         self._open = True
 
     def serve(self, connection: socket.socket) -> None:
         """Work until the other end closes the connection."""
         reader = threading.Thread(target=self._read, args=(connection,), name="engine-inbox", daemon=True)
         reader.start()
+        self._turn = DeviceTurn(lambda message: connection.sendall(frame(message)), shared=self._shared)
         try:
             while self._open:
-                waited = self._take_messages(connection)
-                if not self._scheduler.idle:
-                    self._step(connection, waited)
+                self._take_messages(connection)
+                if self._scheduler.idle:
+                    continue
+                if self._turn.mine:
+                    self._step(connection)
+                elif events := self._scheduler.apply_intents():
+                    self._report(connection, events)
         except ConnectionError:
             return  # the front is gone; nobody is left to tell
 
@@ -126,19 +139,25 @@ class Engine:
         finally:
             self._inbox.put(None)
 
-    def _take_messages(self, connection: socket.socket) -> float:
-        """Handle what has come in; wait for it if there is nothing else to do. Returns the seconds waited."""
-        waited = 0.0
-        if self._scheduler.idle:
+    def _take_messages(self, connection: socket.socket) -> None:
+        """Handle what has come in; wait for it if there is nothing to do, or another engine's step is computed."""
+        idle = self._scheduler.idle
+        if idle:
+            self._turn.give_back(more=False, interactive=False)
+        else:
+            self._turn.want(interactive=self._scheduler.has(interactive=True))
+        if idle or not self._turn.mine:
             began = time.monotonic()
             message = self._inbox.get()
             waited = time.monotonic() - began
+            self._idle_seconds += waited if idle else 0.0
+            self._turn_seconds += 0.0 if idle else waited
             self._handle(connection, message)
         while True:
             try:
                 message = self._inbox.get_nowait()
             except queue.Empty:
-                return waited
+                return
             self._handle(connection, message)
 
     def _handle(self, connection: socket.socket, message: ToEngine | None) -> None:
@@ -151,6 +170,10 @@ class Engine:
                 self._scheduler.judge(message.solve, message.branch, passed=message.passed)
             case Slow():
                 self._scheduler.wait_no_more(message.solve, message.branch)
+            case TurnGranted():
+                self._turn.take(message)
+            case TurnAsked():
+                self._turn.give_back(more=not self._scheduler.idle, interactive=self._scheduler.has(interactive=True))
             case Submit():
                 answer: FromEngine
                 try:
@@ -298,14 +321,14 @@ class Engine:
             constraint=None if constraint is None else constraint.fork(),
         )
 
-    def _step(self, connection: socket.socket, waited: float) -> None:
+    def _step(self, connection: socket.socket) -> None:
         began = time.monotonic()
         scheduler = self._scheduler
         events = scheduler.apply_intents()
         plan, more = scheduler.plan()
         events += more
         if plan is None:
-            self._report(connection, events, idle_seconds=waited)
+            self._report(connection, events)
             return
         if any(isinstance(event, SolveEnded) for event in events):
             # Whoever waits for the last row of a solve to be gone need not wait for a step of the others.
@@ -314,6 +337,7 @@ class Engine:
         ran = time.monotonic()
         results: list[list[Distribution]] = self._runner.run(plan.step)
         seconds = time.monotonic() - ran
+        self._turn.ran(seconds, interactive=scheduler.has(interactive=True))
         events += scheduler.finish(plan, results, seconds)
         events += self._texts()
         overhead = time.monotonic() - began - seconds
@@ -325,7 +349,6 @@ class Engine:
             prefill_tokens=plan.prefill_tokens,
             seconds=seconds,
             overhead_seconds=overhead,
-            idle_seconds=waited,
         )
 
     def _report(
@@ -338,7 +361,6 @@ class Engine:
         prefill_tokens: int = 0,
         seconds: float = 0.0,
         overhead_seconds: float = 0.0,
-        idle_seconds: float = 0.0,
     ) -> None:
         scheduler = self._scheduler
         for event in events:
@@ -350,7 +372,8 @@ class Engine:
             prefill_tokens=prefill_tokens,
             seconds=seconds,
             overhead_seconds=overhead_seconds,
-            idle_seconds=idle_seconds,
+            idle_seconds=self._idle_seconds,
+            turn_seconds=self._turn_seconds,
             waiting=scheduler.waiting,
             running=scheduler.running,
             branches=scheduler.branches,
@@ -358,6 +381,7 @@ class Engine:
             pages_shared=scheduler.pool.shared,
             token_gaps=token_gaps or [],
         )
+        self._idle_seconds = self._turn_seconds = 0.0
         connection.sendall(frame(report))
 
     def _texts(self) -> list[CoreEvent]:

@@ -1,7 +1,7 @@
 """What the front and an engine process say to each other, in length-prefixed msgpack.
 
-One message each way per step, and one more from the engine where solves have ended before a step. A frame is the length
-of its body as a big-endian uint32, then the body.
+One message each way per step, one more from the engine where solves have ended before a step, and those about turns
+where models share a device. A frame is the length of its body as a big-endian uint32, then the body.
 """
 
 import struct
@@ -14,6 +14,8 @@ from engine.core.types import (
     BranchCut,
     BranchFinished,
     BranchPruned,
+    BranchRedrawn,
+    BranchSetBack,
     BranchStarted,
     BranchText,
     CoreEvent,
@@ -25,6 +27,7 @@ from engine.core.types import (
     SolveEnded,
     SolveStarted,
     WidthChosen,
+    WidthHeld,
 )
 
 LENGTH = struct.Struct(">I")
@@ -34,7 +37,8 @@ LARGEST_FRAME = 256 << 20
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """All that an engine process is told at its start. None: as many threads as there are cores for this process, and
-    what suits the device of memory, the size of a page, rows and seconds of a step."""
+    what suits the device of memory, the size of a page, rows and seconds of a step. `shared`: its steps and those of
+    other engines take turns."""
 
     name: str
     path: str
@@ -48,6 +52,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     step_seconds: float | None
     waiting: int
     drafting: bool
+    shared: bool = False
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -141,6 +146,34 @@ class End(msgspec.Struct, frozen=True, tag="end"):
     reason: EndReason
 
 
+class TurnGranted(msgspec.Struct, frozen=True, tag="turn_granted"):
+    """The device is this engine's for one step, or, `keep`, for one after the other until it is asked for."""
+
+    keep: bool
+
+
+class TurnAsked(msgspec.Struct, frozen=True, tag="turn_asked"):
+    """Others wait for the device: the turn is to be given back before the next step."""
+
+
+class TurnWanted(msgspec.Struct, frozen=True, tag="turn_wanted"):
+    """This engine has work, and waits for its turn; `interactive`: somebody waits for some of it.
+
+    It is said once, and again where `interactive` changes; what follows is one `TurnGranted`, whatever becomes of the
+    work meanwhile.
+    """
+
+    interactive: bool
+
+
+class TurnOver(msgspec.Struct, frozen=True, kw_only=True, tag="turn_over"):
+    """The turn is given back. The last step in it took `seconds`, 0 if there was none. `more`: as TurnWanted."""
+
+    seconds: float
+    more: bool
+    interactive: bool
+
+
 class Loading(msgspec.Struct, frozen=True, tag="loading"):
     """What an engine process does before it is ready: each part may take long on a first start."""
 
@@ -150,7 +183,8 @@ class Loading(msgspec.Struct, frozen=True, tag="loading"):
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     """The model is loaded. After `Loading`, the first message of an engine process.
 
-    `deterministic`: what a sample draws does not depend on what else is drawn, bit for bit.
+    `deterministic`: what a sample draws does not depend on what else is drawn, bit for bit. `resident_bytes`: of this
+    process in memory; `pool_bytes`: of keys and values, which are not there yet (0 on a GPU: they lie elsewhere).
     """
 
     name: str
@@ -164,6 +198,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     page_size: int
     load_seconds: float
     versions: dict[str, str]
+    resident_bytes: int = 0
+    pool_bytes: int = 0
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -225,12 +261,36 @@ class _Width(msgspec.Struct, frozen=True, tag="width_chosen"):
     event: WidthChosen
 
 
+class _Held(msgspec.Struct, frozen=True, tag="width_held"):
+    event: WidthHeld
+
+
+class _SetBack(msgspec.Struct, frozen=True, tag="branch_set_back"):
+    event: BranchSetBack
+
+
+class _Redrawn(msgspec.Struct, frozen=True, tag="branch_redrawn"):
+    event: BranchRedrawn
+
+
 class _SolveEnded(msgspec.Struct, frozen=True, tag="solve_ended"):
     event: SolveEnded
 
 
 Enveloped = (
-    _Started | _Text | _Finished | _Samples | _Pruned | _Cut | _SolveStarted | _FirstToken | _Width | _SolveEnded
+    _Started
+    | _Text
+    | _Finished
+    | _Samples
+    | _Pruned
+    | _Cut
+    | _SolveStarted
+    | _FirstToken
+    | _Width
+    | _Held
+    | _SetBack
+    | _Redrawn
+    | _SolveEnded
 )
 """An event under the name of its kind. The core's own types are plain dataclasses, so that it needs no msgspec, which
 cannot tell one dataclass from another."""
@@ -245,6 +305,9 @@ _ENVELOPES: dict[type[CoreEvent], Callable[[Any], Enveloped]] = {
     SolveStarted: _SolveStarted,
     FirstToken: _FirstToken,
     WidthChosen: _Width,
+    WidthHeld: _Held,
+    BranchSetBack: _SetBack,
+    BranchRedrawn: _Redrawn,
     SolveEnded: _SolveEnded,
 }
 
@@ -257,8 +320,8 @@ def enveloped(events: Iterable[CoreEvent]) -> list[Enveloped]:
 class StepReport(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
     """What a step has brought, or what was told before it: the ends of solves do not wait for it.
 
-    `rows` and `seconds` are 0 where nothing was computed; `idle_seconds` went before it. `token_gaps`: pairs of seconds
-    and tokens, see Scheduler.
+    `rows` and `seconds` are 0 where nothing was computed; `idle_seconds` without work and `turn_seconds` of waiting for
+    the device went before it. `token_gaps`: pairs of seconds and tokens, see Scheduler.
     """
 
     told: list[Enveloped]
@@ -272,6 +335,7 @@ class StepReport(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
     branches: int
     kv_usage: float
     pages_shared: int
+    turn_seconds: float = 0.0
     token_gaps: list[tuple[float, int]] = []
 
     @property
@@ -280,8 +344,8 @@ class StepReport(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
         return [one.event for one in self.told]
 
 
-ToEngine = Submit | Verdict | Slow | End
-FromEngine = Loading | Ready | Failed | Admitted | Refused | StepReport
+ToEngine = Submit | Verdict | Slow | End | TurnGranted | TurnAsked
+FromEngine = Loading | Ready | Failed | Admitted | Refused | StepReport | TurnWanted | TurnOver
 
 encoder = msgspec.msgpack.Encoder()
 to_engine = msgspec.msgpack.Decoder(ToEngine)

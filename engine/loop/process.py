@@ -29,7 +29,15 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
     from engine.models.catalogue import cache_folder
     from engine.models.errors import ModelError
     from engine.models.store import packed_path
-    from engine.runner.choice import arithmetic_for, device_for, device_name, limits_of, load_for, runner_for
+    from engine.runner.choice import (
+        CPU_KV_BYTES,
+        arithmetic_for,
+        device_for,
+        device_name,
+        limits_of,
+        load_for,
+        runner_for,
+    )
     from engine.text.model_text import read_model_text
 
     torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
@@ -38,6 +46,10 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
         device = device_for(config.device, strict=config.strict)
         limits = limits_of(device, rows=config.rows, step_seconds=config.step_seconds)
         arithmetic = arithmetic_for(config.arithmetic, device)
+        if config.shared and config.kv_bytes is None and device.type == "cuda":
+            raise ValueError(
+                "engine.kv_bytes: several models share this GPU; say how many bytes each gets for its pages"
+            )
         connection.sendall(frame(Loading("the model's weights")))
         text = read_model_text(path)
         decoder = load_for(
@@ -80,6 +92,8 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
                 page_size=runner.page_size,
                 load_seconds=time.monotonic() - began,
                 versions={"torch": str(torch.__version__)},
+                resident_bytes=_resident(),
+                pool_bytes=0 if device.type == "cuda" else config.kv_bytes or CPU_KV_BYTES,
             )
         )
     )
@@ -88,7 +102,13 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
         runner=runner,
         text=text,
         context_length=decoder.config.context_length,
+        shared=config.shared,
     ).serve(connection)
+
+
+def _resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> int:

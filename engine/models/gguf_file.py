@@ -3,9 +3,7 @@
 import mmap
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -17,13 +15,13 @@ from gguf.quants import dequantize
 
 from engine.models.decoder import DecoderConfig
 from engine.models.errors import ModelCorrupt, UnsupportedModel
+from engine.models.gguf_head import byte_count, check_head
 from engine.models.rope import linear_factors
 from engine.models.weights import halves_apart
 from engine.text.gguf_header import GgufError, GgufHeader, TensorInfo, read_header
 
 # A piece of this many weights stays in the second-level cache between the passes of its dequantisation.
 _PIECE = 1 << 17
-_ARCHITECTURES = ("qwen2", "qwen3", "llama")
 _TURNED = re.compile(r"blk\.\d+\.attn_[qk]\.(weight|bias)")
 _ROPE_FACTORS = "rope_freqs.weight"
 
@@ -36,10 +34,10 @@ class GgufFile:
 
     def __init__(self, path: Path) -> None:
         self.header = read_header(path)
+        check_head(self.header)
         config = read_config(self.header)
         self._taken: set[str] = set()
         self._turned = config.head_dim if config.architecture == "llama" else 0
-        self._check_bounds()
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.config = replace(config, rope_factors=self._rope_factors(config))
@@ -76,7 +74,7 @@ class GgufFile:
     def _pieces(self, info: TensorInfo) -> Iterator[npt.NDArray[np.float32]]:
         kind = GGMLQuantizationType(info.kind)
         block, block_bytes = GGML_QUANT_SIZES[kind]
-        data = np.frombuffer(self._map, np.uint8, _byte_count(info), info.offset)
+        data = np.frombuffer(self._map, np.uint8, byte_count(info), info.offset)
         step = max(1, _PIECE // block) * block_bytes
         for start in range(0, len(data), step):
             # As one long row: dequantize works on sixteen rows at a time, which is slow for short ones.
@@ -91,52 +89,10 @@ class GgufFile:
             raise UnsupportedModel(f"{self.header.path}: tensor {_ROPE_FACTORS} {problem}")
         return tuple(found.tolist())
 
-    def _check_bounds(self) -> None:
-        size = self.header.path.stat().st_size
-        for info in self.header.tensors.values():
-            try:
-                count = _byte_count(info)
-            except ValueError as error:
-                raise UnsupportedModel(f"{self.header.path}: tensor {info.name}: {error}") from error
-            if info.offset + count > size:
-                raise ModelCorrupt(
-                    f"{self.header.path}: tensor {info.name} ends at byte {info.offset + count}, but the file has "
-                    f"{size}: it is cut short; delete it and fetch it again"
-                )
-
-
-@cache
-def readable() -> dict[int, GGMLQuantizationType]:
-    """Every kind of tensor that the `gguf` package can dequantise, by its number."""
-    found: dict[int, GGMLQuantizationType] = {}
-    for kind in GGMLQuantizationType:
-        # The package has no list: it says so when it is asked for one it lacks.
-        with suppress(NotImplementedError), np.errstate(all="ignore"):
-            dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
-            found[kind.value] = kind
-    return found
-
-
-def _byte_count(info: TensorInfo) -> int:
-    kind = readable().get(info.kind)
-    if kind is None:
-        name = next((kind.name for kind in GGMLQuantizationType if kind == info.kind), f"number {info.kind}")
-        known = ", ".join(sorted(kind.name for kind in readable().values()))
-        raise ValueError(f"quantisation {name} is not supported (supported: {known})")
-    block, block_bytes = GGML_QUANT_SIZES[kind]
-    weights = int(np.prod(info.shape, dtype=np.int64))
-    if weights % block:
-        raise ValueError(f"{weights} weights are no multiple of the block size {block}")
-    return weights // block * block_bytes
-
 
 def read_config(header: GgufHeader) -> DecoderConfig:
-    """The decoder's shape. UnsupportedModel names an architecture or an option that is not supported."""
+    """The decoder's shape; `header` passes `check_head`. UnsupportedModel names an option that is not supported."""
     architecture = header.text("general.architecture")
-    if architecture not in _ARCHITECTURES:
-        raise UnsupportedModel(
-            f"{header.path}: architecture {architecture!r} is not supported (supported: {', '.join(_ARCHITECTURES)})"
-        )
     heads = header.integer(f"{architecture}.attention.head_count")
     hidden = header.integer(f"{architecture}.embedding_length")
     head_dim = header.integer(f"{architecture}.attention.key_length", hidden // max(heads, 1))

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import math
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 
 import grpc
 from thresher.client import AsyncSolveStream, ThresherError
@@ -23,8 +23,10 @@ from engine.solving.errors import (
 )
 from engine.solving.tiers import Cut
 from engine.solving.types import ChatPrompt, CompletionPrompt, InfillPrompt, ModelInfo, SolveEvent, SolveSpec
+from engine.tracing import Span, calling
 from executor.errors import InvalidProgram
 
+_METHOD = "/thresher.v1.SynthesisService/Solve"
 _MOST_TRIES = 3
 _BEGINNING = 256
 """Characters of a prompt that decide where it goes: some pages of keys and values."""
@@ -91,9 +93,11 @@ class RemoteTier:
         message.model = f"models/{self.model}" if self.model else ""
         reader = EventReader(spec)
         with self._taken(spec) as replica:
-            stream = replica.client.solve(message, timeout=deadline, name=_sendable(spec.client))
+            span, context = calling(_METHOD)
+            name = _sendable(spec.client)
+            stream = replica.client.solve(message, timeout=deadline, name=name, metadata=context)
             cut.add_done_callback(lambda _: stream.cancel())
-            async with stream, aclosing(self._listened(replica, stream)) as events:
+            async with _recorded(span, stream), aclosing(self._listened(replica, stream)) as events:
                 async for event in events:
                     try:
                         yield reader.event(event)
@@ -139,6 +143,21 @@ class RemoteTier:
         finally:
             if pending is not None:
                 pending.cancel()
+
+
+@asynccontextmanager
+async def _recorded(span: Span | None, stream: AsyncSolveStream) -> AsyncGenerator[None]:
+    """The call of `stream`, with its span, which ends as the call does."""
+    try:
+        async with stream:
+            yield
+    except SolveError as error:
+        if span is not None:
+            span.fail(type(error).__name__)
+        raise
+    finally:
+        if span is not None:
+            span.end()
 
 
 def _beginning(spec: SolveSpec) -> bytes:

@@ -24,10 +24,24 @@ from engine.serving.callers import set_caller
 from engine.serving.status import abort, refusal_of
 from engine.serving.tls import names_in_certificate
 from engine.solving.errors import EngineFailed, InvalidRequest
+from engine.tracing import Span, Tracing, within
 
 UNKNOWN_METHOD = "unknown"
 # A deadline reaches the server as a cancel, a few milliseconds to either side of the server's own clock.
 _DEADLINE_SLACK = 0.05
+
+_TRACED = "/thresher.v1.SynthesisService/"
+# Of a server, by OpenTelemetry's conventions: the others are what the caller has asked for.
+_FAULTS = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
 
 _log = get_logger(__name__)
 type _Handler = grpc.RpcMethodHandler[Any, Any]
@@ -42,9 +56,10 @@ class Boundary(grpc.aio.ServerInterceptor):
     and what cannot be parsed is the caller's fault, where gRPC's own parsing would end as INTERNAL.
     """
 
-    def __init__(self, metrics: Metrics, access: Access) -> None:
+    def __init__(self, metrics: Metrics, access: Access, tracing: Tracing | None = None) -> None:
         self._metrics = metrics
         self._access = access
+        self._tracing = tracing
 
     async def intercept_service(
         self,
@@ -65,11 +80,15 @@ class Boundary(grpc.aio.ServerInterceptor):
         started = time.monotonic()
         bind_call(request_id=uuid.uuid4().hex)
         code, name = grpc.StatusCode.INTERNAL, ""
+        span: Span | None = None
         try:
             caller = self._access.admit(method, context.peer(), metadata, names_in_certificate(context.auth_context()))
             set_caller(caller)
             name = caller.name
-            answer = await body()
+            if self._tracing is not None and method.startswith(_TRACED):
+                span = self._tracing.called(method, _text_of(metadata))
+            with within(span):
+                answer = await body()
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -91,11 +110,24 @@ class Boundary(grpc.aio.ServerInterceptor):
         finally:
             seconds = time.monotonic() - started
             self._metrics.grpc_request(method, code.name, seconds)
+            if span is not None:
+                _end(span, code)
             level = _log.info if method.startswith("/thresher.") else _log.debug
             level("call", method=method, caller=name, status=code.name, seconds=round(seconds, 4))
 
     async def _refuse(self, context: _Context, error: Exception) -> None:
         await abort(context, refusal_of(error), str(get_contextvars().get("request_id", "")))
+
+
+def _text_of(metadata: Any) -> dict[str, str]:
+    return {key: value for key, value in metadata or () if isinstance(value, str)}
+
+
+def _end(span: Span, code: grpc.StatusCode) -> None:
+    span.add({"rpc.response.status_code": code.name})
+    if code in _FAULTS:
+        span.fail(code.name)
+    span.end()
 
 
 def _code(context: _Context) -> grpc.StatusCode:

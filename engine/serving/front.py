@@ -28,7 +28,7 @@ from engine.metrics import Metrics
 from engine.serving.auth import Access, read_token, write_new_token
 from engine.serving.backend import SolverLike
 from engine.serving.boundary import Boundary
-from engine.serving.calls import LiveCalls
+from engine.serving.calls import LiveCalls, draining
 from engine.serving.execution import ExecutionService
 from engine.serving.info import InfoService
 from engine.serving.listen import (
@@ -43,9 +43,13 @@ from engine.serving.listen import (
     server_options,
 )
 from engine.serving.once import SharedSolves
+from engine.serving.recorder import Recorder
+from engine.serving.refine import ServedSession
 from engine.serving.solve_out import model_name
 from engine.serving.synthesis import NoSynthesisService, SynthesisService
 from engine.serving.tls import ServerTls
+from engine.solving.sessions import Sessions
+from engine.tracing import start_tracing
 
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -80,8 +84,10 @@ class Front:
         self._helpers: list[asyncio.Task[None]] = []
         self._undo: list[Callable[[], object]] = []
         self._shared = SharedSolves()
+        self.sessions = Sessions[ServedSession](settings.sessions)
         self._access: Access | None = None
         self._tls: ServerTls | None = None
+        self._recorder: Recorder | None = None
         self._models_seen: set[str] = set()
 
     async def start(self) -> None:
@@ -103,14 +109,19 @@ class Front:
             tokens_file=serving.tokens_file,
             certificates=serving.tls_client_ca is not None,
         )
+        self._recorder = Recorder.of(self._settings.recorder)
+        tracing = start_tracing()
+        if tracing is not None:
+            self._undo.append(tracing.close)
         server = grpc.aio.server(
-            interceptors=[Boundary(self._metrics, self._access)], options=server_options(serving.max_request_bytes)
+            interceptors=[Boundary(self._metrics, self._access, tracing)],
+            options=server_options(serving.max_request_bytes),
         )
         self._server = server
         synthesis = (
             NoSynthesisService()
             if serving.executor_only
-            else SynthesisService(self._settings, self._solver, self.calls, self._shared)
+            else SynthesisService(self._settings, self._solver, self.calls, self._shared, self.sessions, self._recorder)
         )
         synthesis_service_pb2_grpc.add_SynthesisServiceServicer_to_server(synthesis, server)
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
@@ -143,9 +154,10 @@ class Front:
             self.calls.end_those(self._access.refresh(force=force))
 
     async def refuse_new(self) -> None:
-        """Begin to drain: health says NOT_SERVING for good, and new calls are refused."""
+        """Begin to drain: health says NOT_SERVING for good, new calls are refused, and sessions begin no more turns."""
         await self._health.enter_graceful_shutdown()
         self.calls.closing.set()
+        self.sessions.drain(draining())
 
     async def stop(self, grace: float) -> None:
         """Close all connections, `grace` seconds after having asked their peers to go, and remove the traces."""
@@ -156,6 +168,9 @@ class Front:
         if self._server is not None:
             await self._server.stop(grace)
         await self._shared.close()
+        await self.sessions.close()
+        if self._recorder is not None:
+            await self._recorder.close()
         while self._undo:
             self._undo.pop()()
 
@@ -206,6 +221,7 @@ class Front:
         while True:
             await asyncio.sleep(_RELOAD_PERIOD)
             self.reload(force=False)
+            self._metrics.tasks(len(asyncio.all_tasks()))
 
     async def _follow_status(self) -> None:
         while True:

@@ -47,6 +47,8 @@ FEATURES = (
     "SamplingParams.json_schema",
     "SamplingParams.regex",
     "SamplingParams.temperatures",
+    "SynthesisService.GetTranscript",
+    "SynthesisService.Refine",
     "SynthesisService.Solve",
     "SynthesisService.SolveOnce",
     "Test.call",

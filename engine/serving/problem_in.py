@@ -1,5 +1,7 @@
 """Problems, programs, tests and limits: from proto to domain, checked."""
 
+from collections.abc import Sequence
+
 from thresher.v1 import execution_service_pb2, problem_pb2
 
 from engine.config import ExecutorSettings, LimitSettings
@@ -113,17 +115,29 @@ def tests_in(
     maxima: ExecutorSettings,
 ) -> tuple[HeldTest, ...]:
     """The tests of a problem: at least one visible, and the visible ones weigh something together."""
-    fields.count(len(problem.tests), f"{path}.tests", most=limits.max_tests, least=0)
-    held = tuple(
-        HeldTest(test=_test_in(test, f"{path}.tests[{index}]", entry_point, base, limits, maxima), hidden=test.hidden)
-        for index, test in enumerate(problem.tests)
-    )
+    held = held_tests_in(problem.tests, f"{path}.tests", entry_point, base, limits, maxima)
     visible = [one.test for one in held if not one.hidden]
     if not visible:
         raise InvalidRequest(f"{path}.tests", "has no visible test; a candidate must have something to pass")
     if sum(test.weight for test in visible) <= 0:
         raise InvalidRequest(f"{path}.tests", "all visible tests have weight 0")
     return held
+
+
+def held_tests_in(
+    tests: Sequence[problem_pb2.Test],
+    path: str,
+    entry_point: str | None,
+    base: Limits,
+    limits: LimitSettings,
+    maxima: ExecutorSettings,
+) -> tuple[HeldTest, ...]:
+    """Tests as they are, whatever the problem's others."""
+    fields.count(len(tests), path, most=limits.max_tests, least=0)
+    return tuple(
+        HeldTest(test=_test_in(test, f"{path}[{index}]", entry_point, base, limits, maxima), hidden=test.hidden)
+        for index, test in enumerate(tests)
+    )
 
 
 def program_in(

@@ -60,7 +60,7 @@ def solve_in(message: solve_pb2.SolveSpec, path: str, settings: Settings) -> Sol
         sampling=sampling,
         return_policy=policy,
         stop_after_passes=_stop_after_passes_in(message, f"{path}.stop_after_passes", policy, sampling),
-        budget=_budget_in(message.budget, f"{path}.budget"),
+        budget=budget_in(message.budget, f"{path}.budget"),
         events=_events_in(message.events, f"{path}.events"),
         priority=fields.choice(message.priority, PRIORITIES, solve_pb2.Priority.DESCRIPTOR, f"{path}.priority"),
         variants=variants,
@@ -89,7 +89,8 @@ def _stop_after_passes_in(message: solve_pb2.SolveSpec, path: str, policy: Retur
     return passes
 
 
-def _budget_in(message: solve_pb2.Budget, path: str) -> Budget:
+def budget_in(message: solve_pb2.Budget, path: str) -> Budget:
+    """The soft limits of a solve."""
     return Budget(
         wall_seconds=fields.seconds(message.wall_time, f"{path}.wall_time") if message.HasField("wall_time") else None,
         generated_tokens=(

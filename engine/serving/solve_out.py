@@ -163,7 +163,7 @@ class EventWriter:
                     solve_pb2.TestFinished(index=body.index, result=result_out(body.result, self._visible))
                 )
             case CandidateJudged() as body:
-                message.candidate_judged.CopyFrom(solve_pb2.CandidateJudged(candidate=self._candidate(body.candidate)))
+                message.candidate_judged.CopyFrom(solve_pb2.CandidateJudged(candidate=self.candidate(body.candidate)))
             case SamplesJoined() as body:
                 message.samples_joined.CopyFrom(
                     solve_pb2.SamplesJoined(
@@ -178,8 +178,8 @@ class EventWriter:
         """The last event."""
         return solve_pb2.Summary(
             outcome=OUTCOME[summary.outcome],
-            candidates=[self._candidate(candidate) for candidate in summary.candidates],
-            accounting=_accounting(summary.accounting),
+            candidates=[self.candidate(candidate) for candidate in summary.candidates],
+            accounting=accounting_out(summary.accounting),
             escalation=solve_pb2.Escalation(
                 recommended=summary.escalation.recommended,
                 confidence=summary.escalation.confidence,
@@ -190,7 +190,8 @@ class EventWriter:
             tiers=[_tier_cost(tier) for tier in summary.tiers],
         )
 
-    def _candidate(self, candidate: Candidate) -> solve_pb2.Candidate:
+    def candidate(self, candidate: Candidate) -> solve_pb2.Candidate:
+        """One program."""
         report, held_out = candidate.report, candidate.held_out
         passed = report is not None and report.verdict is Verdict.PASSED
         return solve_pb2.Candidate(
@@ -217,7 +218,8 @@ def _finish(reason: FinishReason | None) -> solve_pb2.FinishReason.ValueType:
     return solve_pb2.FINISH_REASON_UNSPECIFIED if reason is None else FINISH[reason]
 
 
-def _accounting(cost: Accounting) -> solve_pb2.Accounting:
+def accounting_out(cost: Accounting) -> solve_pb2.Accounting:
+    """What a solve has cost."""
     first = cost.time_to_first_pass
     return solve_pb2.Accounting(
         samples_requested=cost.samples_requested,
@@ -252,7 +254,7 @@ def _tier_cost(tier: TierCost) -> solve_pb2.TierCost:
         name=tier.name,
         model=_named(tier.model),
         outcome=TIER_OUTCOME[tier.outcome],
-        accounting=_accounting(tier.accounting),
+        accounting=accounting_out(tier.accounting),
         price=tier.price,
         partial=tier.partial,
         detail=tier.detail,

@@ -24,6 +24,10 @@ from engine.solving.errors import (
     InvalidRequest,
     ModelNotFound,
     QueueFull,
+    SessionEventsGone,
+    SessionLimit,
+    SessionNotFound,
+    SessionSuperseded,
     SolveError,
     Unavailable,
     Unsupported,
@@ -91,6 +95,19 @@ def refusal_of(error: Exception) -> Refusal:
                 resource_type="thresher.v1.Model", resource_name=f"models/{error.model}", description=str(error)
             )
             return Refusal(grpc.StatusCode.NOT_FOUND, error.reason, str(error), (resource,))
+        case SessionNotFound():
+            resource = error_details_pb2.ResourceInfo(
+                resource_type="thresher.v1.Session", resource_name=error.session[:200], description=str(error)
+            )
+            return Refusal(grpc.StatusCode.NOT_FOUND, error.reason, str(error), (resource,))
+        case SessionSuperseded():
+            return Refusal(grpc.StatusCode.ABORTED, error.reason, str(error))
+        case SessionEventsGone():
+            metadata = (("oldest", str(error.oldest)),)
+            return Refusal(grpc.StatusCode.OUT_OF_RANGE, error.reason, str(error), metadata=metadata)
+        case SessionLimit():
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
+            return Refusal(code, error.reason, str(error), retry_after=error.retry_after)
         case QueueFull():
             code = grpc.StatusCode.RESOURCE_EXHAUSTED
             return Refusal(code, error.reason, str(error), retry_after=error.retry_after)

@@ -1,8 +1,8 @@
-"""SynthesisService: one solve a call. The call's end is the solve's end, whoever caused it."""
+"""SynthesisService: one solve a call, whose end is the solve's end, whoever caused it; and sessions of many."""
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
@@ -18,10 +18,13 @@ from engine.serving.callers import current_caller
 from engine.serving.calls import LiveCalls
 from engine.serving.limits import lowered_in
 from engine.serving.once import SharedSolves
+from engine.serving.recorder import Recorder
+from engine.serving.refine import Refining, ServedSession
 from engine.serving.solve_in import solve_in
 from engine.serving.solve_out import EventWriter
 from engine.solving.errors import EngineFailed, Unavailable, Unsupported
 from engine.solving.executor_only import no_model
+from engine.solving.sessions import Sessions
 from engine.solving.types import SolveEvent, SolveSpec, Summary
 
 # Checking a large request parses its JSON; the event loop has other calls to serve meanwhile.
@@ -38,11 +41,21 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
     """Draws programs and tests them."""
 
-    def __init__(self, settings: Settings, solver: SolverLike, calls: LiveCalls, shared: SharedSolves) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        solver: SolverLike,
+        calls: LiveCalls,
+        shared: SharedSolves,
+        sessions: Sessions[ServedSession],
+        recorder: Recorder | None = None,
+    ) -> None:
         self._settings = settings
         self._solver = solver
         self._calls = calls
         self._shared = shared
+        self._recorder = recorder
+        self._refining = Refining(settings, sessions, lambda spec: self._events(spec, None))
 
     # A coroutine that writes, not a generator: `LiveCalls` must see the cancel that hits a pending write.
     async def Solve(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -78,6 +91,21 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
             digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
             return await self._shared.answer(key, digest, lambda: self._once(request, client, deadline))
 
+    async def Refine(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, request_iterator: AsyncIterator[synthesis_service_pb2.RefineRequest], context: _Context
+    ) -> None:
+        """A session, from its start or from where another call has left it. It outlives the call for a while."""
+        client = _client_of(context)
+        async with self._calls.one():
+            await self._refining.serve(request_iterator, context, lambda message: self._spec(message, client))
+
+    async def GetTranscript(
+        self, request: synthesis_service_pb2.GetTranscriptRequest, context: _Context
+    ) -> synthesis_service_pb2.GetTranscriptResponse:
+        """The conversation of a session of the caller's own."""
+        fields.refuse_unknown(request, "request")
+        return synthesis_service_pb2.GetTranscriptResponse(transcript=self._refining.transcript(request.session))
+
     async def _once(
         self, request: synthesis_service_pb2.SolveOnceRequest, client: str, deadline: float | None
     ) -> synthesis_service_pb2.SolveOnceResponse:
@@ -112,7 +140,10 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
                     yield event
 
     async def _solved(self, spec: SolveSpec, deadline: float | None) -> AsyncGenerator[SolveEvent]:
-        events = self._solver.solve(spec, deadline=deadline)
+        if self._recorder is None:
+            events = self._solver.solve(spec, deadline=deadline)
+        else:
+            events = self._recorder.solve(self._solver, spec, deadline=deadline)
         ended_well = False
         try:
             async for event in events:
@@ -143,6 +174,18 @@ class NoSynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
     async def SolveOnce(
         self, request: synthesis_service_pb2.SolveOnceRequest, context: _Context
     ) -> synthesis_service_pb2.SolveOnceResponse:
+        """Refused."""
+        raise no_model()
+
+    async def Refine(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, request_iterator: AsyncIterator[synthesis_service_pb2.RefineRequest], context: _Context
+    ) -> None:
+        """Refused."""
+        raise no_model()
+
+    async def GetTranscript(
+        self, request: synthesis_service_pb2.GetTranscriptRequest, context: _Context
+    ) -> synthesis_service_pb2.GetTranscriptResponse:
         """Refused."""
         raise no_model()
 

@@ -5,19 +5,15 @@ passes, a spent budget, the deadline, a drain, or the last tier's end. From then
 and it only waits until they are gone. Whoever closes the generator early ends them all.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, nullcontext
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 
 import structlog
 
 from engine.metrics import Metrics
 from engine.solving.errors import (
     DeadlineExceeded,
-    EngineFailed,
     InvalidRequest,
     ModelNotFound,
     SolveError,
@@ -26,9 +22,11 @@ from engine.solving.errors import (
 )
 from engine.solving.experience import Experience, worth_drawing
 from engine.solving.leg import Leg, TierBroke
+from engine.solving.legs import Bell, Ended, Happening, Late, Legs
 from engine.solving.merging import Merge, added
 from engine.solving.purse import Purse
-from engine.solving.tiers import Terms, Tier, asked_of
+from engine.solving.stage import Policy, Stage
+from engine.solving.tiers import asked_of
 from engine.solving.timers import GRACE_SECONDS
 from engine.solving.types import (
     Accounting,
@@ -44,73 +42,16 @@ from engine.solving.types import (
     TierReason,
     TierStarted,
 )
+from engine.tracing import Span
 
 _log = structlog.stdlib.get_logger("flight")
 
-_ROOM = 256
-"""Events of tiers that wait here for a slow reader; the tiers then wait, too."""
-_SLACK_SECONDS = 0.25
-"""Tiers keep the deadline and their time themselves; this much later they are no longer waited for."""
 _REASONS = {
     TierOutcome.EXHAUSTED: TierReason.EXHAUSTED,
     TierOutcome.BUDGET: TierReason.BUDGET,
     TierOutcome.LOST: TierReason.LOST,
     TierOutcome.REFUSED: TierReason.REFUSED,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """When the next tier is asked. `learned`: a tier gives up where its samples are no longer worth what they cost.
-
-    Where it is `hedged` the next tier may start beside one that still works: `after` so many seconds, or when the
-    chance that the other one still solves it falls below `below`.
-    """
-
-    learned: bool = False
-    hedged: bool = False
-    after: float | None = None
-    below: float | None = None
-
-
-@dataclass(slots=True)
-class Stage:
-    """A tier in its place: its terms, who waits for it, and what it has taught."""
-
-    tier: Tier
-    terms: Terms
-    experience: Experience = field(default_factory=Experience)
-    turns: asyncio.Semaphore | None = None
-
-    def __post_init__(self) -> None:
-        if self.terms.concurrency is not None:
-            self.turns = asyncio.Semaphore(self.terms.concurrency)
-
-
-class Bell(Enum):
-    """What can go off."""
-
-    DEADLINE = "deadline"
-    BUDGET = "budget"
-    DRAIN = "drain"
-    GRACE = "grace"
-
-
-@dataclass(frozen=True, slots=True)
-class _Late:
-    """A tier has had its time, or the time after which the next one starts beside it (`hedge`)."""
-
-    leg: Leg
-    hedge: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    leg: Leg
-    error: Exception | None
-
-
-_Happening = tuple[Leg, SolveEvent] | _Ended | _Late | Bell
 
 
 class Ascent:
@@ -127,6 +68,7 @@ class Ascent:
         most: int,
         ends_at: float | None,
         metrics: Metrics,
+        span: Span | None = None,
     ) -> None:
         self.spec = spec
         self.outcome = "cancelled"  # as metrics count it, until it ends in another way
@@ -139,11 +81,8 @@ class Ascent:
         self._metrics = metrics
         self._merge = Merge(spec, model=model, seed=seed, seconds=lambda: self.seconds)
         self._purse = Purse(spec.budget)
-        self._inbox: asyncio.Queue[_Happening] = asyncio.Queue()
-        self._room = asyncio.Semaphore(_ROOM)
-        self._legs: list[Leg] = []
-        self._tasks: dict[Leg, asyncio.Task[None]] = {}  # the readers of legs that have not ended
-        self._timers: list[asyncio.TimerHandle] = []
+        self._live = Legs(spec.request_id, self._purse, ends_at, span)
+        self._legs: list[Leg] = []  # all that were asked, in their order
         self._refusals: list[SolveError] = []
         self._decided: SolveOutcome | SolveError | None = None
         self._sequence = 0
@@ -165,20 +104,17 @@ class Ascent:
 
     def drain(self) -> None:
         """The server stops: end it."""
-        self._inbox.put_nowait(Bell.DRAIN)
+        self._live.post(Bell.DRAIN)
 
     async def events(self) -> AsyncGenerator[SolveEvent, None]:
         """All events, the summary last. Raises SolveError instead of a summary."""
         try:
-            self._ring(Bell.DEADLINE, None if self._ends_at is None else self._ends_at - time.monotonic())
-            self._ring(Bell.BUDGET, self._purse.seconds)
+            self._live.ring(Bell.DEADLINE, None if self._ends_at is None else self._ends_at - time.monotonic())
+            self._live.ring(Bell.BUDGET, self._purse.seconds)
             for body in self._start(0, TierReason.FIRST):
                 yield self._event(body)
             while not self._over:
-                happening = await self._inbox.get()
-                if isinstance(happening, tuple):
-                    self._room.release()
-                for body in self._happen(happening):
+                for body in self._happen(await self._live.happening()):
                     yield self._event(body)
             if isinstance(self._decided, SolveError):
                 self.outcome = "deadline" if isinstance(self._decided, DeadlineExceeded) else "error"
@@ -189,22 +125,17 @@ class Ascent:
             self.outcome = outcome.value
             yield self._event(self._merge.summary(outcome, self._costs()))
         finally:
-            for timer in self._timers:
-                timer.cancel()
-            await self._end_all()
+            await self._live.end_all()
+            for leg in self._live:
+                leg.outcome, leg.verdicts = leg.outcome or TierOutcome.CUT_OFF, self._merge.verdicts(leg)
 
     def _event(self, body: EventBody) -> SolveEvent:
         self._sequence += 1
         return SolveEvent(self._sequence, self.seconds, body)
 
-    def _ring(self, bell: Bell, seconds: float | None) -> None:
-        if seconds is not None:
-            loop = asyncio.get_running_loop()
-            self._timers.append(loop.call_later(max(0.0, seconds) + _SLACK_SECONDS, self._inbox.put_nowait, bell))
-
     @property
     def _over(self) -> bool:
-        return self._decided is not None and not self._tasks
+        return self._decided is not None and not self._live
 
     # Legs
 
@@ -242,9 +173,9 @@ class Ascent:
             told = {"tier": leg.name, "before": before.name, "reason": reason.value}
             _log.info("tier_started", request_id=self.spec.request_id, **told)
         self._legs.append(leg)
-        self._tasks[leg] = asyncio.create_task(self._read(leg, stage))
+        self._live.start(leg, stage)
         if self._policy.hedged and self._policy.after is not None:
-            self._tell_later(_Late(leg, hedge=True), self._policy.after)
+            self._live.post_later(Late(leg, hedge=True), self._policy.after)
         return self._merge.begin(leg, TierStarted(tier=leg.tier, name=leg.name, model=leg.model, reason=reason))
 
     def _worth(self, position: int, k: int | None) -> int | None:
@@ -256,68 +187,23 @@ class Ascent:
         worth = worth_drawing(here, later, most)
         return k if worth == most else worth
 
-    def _tell_later(self, late: _Late, seconds: float) -> None:
-        self._timers.append(asyncio.get_running_loop().call_later(seconds, self._inbox.put_nowait, late))
-
-    async def _read(self, leg: Leg, stage: Stage) -> None:
-        """Put the events of a leg into the inbox, and its end, however it comes."""
-        error: Exception | None = None
-        try:
-            async with stage.turns or nullcontext():
-                left = None if self._ends_at is None else self._ends_at - time.monotonic()
-                # Its time begins with its turn.
-                seconds = self._purse.seconds_for(stage.terms)
-                asked = replace(leg.spec, budget=replace(leg.spec.budget, wall_seconds=seconds))
-                if seconds is not None:
-                    self._tell_later(_Late(leg, hedge=False), seconds + GRACE_SECONDS)
-                async with aclosing(stage.tier.solve(asked, deadline=left, cut=leg.cut)) as events:
-                    async for event in events:
-                        await self._room.acquire()
-                        self._inbox.put_nowait((leg, event))
-        except SolveError as failed:
-            error = failed
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or not task.cancelling():
-                error = EngineFailed("a part of the tier was cancelled")
-        except Exception as fault:
-            _log.exception("tier_failed", request_id=self.spec.request_id, tier=leg.name)
-            error = EngineFailed(f"{type(fault).__name__}: {fault}")
-        self._inbox.put_nowait(_Ended(leg, error))
-
-    def _cut(self, leg: Leg, *, at_once: bool = False) -> None:
-        """End a leg that the solve does not need any more; `at_once`: without its last words."""
-        if not leg.cut.done():
-            leg.cut.set_result(None)
-        if at_once or not leg.accepted:
-            self._tasks[leg].cancel()
-
-    async def _end_all(self) -> None:
-        """The caller has left: cancel what still runs, and wait until it is gone."""
-        for task in self._tasks.values():
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks.values())
-        for leg in self._tasks:
-            leg.outcome, leg.verdicts = leg.outcome or TierOutcome.CUT_OFF, self._merge.verdicts(leg)
-
     # Inbox
 
-    def _happen(self, happening: _Happening) -> list[EventBody]:
+    def _happen(self, happening: Happening) -> list[EventBody]:
         match happening:
             case (leg, event):
                 return self._on_event(leg, event)
-            case _Ended():
+            case Ended():
                 return self._on_ended(happening.leg, happening.error)
-            case _Late(leg=leg, hedge=True):
+            case Late(leg=leg, hedge=True):
                 return self._hedge(leg, TierReason.TIME)
-            case _Late(leg=leg):
-                if leg in self._tasks and leg.outcome is None:
+            case Late(leg=leg):
+                if leg in self._live and leg.outcome is None:
                     self._lose(leg, "it did not end in the time that it was given")
             case Bell.GRACE:
-                for leg in self._tasks:
+                for leg in self._live:
                     if leg.cut.done():
-                        self._cut(leg, at_once=True)
+                        self._live.cut(leg, at_once=True)
             case Bell.DEADLINE:
                 self._decide(DeadlineExceeded(queued=not self.started))
             case Bell.BUDGET:
@@ -352,10 +238,10 @@ class Ascent:
         """A leg is of no use any more."""
         leg.outcome, leg.detail = TierOutcome.LOST, why
         _log.warning("tier_lost", request_id=self.spec.request_id, tier=leg.name, reason=why)
-        self._tasks[leg].cancel()
+        self._live.cancel(leg)
 
     def _on_ended(self, leg: Leg, error: Exception | None) -> list[EventBody]:
-        del self._tasks[leg]
+        self._live.ended(leg)
         leg.verdicts = self._merge.verdicts(leg)
         if leg.outcome is None:
             leg.outcome, leg.detail = _outcome(leg, error)
@@ -394,7 +280,7 @@ class Ascent:
             return self._start(leg.position, TierReason.LOST, leg)
         if leg.position == highest and highest + 1 < len(self._stages) and spent is None:
             return self._start(highest + 1, self._why(leg), leg)
-        if not self._tasks:
+        if not self._live:
             self._decide(self._unsolved(spent))
         return []
 
@@ -411,7 +297,7 @@ class Ascent:
     def _hedge(self, leg: Leg, reason: TierReason) -> list[EventBody]:
         """Start the next tier beside a leg, if that is the last one that was asked."""
         last = leg is self._legs[-1] and leg.position + 1 < len(self._stages)
-        if not last or self._decided is not None or leg not in self._tasks or self._purse.spent is not None:
+        if not last or self._decided is not None or leg not in self._live or self._purse.spent is not None:
             return []
         return self._start(leg.position + 1, reason, leg)
 
@@ -444,17 +330,16 @@ class Ascent:
         if self._decided is not None:
             if isinstance(decision, SolveError) or decision is SolveOutcome.BUDGET_TIME:
                 # Decided already: hidden tests that still run have had their time.
-                for leg in self._tasks:
-                    self._cut(leg, at_once=True)
+                for leg in self._live:
+                    self._live.cut(leg, at_once=True)
             return
         self._decided = decision
         failed = isinstance(decision, SolveError)
-        for leg in self._tasks:
+        for leg in self._live:
             if leg is not but:
-                self._cut(leg, at_once=failed)
-        if self._tasks:
-            loop = asyncio.get_running_loop()
-            self._timers.append(loop.call_later(GRACE_SECONDS, self._inbox.put_nowait, Bell.GRACE))
+                self._live.cut(leg, at_once=failed)
+        if self._live:
+            self._live.post_later(Bell.GRACE, GRACE_SECONDS)
 
     def _costs(self) -> list[TierCost]:
         """One line for each tier that was asked and has ended, however often it was asked."""

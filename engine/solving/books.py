@@ -13,13 +13,14 @@ from executor.verdict import Report, Verdict
 class Books:
     """Takes note of the engine's events, also of those that come after the solve was abandoned, and of verdicts."""
 
-    def __init__(self, model: str, priority: str, samples: int, metrics: Metrics) -> None:
+    def __init__(self, model: str, priority: str, samples: int, metrics: Metrics, trace_id: str | None = None) -> None:
         self.cost = Accounting(samples_requested=samples)
         self.verdicts: Counter[str] = Counter()
         self.began = time.monotonic()
         self._model = model
         self._priority = priority
         self._metrics = metrics
+        self._trace_id = trace_id
         self._started_at: float | None = None
         self._decided: tuple[str, float] | None = None
         self._unwanted_samples = 0
@@ -54,10 +55,10 @@ class Books:
             case SolveStarted():
                 self._started_at = time.monotonic()
                 self.cost.queue_time = event.queued
-                self._metrics.solve_started(self._model, self._priority, event.queued)
+                self._metrics.solve_started(self._model, self._priority, event.queued, trace_id=self._trace_id)
                 self._metrics.prefix_cache(self._model, event.prompt_tokens, event.cached_tokens)
             case FirstToken():
-                self._metrics.first_token(self._model, event.seconds)
+                self._metrics.first_token(self._model, event.seconds, trace_id=self._trace_id)
             case SolveEnded():
                 self._take_counts(event.counts)
                 if self._started_at is not None:
@@ -87,7 +88,10 @@ class Books:
             self.cost.execution_queue_time += ran.queue_seconds
             self.cost.execution_time += ran.wall_seconds
             self._metrics.execution(
-                queue_seconds=ran.queue_seconds, startup_seconds=ran.startup_seconds, run_seconds=ran.wall_seconds
+                queue_seconds=ran.queue_seconds,
+                startup_seconds=ran.startup_seconds,
+                run_seconds=ran.wall_seconds,
+                trace_id=self._trace_id,
             )
         if entry.passed:
             self.cost.candidates_passed += 1

@@ -4,23 +4,36 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from engine.config import Settings
+from engine.config import ConfigError, Settings
 from engine.loop.client import Link, ProcessLink
 from engine.loop.messages import EngineConfig
 from engine.metrics import Metrics
-from engine.models.catalogue import fetch
+from engine.models.catalogue import check_ahead, fetch
+from engine.models.errors import ModelError
 from engine.solving.backing import OwnedExecutor
 from engine.solving.solver import Solver
 
 
 def build_solver(settings: Settings, metrics: Metrics, executor: OwnedExecutor) -> Solver:
-    """A solver that is not started yet; it starts and closes `executor`."""
+    """A solver that is not started yet; it starts and closes `executor`. ConfigError for a model that cannot be served,
+    as far as that can be told before it is loaded."""
     names = [settings.default_model, *(name for name in settings.models.serve if name != settings.default_model)]
+    for name in names:
+        try:
+            check_ahead(name)
+        except (ModelError, ValueError, OSError) as error:
+            raise ConfigError(f"models.serve: {error}") from error
+    for share in settings.engine.shares:
+        if share.model not in names:
+            raise ConfigError(
+                f"engine.shares: {share.model!r} is not served here ({', '.join(names)}); name it as models.serve does"
+            )
     return Solver(
         starters={model_name(name): _starter(name, settings) for name in names},
         executor=executor,
         metrics=metrics,
         max_k=settings.limits.max_k,
+        weights={model_name(name): settings.engine.share(name).weight for name in names},
     )
 
 
@@ -30,7 +43,7 @@ def model_name(name: str) -> str:
 
 
 def _starter(name: str, settings: Settings) -> Callable[[], Awaitable[Link]]:
-    engine = settings.engine
+    engine, kv_bytes = settings.engine, settings.engine.share(name).kv_bytes
 
     async def start() -> Link:
         # The first start fetches the file; later ones find it in the cache.
@@ -43,12 +56,13 @@ def _starter(name: str, settings: Settings) -> Callable[[], Awaitable[Link]]:
                 arithmetic=settings.models.arithmetic.value,
                 strict=settings.models.strict,
                 threads=engine.threads,
-                kv_bytes=None if engine.kv_bytes is None else int(engine.kv_bytes),
+                kv_bytes=None if kv_bytes is None else int(kv_bytes),
                 page_tokens=engine.page_tokens,
                 rows=engine.max_rows,
                 step_seconds=None if engine.step_ms is None else engine.step_ms / 1000,
                 waiting=settings.limits.max_waiting,
                 drafting=engine.drafting,
+                shared=len(settings.models.serve) > 1,
             )
         )
 

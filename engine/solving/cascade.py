@@ -13,8 +13,10 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from engine.metrics import Metrics
-from engine.solving.ascent import Ascent, Policy, Stage
+from engine.solving.ascent import Ascent
 from engine.solving.errors import DeadlineExceeded, QueueFull, Unavailable
+from engine.solving.spans import end_solve_span, solve_span
+from engine.solving.stage import Policy, Stage
 from engine.solving.types import ModelInfo, SolveEvent, SolveSpec, TierInfo
 
 _SEED_BITS = 53  # exact in a JSON number
@@ -87,15 +89,18 @@ class CascadeSolver:
             raise DeadlineExceeded(queued=True)
         if self.waits >= self._waiting:
             raise QueueFull(self.waits, retry_after=1.0)
+        seed = secrets.randbits(_SEED_BITS) if spec.sampling.seed is None else spec.sampling.seed
+        span = solve_span(spec, self.name, seed, spec.sampling.k)
         ascent = Ascent(
             spec,
             self._stages,
             self._policy,
             model=self.name,
-            seed=secrets.randbits(_SEED_BITS) if spec.sampling.seed is None else spec.sampling.seed,
+            seed=seed,
             most=self._most,
             ends_at=None if deadline is None else time.monotonic() + deadline,
             metrics=self._metrics,
+            span=span,
         )
         self._live.add(ascent)
         self._idle.clear()
@@ -113,8 +118,16 @@ class CascadeSolver:
             if not self._live:
                 self._idle.set()
             self._metrics.solve_ended(
-                self.name, ascent.outcome, spec.priority.value, ascent.accounting, ascent.seconds, started=started
+                self.name,
+                ascent.outcome,
+                spec.priority.value,
+                ascent.accounting,
+                ascent.seconds,
+                started=started,
+                trace_id=None if span is None else span.trace_id,
             )
+            if span is not None:
+                end_solve_span(span, ascent.outcome, ascent.accounting)
 
     async def drain(self, seconds: float) -> None:
         """Refuse new solves, wait up to `seconds` for the live ones, then end them."""

@@ -69,6 +69,44 @@ class DeadlineExceeded(SolveError):
         self.reason = "DEADLINE_IN_QUEUE" if queued else "DEADLINE_RUNNING"
 
 
+class SessionNotFound(SolveError):
+    """The caller has no such session: there never was one, it is over, or it is another caller's."""
+
+    reason = "SESSION_NOT_FOUND"
+
+    def __init__(self, session: str) -> None:
+        super().__init__(f"there is no session {session[:80]!r} of this caller; it may have expired; start a new one")
+        self.session = session
+
+
+class SessionSuperseded(SolveError):
+    """A newer connection has taken the session over."""
+
+    reason = "SESSION_SUPERSEDED"
+
+    def __init__(self, session: str) -> None:
+        super().__init__(f"another connection has taken over session {session!r}")
+
+
+class SessionEventsGone(SolveError):
+    """What a resume asks for is kept no longer. `oldest` is the first sequence number that still is."""
+
+    reason = "SESSION_EVENTS_GONE"
+
+    def __init__(self, seen: int, oldest: int) -> None:
+        super().__init__(f"seen: after {seen} nothing is kept before {oldest}; resume with seen={oldest - 1}")
+        self.oldest = oldest
+
+
+class SessionLimit(SolveError):
+    """A bound of the sessions is reached: of their number, or of what one may hold."""
+
+    def __init__(self, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason  # SESSION_LIMIT, SESSION_FULL
+        self.retry_after = retry_after
+
+
 class EngineFailed(SolveError):
     """A fault of ours."""
 

@@ -47,8 +47,12 @@ def with_failures(prompt: ChatPrompt, failures: Sequence[Failure], tests: Sequen
 
 def failed_turns(failure: Failure, visible: Sequence[Test]) -> tuple[ChatMessage, ChatMessage]:
     """The program as the assistant's turn, and the failure as the user's."""
-    answer = ChatMessage("assistant", f"```python\n{failure.code.strip()}\n```")
-    return answer, ChatMessage("user", f"{told(failure.report, visible)}\n\n{ASKING}")
+    return answered(failure.code), ChatMessage("user", f"{told(failure.report, visible)}\n\n{ASKING}")
+
+
+def answered(code: str) -> ChatMessage:
+    """The program as the assistant's turn."""
+    return ChatMessage("assistant", f"```python\n{code.strip()}\n```")
 
 
 ASKING = "Correct it. Write only the whole corrected program, in one ```python code block. Do not repeat the tests."
@@ -62,7 +66,7 @@ def told(report: Report, visible: Sequence[Test]) -> str:
     parts = [f"This program {what}: it passes {report.tests_passed} of {report.tests_total} tests."]
     if failing is None:
         return "\n\n".join([*parts, _cut(report.detail)] if report.detail else parts)
-    if failing.index < len(visible) and (quoted := _quoted(visible[failing.index])):
+    if failing.index < len(visible) and (quoted := quoted_test(visible[failing.index])):
         parts.append(f"It fails here:\n{quoted}")
     if failing.message:
         parts.append(_cut(failing.message))
@@ -71,7 +75,8 @@ def told(report: Report, visible: Sequence[Test]) -> str:
     return "\n\n".join(parts)
 
 
-def _quoted(test: Test) -> str:
+def quoted_test(test: Test) -> str:
+    """A test in words; empty for one of a kind that has none."""
     match test:
         case SnippetTest():
             return f"```python\n{_cut(test.code.strip())}\n```"

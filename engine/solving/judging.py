@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.solving.candidates import Entry
+from engine.solving.flight import Flight
+from engine.solving.spans import SolveSpans
 from engine.solving.types import ReturnPolicy, SolveSpec
 from executor import ExecutionCancelled, ExecutorBusy, ExecutorLike
 from executor.passing import MOST_SLOW, SLOW_SECONDS
@@ -81,7 +83,14 @@ class Judging:
     """
 
     def __init__(
-        self, spec: SolveSpec, *, executor: ExecutorLike, slots: int, group: str, post: Callable[[Posted], None]
+        self,
+        spec: SolveSpec,
+        *,
+        executor: ExecutorLike,
+        slots: int,
+        group: str,
+        post: Callable[[Posted], None],
+        watch: tuple[SolveSpans, Flight],
     ) -> None:
         self.visible = tuple(held.test for held in spec.tests if not held.hidden)
         self.hidden = tuple(held.test for held in spec.tests if held.hidden)
@@ -91,6 +100,7 @@ class Judging:
         self._executor = executor
         self._group = group
         self._post = post
+        self._spans, self._flight = watch
         # A few programs more than slots keep the sandbox busy; the others wait here, where dropping them is free.
         self._most = slots + 2
         self._runs: dict[int, _Run] = {}
@@ -129,6 +139,8 @@ class Judging:
         loop = asyncio.get_running_loop()
         task = asyncio.create_task(self._judge(entry))
         task.add_done_callback(lambda _: self._post(Done(entry.index)))
+        self._spans.executing(entry.index)
+        task.add_done_callback(lambda _: self._spans.executed(entry.index, None))
         if not slow:
             timer = loop.call_later(SLOW_SECONDS, self._post, Slow(entry.index))
             task.add_done_callback(lambda _: timer.cancel())
@@ -144,6 +156,7 @@ class Judging:
             long = now - run.began >= SLOW_SECONDS * 2 ** self._setbacks[run.entry.index]
             if run.slow and long and not run.entry.passed and not run.task.cancelling():
                 run.set_back = run.task.cancel()
+                self._flight.yields(run.entry.index)
                 return
 
     def slow(self, index: int) -> bool:
@@ -200,9 +213,12 @@ class Judging:
         """Run the visible tests, and on a pass the hidden ones."""
         try:
             tested = await self._run(entry, self.visible, lambda result: self._on_test(entry.index, result))
+            self._spans.executed(entry.index, tested)
             self._post(Judged(entry.index, tested))
             if tested.verdict is Verdict.PASSED and self.hidden:
+                self._spans.executing(entry.index, hidden=True)
                 held_out = await self._run(entry, self.hidden, None)
+                self._spans.executed(entry.index, held_out)
                 self._post(HeldOut(entry.index, held_out))
         except ExecutionCancelled:
             pass  # the solve itself asked for it

@@ -14,6 +14,8 @@ from engine.core.types import (
     BranchCut,
     BranchFinished,
     BranchPruned,
+    BranchRedrawn,
+    BranchSetBack,
     BranchText,
     CoreEvent,
     EndReason,
@@ -22,6 +24,7 @@ from engine.core.types import (
     SolveEnded,
     SolveStarted,
     WidthChosen,
+    WidthHeld,
 )
 from engine.core.types import BranchStarted as CoreBranchStarted
 from engine.loop.client import EngineClient
@@ -32,8 +35,10 @@ from engine.solving.books import Books
 from engine.solving.candidates import Candidates, Entry
 from engine.solving.decision import Decision
 from engine.solving.errors import DeadlineExceeded, EngineFailed, SolveError, Unavailable
+from engine.solving.flight import Flight
 from engine.solving.inbox import Happening, Inbox
 from engine.solving.judging import Broken, Done, HeldOut, Judged, Judging, Slow, Tested
+from engine.solving.spans import SolveSpans
 from engine.solving.timers import GRACE_SECONDS, Timer, Timers
 from engine.solving.types import (
     Accepted,
@@ -78,18 +83,24 @@ class Solve:
         slots: int,
         engine: EngineClient,
         metrics: Metrics,
+        spans: SolveSpans,
     ) -> None:
         self.spec = spec
         self.model = model
         self.seed = seed
+        self.spans = spans
+        self._flight = Flight(model)
         self.outcome = "cancelled"  # as metrics count it, until it ends in another way
         self.k = k
         self._engine = engine
         self._inbox = Inbox()
         self._candidates = Candidates(model, spec.prompts, spec.entry_point, spec.cascade.tier)
-        self._books = Books(model, spec.priority.value, k, metrics)
+        self._books = Books(model, spec.priority.value, k, metrics, spans.trace_id)
         group = f"{spec.request_id}/{id(self):x}"
-        self._judging = Judging(spec, executor=executor, slots=slots, group=group, post=self._inbox.post)
+        self._judging = Judging(
+            spec, executor=executor, slots=slots, group=group, post=self._inbox.post, watch=(spans, self._flight)
+        )
+        self.submitted = False  # to the engine
         self.admitted: Admitted | None = None  # what the engine said to it
         self._before: list[EventBody] = []  # what has happened before it was admitted
         self._decision = Decision()
@@ -163,10 +174,20 @@ class Solve:
         """The prior attempts, after `judge_attempts`: each program once."""
         return tuple(entry for entry in self._candidates.entries if entry.source is CandidateSource.PRIOR_ATTEMPT)
 
+    def submit(self) -> None:
+        """The engine is asked to draw: from now on it may have begun."""
+        self.submitted = True
+        self.spans.submitting()
+
+    def refuse(self) -> None:
+        """The engine has not taken it."""
+        self.submitted = False
+
     def admit(self, admitted: Admitted) -> None:
         """The engine has taken it."""
         self.admitted = admitted
         self.accounting.prompt_tokens = admitted.prompt_tokens
+        self.spans.admitted(admitted.ahead)
 
     async def events(self) -> AsyncGenerator[SolveEvent, None]:
         """All events, the summary last.
@@ -231,7 +252,7 @@ class Solve:
     @property
     def _drawing(self) -> bool:
         """Whether the engine has the solve."""
-        return self.admitted is not None and not self._drawn
+        return self.submitted and not self._drawn
 
     def _over(self) -> bool:
         return self._decision.made and not self._drawing and not self._judging.running
@@ -319,8 +340,8 @@ class Solve:
                     self._decide(EndReason.DEADLINE, DeadlineExceeded(queued=not self.started))
                 elif event.reason is not EndReason.COMPLETE and not self._enough:
                     self._decide(event.reason)
-            case SolveStarted() | FirstToken():
-                pass  # only the books need them
+            case SolveStarted() | FirstToken() | WidthHeld() | BranchSetBack() | BranchRedrawn():
+                pass  # of those only the books, and who looks on, hear
             case WidthChosen():
                 _log.debug("width_chosen", request_id=self.spec.request_id, **asdict(event))
         return []
@@ -328,16 +349,21 @@ class Solve:
     def _count(self, event: CoreEvent) -> None:
         """What the books need of an event, also after the solve was abandoned."""
         self._books.engine_event(event)
+        self.spans.core(event)
+        self._flight.core(event)
         match event:
             case SolveEnded():
                 self._drawn = True
             case BranchFinished() if self._enough or self._abandoned:
                 # Which texts the engine still completes depends on its steps: the k programs shall not.
                 self._books.unwanted(event, self._cut_outcome())
+                self.spans.branch_ended(event.branch, self._cut_outcome())
             case BranchPruned():
                 self._books.branch_ended(BranchOutcome.PRUNED)
+                self.spans.branch_ended(event.branch, BranchOutcome.PRUNED)
             case BranchCut():
                 self._books.branch_ended(self._cut_outcome())
+                self.spans.branch_ended(event.branch, self._cut_outcome())
             case _:
                 pass
 
@@ -352,6 +378,7 @@ class Solve:
         entry, new = self._candidates.add(event)
         outcome = BranchOutcome.FINISHED if new else BranchOutcome.DUPLICATE
         self._books.branch_ended(outcome)
+        self.spans.branch_ended(event.branch, outcome, entry.index if new else None)
         bodies: list[EventBody] = []
         if self.spec.events.branches:
             bodies.append(
@@ -383,6 +410,7 @@ class Solve:
         skipped = Report(verdict=Verdict.SKIPPED, tests_total=len(self._judging.visible))
         entry.report = skipped if report is None else report
         self._books.judged(entry, report)
+        self.spans.judged(index, entry.report.verdict.value)
         for branch in entry.branches:
             self._tell_engine(branch, entry)
         if entry.passed:
@@ -404,6 +432,7 @@ class Solve:
         if not self._decision.make(reason, error):
             return
         self._books.decided(self._decision.phase)
+        self._flight.ended(reason, "" if error is None else type(error).__name__)
         self._end_drawing(reason)
         self._judging.cancel(keep_passed=error is None)
         if not self._over():

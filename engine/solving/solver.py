@@ -5,13 +5,14 @@ import contextlib
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 
 import structlog
 
+from engine.loop.arbiter import Arbiter
 from engine.loop.client import EngineClient, EngineDown, Link, SubmitRefused
 from engine.loop.messages import Refused, StepReport
 from engine.metrics import Metrics
@@ -27,7 +28,9 @@ from engine.solving.errors import (
     Unavailable,
     Unsupported,
 )
+from engine.solving.memory import Memory, free_bytes
 from engine.solving.solve import Solve
+from engine.solving.spans import SolveSpans, solve_span
 from engine.solving.tiers import Cut
 from engine.solving.timers import Timer
 from engine.solving.types import Load, ModelInfo, SolveEvent, SolveSpec
@@ -67,7 +70,8 @@ class _Engine:
 class Solver:
     """Runs solves of at most `max_k` samples.
 
-    `starters` start the engine of each model, the first of them that of the default model.
+    `starters` start the engine of each model, the first of them that of the default model. All compute on one device:
+    those that were started as `shared` take turns, by `weights` (1 where none is named).
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Solver:
         executor: OwnedExecutor,
         metrics: Metrics,
         max_k: int,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         self.default_model = next(iter(starters))
         self._metrics = metrics
@@ -84,9 +89,15 @@ class Solver:
         self._executor = executor
         self._status = Status.STARTING
         self._watchers: list[Callable[[str], None]] = []
+        arbiter = Arbiter(lambda seconds, callback: asyncio.get_running_loop().call_later(seconds, callback))
         self._engines = {
             name: _Engine(
-                EngineClient(start, on_report=partial(self._on_report, name), on_change=self._on_engine_change)
+                EngineClient(
+                    start,
+                    on_report=partial(self._on_report, name),
+                    on_change=self._on_engine_change,
+                    seat=arbiter.seat(name, (weights or {}).get(name, 1.0)),
+                )
             )
             for name, start in starters.items()
         }
@@ -144,6 +155,8 @@ class Solver:
         if report.seconds:
             seconds = report.seconds + report.overhead_seconds
             self._metrics.step(model, report.rows, seconds, report.prefill_tokens, report.token_gaps)
+        if report.seconds or report.turn_seconds:
+            self._metrics.device(model, report.seconds, report.turn_seconds)
         self._metrics.engine_state(model, report.branches, report.kv_usage, report.pages_shared)
         if report.idle_seconds:
             self._metrics.engine_idle("waiting_executor" if self._live else "no_work", report.idle_seconds)
@@ -185,12 +198,15 @@ class Solver:
         """Start the executor, then the engines, and wait until all models are loaded.
 
         Raises:
-            SandboxUnavailable, ExecutorDied, EngineDown: the message says what is missing.
+            SandboxUnavailable, ExecutorDied, EngineDown, ModelsDoNotFit: the message says what is missing.
         """
+        memory = Memory(free_bytes())
         await self._executor.__aenter__()
         self._stats = asyncio.create_task(watch_executor(self._executor, self._metrics))
         for name, engine in self._engines.items():
             facts = await engine.client.start()
+            memory.take(name, facts)
+            self._metrics.kv_pages(name, facts.pages)
             _log.info(
                 "model_ready",
                 model=name,
@@ -243,15 +259,17 @@ class Solver:
             raise DeadlineExceeded(queued=True)
         client = self._engines[name].client
         seed = secrets.randbits(_SEED_BITS) if spec.sampling.seed is None else spec.sampling.seed
+        k = spec.samples(self._max_k)
         solve = Solve(
             spec,
             model=name,
             seed=seed,
-            k=spec.samples(self._max_k),
+            k=k,
             executor=self._executor,
             slots=self._executor.stats().slots,
             engine=client,
             metrics=self._metrics,
+            spans=SolveSpans(solve_span(spec, name, seed, k)),
         )
         # From here on a drain waits for it, and ends it.
         self._live.add(solve)
@@ -263,7 +281,10 @@ class Solver:
             async with asyncio.timeout(left):
                 await self._begin(solve, client, left)
         except BaseException as error:
-            solve.outcome = "error" if isinstance(error, Exception) else "cancelled"
+            late = "deadline" if isinstance(error, TimeoutError) else "error"
+            solve.outcome = late if isinstance(error, Exception) else "cancelled"
+            if solve.submitted:
+                self._count(solve)  # the engine may have begun with it
             if solve in self._counted:
                 self._bury_later(solve, client)
             else:
@@ -271,7 +292,6 @@ class Solver:
                 self._leave(solve)
             match error:
                 case TimeoutError():
-                    solve.outcome = "deadline"
                     raise DeadlineExceeded(queued=True) from error
                 case EngineDown():
                     raise Unavailable("ENGINE_RESTARTING", str(error), retry_after=5.0) from error
@@ -303,7 +323,13 @@ class Solver:
             seconds_left=None if left is None else left - (time.monotonic() - began),
             attempts=solve.attempts,
         )
-        solve.admit(await client.submit(asked, solve.take))
+        solve.submit()
+        try:
+            admitted = await client.submit(asked, solve.take)
+        except (EngineDown, SubmitRefused):
+            solve.refuse()
+            raise
+        solve.admit(admitted)
         self._count(solve)
 
     def _count(self, solve: Solve) -> None:
@@ -333,6 +359,7 @@ class Solver:
                     solve.accounting,
                     solve.seconds,
                     started=solve.started,
+                    trace_id=solve.spans.trace_id,
                 )
                 self._log_end(solve)
         finally:
@@ -355,6 +382,7 @@ class Solver:
         )
 
     def _leave(self, solve: Solve) -> None:
+        solve.spans.end(solve.outcome, solve.accounting)
         self._counted.discard(solve)
         self._live.discard(solve)
         if not self._live:

@@ -37,6 +37,12 @@ _VERSIONS = (2, 3)
 _MAX_DIMENSIONS = 4
 _MAX_ARRAY_DEPTH = 4
 
+WHAT_TO_TAKE = (
+    "take the GGUF file of a whole Qwen2, Qwen2.5-Coder, Qwen3 or Llama model, or a name of `thresher models list` "
+    "(docs/models.md)"
+)
+"""What to do about a file that is no model of ours."""
+
 
 class GgufError(ModelFileError):
     """The file is no GGUF file that can be used: damaged, cut short, or of another version."""
@@ -88,6 +94,14 @@ class GgufHeader:
         if not isinstance(value, list):
             raise self._wrong(key, "an array", value)
         return value
+
+    def require_tokenizer(self) -> None:
+        """GgufError if the file holds none, as one that was converted from the weights alone."""
+        if "tokenizer.ggml.model" not in self.metadata or "tokenizer.ggml.tokens" not in self.metadata:
+            problem = (
+                "holds no tokenizer, without which no text can be read or written: it was converted from the weights"
+            )
+            raise GgufError(self.path, f"{problem} alone; {WHAT_TO_TAKE}")
 
     def _wrong(self, key: str, wanted: str, value: Value | None) -> GgufError:
         found = "absent" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"

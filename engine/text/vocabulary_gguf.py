@@ -16,7 +16,8 @@ _PRE_TOKENIZERS = ("qwen2", "llama-bpe", "smollm", "starcoder", "gpt-2")
 
 
 def vocabulary_of(header: GgufHeader) -> Vocabulary:
-    """What the header says. GgufError if it is damaged, or names a kind of tokenizer that is not supported."""
+    """What the header says. GgufError if it is damaged, or holds no tokenizer of a kind that is supported."""
+    header.require_tokenizer()
     kind = header.text("tokenizer.ggml.model")
     tokens = [str(token) for token in header.array("tokenizer.ggml.tokens")]
     kinds = [kind for kind in header.array("tokenizer.ggml.token_type") if isinstance(kind, int)]

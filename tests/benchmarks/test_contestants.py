@@ -11,7 +11,7 @@ import pytest
 from support.tiny_gguf import write_gguf
 from tokenizers import Tokenizer as HubTokenizer
 
-from benchmarks.peers.contestants import Llama, Vllm, events
+from benchmarks.peers.contestants import Llama, Scripted, events
 from benchmarks.peers.lane import LaneFailed
 from benchmarks.peers.passing import SAMPLES, Found, Judge, Problem, Sample, until_first_pass
 from benchmarks.peers.scripted import Engine
@@ -237,7 +237,7 @@ def test_a_refused_request_fails_the_lane() -> None:
         asyncio.run(ask())
 
 
-VLLM = """
+SCRIPT = """
 import json, sys
 print(json.dumps({}), flush=True)
 for line in sys.stdin:
@@ -258,11 +258,11 @@ def solve_with_script(tmp_path: Path, width: int, **names: object) -> tuple[Foun
     log = tmp_path / "log.jsonl"
     values = {"LOG": str(log), "DIES": 0, "PASSES": 0, "HELD": (), **names}
     script = tmp_path / "script.py"
-    script.write_text("".join(f"{name} = {value!r}\n" for name, value in values.items()) + VLLM)
+    script.write_text("".join(f"{name} = {value!r}\n" for name, value in values.items()) + SCRIPT)
     engine = Engine(["python3", "-I", str(script)], {"PATH": "/usr/bin:/bin"}, tmp_path / "stderr")
 
     async def solve() -> Found:
-        peer = Vllm("vllm", engine, {}, Judge(Everything()))  # pyright: ignore[reportArgumentType]
+        peer = Scripted("vllm", engine, {}, Judge(Everything()))  # pyright: ignore[reportArgumentType]
         peer.start()
         return await peer.solve(PROBLEM, width)
 
@@ -276,7 +276,7 @@ def solve_with_script(tmp_path: Path, width: int, **names: object) -> tuple[Foun
     return found, [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def test_vllm_draws_all_samples(tmp_path: Path) -> None:
+def test_a_script_draws_all_samples(tmp_path: Path) -> None:
     found, told = solve_with_script(tmp_path, 4)
     assert (found.solved, found.finished) == (False, SAMPLES)
     assert [request["add"] for request in told[:-1]] == [str(number + 1) for number in range(SAMPLES)]
@@ -284,7 +284,7 @@ def test_vllm_draws_all_samples(tmp_path: Path) -> None:
     assert told[0]["ends"] == [9]
 
 
-def test_vllm_is_told_to_abort_what_is_open_at_the_first_pass(tmp_path: Path) -> None:
+def test_a_script_is_told_to_abort_what_is_open_at_the_first_pass(tmp_path: Path) -> None:
     found, told = solve_with_script(tmp_path, 3, HELD=(1, 2), PASSES=5)
     assert found.solved
     (aborted,) = [request["abort"] for request in told if "abort" in request]

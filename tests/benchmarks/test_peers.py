@@ -1,6 +1,7 @@
 """The pure parts of the race against peers: turns, failures, medians, ratios, what engines print, and the tables."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 import typer
 
 from benchmarks.command import app
-from benchmarks.peers import race, table
+from benchmarks.peers import race, table, transformers_script
 from benchmarks.peers.family import Family
 from benchmarks.peers.lane import Drawn, LaneFailed, Work, check_tokens
+from benchmarks.peers.lanes import TransformersLane, peer_lanes
 from benchmarks.peers.llama import drawn
 from benchmarks.peers.scripted import Engine, ScriptedLane
-from benchmarks.peers.setup import Home
+from benchmarks.peers.setup import TRANSFORMERS, Home
 
 WORK = Work(prompt=[5, 6, 7], k=2, new_tokens=4)
 
@@ -211,6 +213,76 @@ def test_a_script_is_asked_line_by_line(tmp_path: Path) -> None:
         asked.draw(WORK)
 
 
+def test_the_setting_that_was_best_for_so_many_samples_is_kept(tmp_path: Path) -> None:
+    engine = script(
+        tmp_path,
+        "import json, sys\n"
+        "print(json.dumps({}), flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    request = json.loads(line)\n"
+        "    counts = [request['new_tokens']] * request['k']\n"
+        "    setting = {'cache': 'dynamic', 'at_once': request['k']}\n"
+        "    print(json.dumps({'counts': counts, 'seconds': 1.0, 'setting': setting}), flush=True)\n",
+    )
+    asked = TransformersLane(name="lane", peer=TRANSFORMERS, sampler="same", settings={}, engine=engine, extra={})
+    try:
+        asked.start()
+        asked.draw(WORK)
+        asked.draw(Work(prompt=[5], k=16, new_tokens=1))
+    finally:
+        asked.stop()
+    best = asked.settings["best by k"]
+    assert {k: setting["at_once"] for k, setting in best.items()} == {"2": 2, "16": 16}
+
+
+def test_transformers_has_a_lane_for_each_type_and_sampler(tmp_path: Path) -> None:
+    home, model = Home(tmp_path), tmp_path / "small.gguf"
+    (tmp_path / "models" / "small-bf16").mkdir(parents=True)  # so that it need not be made
+    lanes = peer_lanes(home, TRANSFORMERS, model, 64)
+    assert [(lane.name, lane.sampler) for lane in lanes] == [
+        ("transformers bfloat16", "same"),
+        ("transformers bfloat16 without top-p", "without top-p"),
+        ("transformers float32", "same"),
+        ("transformers float32 without top-p", "without top-p"),
+    ]
+    assert {lane.settings["dtype"] for lane in lanes} == {"bfloat16", "float32"}
+
+
+def test_few_samples_are_not_drawn_in_parts() -> None:
+    assert [one["at_once"] for one in transformers_script.settings_of(1)] == [1, 1, 1]
+    found = transformers_script.settings_of(64)
+    assert {one["at_once"] for one in found} == {64, 16}
+    assert {one["cache"] for one in found} == {"dynamic", "static", "static, compiled"}
+
+
+class FakeModels(transformers_script.Engine):
+    """Takes its time by the setting, and cannot do one of them."""
+
+    def __init__(self) -> None:
+        self.best = {}
+        self.drawn: list[tuple[str, int, int]] = []
+
+    def _some(self, request: dict[str, Any], cache: str, count: int, new_tokens: int) -> list[int]:
+        if cache == "static, compiled":
+            raise RuntimeError("no compiler here")
+        self.drawn.append((cache, count, new_tokens))
+        time.sleep(0.0 if (cache, count) == ("static", 4) else 0.05)
+        return [new_tokens] * count
+
+
+def test_transformers_is_asked_in_the_way_that_was_fastest() -> None:
+    engine = FakeModels()
+    found = engine.draw({"k": 16, "new_tokens": 30, "prompt": [1]})
+    assert found["counts"] == [30] * 16
+    assert (found["setting"]["cache"], found["setting"]["at_once"]) == ("static", 4)
+    tried = found["setting"]["tried"]
+    assert [one["failed"] for one in tried if "failed" in one] == ["RuntimeError: no compiler here"] * 2
+    assert engine.drawn[-4:] == [("static", 4, 30)] * 4
+    engine.drawn.clear()
+    engine.draw({"k": 16, "new_tokens": 8, "prompt": [1]})
+    assert engine.drawn == [("static", 4, 8)] * 4, "nothing is tried again"
+
+
 def test_a_script_that_dies_says_why(tmp_path: Path) -> None:
     engine = script(tmp_path, "raise SystemExit('no model here')")
     first, second = lane(engine), lane(engine)
@@ -301,10 +373,18 @@ def test_tables_show_losses_and_what_is_missing() -> None:
     assert "| thresher | same | 40 (50) | 600 (750) | 100 | 2.0 |  |" in text
 
 
+def test_tables_say_which_setting_was_found() -> None:
+    found = result()
+    best = {"1": {"cache": "dynamic", "at_once": 1}, "64": {"cache": "static", "at_once": 16}}
+    found["models"]["small"]["lanes"]["vllm bf16"]["settings"] = {"best by k": best}
+    said = "vllm bf16: at k = 1 dynamic cache, 1 at once; at k = 64 static cache, 16 at once."
+    assert said in table.tables(found)
+
+
 def test_the_race_is_a_command_of_bench(capsys: pytest.CaptureFixture[str]) -> None:
     for words, status in ((["--help"], 0), (["--peers", "nobody"], 2)):
         with pytest.raises(SystemExit) as ended:
             typer.main.get_command(app).main(["peers", *words], standalone_mode=False)
         assert ended.value.code == status
     said = capsys.readouterr()
-    assert "--new-tokens" in said.out and "nobody: there are llama.cpp, vllm" in said.err
+    assert "--new-tokens" in said.out and "nobody: there are llama.cpp, vllm, transformers" in said.err

@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 import yaml
 from support.fake_server import FakeServer
+from thresher.v1.solve_pb2 import SolveSpec
 from typer.testing import CliRunner
 
+from engine.cli._recording import Recorder
 from engine.cli.main import app
 from engine.config import Settings
+from engine.tracing import start_tracing
 from tests.support.load_server import load_server
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operating.md").read_text()
-COMMANDS, WATCHING, RECORDING, SOAK = (
+COMMANDS, WATCHING, RECORDING, FLIGHT, SPANS, SOAK = (
     [shlex.split(line, comments=True) for line in block.splitlines()]
     for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S)
 )
@@ -66,6 +69,26 @@ def test_a_solve_is_recorded_and_drawn(tmp_path: Path, monkeypatch: pytest.Monke
     assert "thresher" in (tmp_path / "solve.jsonl.html").read_text().lower()
 
 
+def test_a_server_records_and_its_recording_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve, replay = FLIGHT
+    assert 'folder = "flight"' in thresher([*serve, "--print-config"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flight").mkdir()
+    with Recorder(tmp_path / replay[-1], SolveSpec()):
+        pass
+    assert thresher(replay) == f"{replay[-1]}.html\n"
+
+
+def test_the_variables_of_the_page_turn_spans_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    (pip, *_, extra), serve = SPANS
+    assert pip == "pip" and extra == "thresher[otel]"
+    for name, value in (word.split("=", 1) for word in serve[:-2]):
+        monkeypatch.setenv(name, value)
+    tracing = start_tracing()
+    assert tracing is not None and serve[-2:] == ["thresher", "serve"]
+    tracing.close()
+
+
 def test_make_soak_soaks_for_so_long() -> None:
     (words,) = SOAK
     done = subprocess.run([words[0], "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -80,7 +103,7 @@ def test_every_alert_has_its_answer() -> None:
 
 def test_settings_that_the_page_names_are_there() -> None:
     sections = Settings().model_dump()
-    named = re.findall(r"`((?:serving|models|engine|limits|executor|log)\.\w+)`", PAGE)
+    named = re.findall(r"`((?:serving|models|engine|limits|executor|recorder|log)\.\w+)`", PAGE)
     assert len(named) > 15
     for name in named:
         section, field = name.split(".")

@@ -64,8 +64,9 @@ async def test_the_record_is_what_the_language_server_says(tmp_path: Path) -> No
     assert record == json.loads(RECORD.read_text(encoding="utf-8")), f"if this is as it should be: cp {fresh} {RECORD}"
 
 
-def test_the_lock_file_names_no_registry() -> None:
-    check_lock(FOLDER)
+@pytest.mark.parametrize("folder", [FOLDER, f"{FOLDER}/test-real"])
+def test_the_lock_file_names_no_registry(folder: str) -> None:
+    check_lock(folder)
 
 
 def test_the_extension_is_built_and_passes_its_own_tests(tmp_path: Path) -> None:

@@ -40,6 +40,19 @@ def test_programs_and_prompts_are_withheld_at_info(lines: Lines, key: str) -> No
         assert line[key].startswith("<withheld")
 
 
+@pytest.mark.parametrize("level", [LogLevel.DEBUG, LogLevel.WARNING])
+def test_the_level_is_that_of_our_lines_and_grpc_s_debug_lines_stay_out(lines: Lines, level: LogLevel) -> None:
+    stream = io.StringIO()
+    configure_logs(level, LogFormat.JSON, stream)
+    for name in ("engine.x", "grpc._cython.cygrpc", "grpc", "asyncio"):
+        logging.getLogger(name).debug("detail")
+        logging.getLogger(name).warning("warning")
+    told = [(line["logger"], line["event"]) for line in map(json.loads, stream.getvalue().splitlines())]
+    ours = [("engine.x", "detail")] if level is LogLevel.DEBUG else []
+    theirs = [(name, "warning") for name in ("engine.x", "grpc._cython.cygrpc", "grpc", "asyncio")]
+    assert sorted(told) == sorted(ours + theirs)
+
+
 def test_tracebacks_show_no_locals(lines: Lines) -> None:
     def fail(program: str) -> None:
         raise RuntimeError("went wrong")

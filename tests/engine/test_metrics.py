@@ -2,6 +2,8 @@
 
 import pytest
 from prometheus_client import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 
 from engine.metric_words import BRANCH_OUTCOMES, ESCALATIONS, OUTCOMES, PRIORITIES, VERDICTS, WASTE, WASTE_OF
 from engine.metrics import Metrics
@@ -87,6 +89,33 @@ def test_a_solve_is_counted_once_with_its_cost(metrics: Metrics) -> None:
     assert value(metrics, "thresher_time_to_first_pass_seconds_sum", model="m") == 1.5
     assert value(metrics, "thresher_tokens_per_solved_problem_count", model="m") == 1
     assert value(metrics, "thresher_solve_duration_seconds_sum", model="m", outcome="solved") == 2.0
+
+
+def test_times_of_a_traced_solve_have_exemplars_for_those_who_ask(metrics: Metrics) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    metrics.solve_waiting("m")
+    metrics.solve_started("m", "batch", 0.25, trace_id=trace)
+    metrics.first_token("m", 0.5, trace_id=trace)
+    metrics.execution(queue_seconds=0.1, startup_seconds=0.1, run_seconds=0.2, trace_id=trace)
+    metrics.solve_ended("m", "solved", "batch", COST, 2.0, trace_id=trace)
+    named = {
+        sample.name.removesuffix("_bucket"): sample.exemplar.labels["trace_id"]
+        for family in openmetrics_families(openmetrics.generate_latest(metrics.registry).decode())
+        for sample in family.samples
+        if sample.exemplar is not None
+    }
+    assert named == dict.fromkeys(
+        (
+            "thresher_queue_seconds",
+            "thresher_time_to_first_token_seconds",
+            "thresher_executor_queue_seconds",
+            "thresher_execution_seconds",
+            "thresher_time_to_first_pass_seconds",
+            "thresher_solve_duration_seconds",
+        ),
+        trace,
+    )
+    assert trace not in generate_latest(metrics.registry).decode()
 
 
 def test_a_solve_cancelled_in_the_queue_is_no_success(metrics: Metrics) -> None:

@@ -16,6 +16,7 @@ from thresher.v1 import (
     execution_service_pb2_grpc,
     info_service_pb2,
     info_service_pb2_grpc,
+    refine_pb2,
     solve_pb2,
     synthesis_service_pb2,
     synthesis_service_pb2_grpc,
@@ -104,9 +105,12 @@ class FakeServer(
         self.report = verdict_pb2.ExecutionReport(verdict=verdict_pb2.VERDICT_PASSED, tests_passed=1, tests_total=1)
         self.specs: list[solve_pb2.SolveSpec] = []
         self.programs: list[execution_service_pb2.Program] = []
+        self.said: list[synthesis_service_pb2.RefineRequest] = []  # in sessions, beside what begins a turn
+        self.transcript = refine_pb2.Transcript(session="sessions/fake")
         self.cancelled = threading.Event()
         self.called = threading.Event()  # ExecuteMany has a program
         self.calls = 0
+        self.clients: list[Any] = []  # whom each call was for, as it said itself
         self.most_held = 0
         limits = [("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 16 << 20)]
         self._server = grpc.server(ThreadPoolExecutor(8, WORKERS), options=[*limits, ("grpc.so_reuseport", 0)])
@@ -135,6 +139,7 @@ class FakeServer(
 
     def _check(self, context: grpc.ServicerContext) -> None:
         self.calls += 1
+        self.clients.append(dict(context.invocation_metadata()).get("thresher-client"))
         if self.token is not None:
             given = dict(context.invocation_metadata()).get("authorization")
             if given != f"Bearer {self.token}":
@@ -158,6 +163,48 @@ class FakeServer(
                 ended.wait(60)
                 return
         sent_all.set()
+
+    def Refine(self, request_iterator: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Every turn is a solve as `events` has it; turns follow by themselves while none is solved."""
+        self._check(context)
+        turn, left, sequence = 0, 0, 0
+
+        def reply(**body: Any) -> Any:
+            nonlocal sequence
+            sequence += 1
+            return synthesis_service_pb2.RefineResponse(sequence=sequence, **body)
+
+        opened = refine_pb2.SessionOpened(session="sessions/fake")
+        yield synthesis_service_pb2.RefineResponse(session_opened=opened)
+        for request in request_iterator:
+            match request.WhichOneof("action"):
+                case "start":
+                    self.specs.append(request.start.spec)
+                    left = request.start.rounds or 1
+                case "resample":
+                    left = request.resample.rounds or 1
+                case "end_session":
+                    yield reply(session_ended=refine_pb2.SessionEnded(transcript=self.transcript))
+                    return
+                case _:
+                    self.said.append(request)
+            automatic = False
+            while left:
+                turn, left = turn + 1, left - 1
+                yield reply(turn_started=refine_pb2.TurnStarted(turn=turn, automatic=automatic))
+                automatic = True
+                events = self.events()
+                for event in events:
+                    yield reply(event=event)
+                solved = events[-1].summary.outcome == solve_pb2.SOLVE_OUTCOME_SOLVED
+                left = 0 if solved else left
+                outcome = refine_pb2.TURN_OUTCOME_SOLVED if solved else refine_pb2.TURN_OUTCOME_UNSOLVED
+                ended = refine_pb2.TurnEnded(turn=turn, outcome=outcome, another_follows=left > 0)
+                yield reply(turn_ended=ended)
+
+    def GetTranscript(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._check(context)
+        return synthesis_service_pb2.GetTranscriptResponse(transcript=self.transcript)
 
     def SolveOnce(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._check(context)

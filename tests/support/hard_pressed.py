@@ -40,7 +40,7 @@ class Pressed:
         return self._runner.run(self._send(method, requests))
 
     async def _send(self, method: str, requests: tuple[bytes, ...]) -> grpc.StatusCode:
-        if method.endswith("Many"):
+        if method.endswith(("Many", "Refine")):
             return await asyncio.to_thread(self._send_many, method, requests)
         channel = self.served.channel
         streams_out = method.endswith("Solve")
@@ -103,7 +103,9 @@ def hard_pressed(**sections: Any) -> Generator[Pressed]:
             await solver.start()
             stack.push_async_callback(solver.close)
             limits = {"max_k": 64, "max_prior_attempts": 8, **sections.pop("limits", {})}
-            served = await stack.enter_async_context(serving(solver, limits=limits, **sections))
+            # What a session draws with nobody connected would only be waited for.
+            alone = {"linger_seconds": 0.0, "seconds_to_live": 0.1}
+            served = await stack.enter_async_context(serving(solver, limits=limits, sessions=alone, **sections))
             blocking = stack.enter_context(grpc.insecure_channel(f"unix:{served.folder}/s"))
             return Pressed(runner, served, solver, blocking)
 

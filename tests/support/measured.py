@@ -24,25 +24,18 @@ def problem(name: str, texts: Sequence[tuple[int, int, bool]], *, seconds: float
     )
 
 
-def window(branches: int, seconds: float, *, steps: int = 20, drafted: int = 0, right: int = 0) -> Window:
-    """So many steps without tokens of prompts, of so many branches and seconds each; drafts of each branch and step."""
+def window(rows: int, seconds: float, *, steps: int = 20) -> Window:
+    """So many steps without tokens of prompts, of so many rows and seconds each."""
     return Window(
-        rows=branches * (1 + drafted) * steps,
-        steps=steps,
-        seconds=seconds * steps,
-        prefill_steps=0,
-        prefill_seconds=0.0,
-        prefill_tokens=0,
-        tokens=branches * (1 + right) * steps,
-        waited=branches * seconds * steps,
+        rows=rows * steps, steps=steps, seconds=seconds * steps, prefill_steps=0, prefill_seconds=0.0, prefill_tokens=0
     )
 
 
 def measured(*problems: Problem, slots: int = 2, **changed: Any) -> Measured:
-    """Of the entry `a`; steps take STEP seconds, nothing is drafted, tokens of prompts cost nothing."""
+    """Of the entry `a`; steps take STEP seconds, tokens of prompts cost nothing."""
     values: Mapping[str, Any] = {
         "about": {"samples": 32},
-        "windows": tuple(window(branches, STEP) for branches in (1, 2, 4, 8, 16, 32, 64) for _ in range(10)),
+        "windows": tuple(window(rows, STEP) for rows in (1, 2, 4, 8, 16, 32, 64) for _ in range(10)),
         "front_seconds": 0.01,
     }
     return Measured(problems={"a": problems}, slots=slots, **(dict(values) | changed))

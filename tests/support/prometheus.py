@@ -64,8 +64,11 @@ class Prometheus:
 
 
 @contextmanager
-def scraping(target: str, folder: Path, *, every: str = "1s", rules: Path | None = None) -> Iterator[Prometheus]:
-    """A Prometheus on loopback that scrapes `target` (host:port) and evaluates `rules`, with its data in `folder`."""
+def scraping(
+    target: str, folder: Path, *, every: str = "1s", rules: Path | None = None, features: str = ""
+) -> Iterator[Prometheus]:
+    """A Prometheus on loopback that scrapes `target` (host:port) and evaluates `rules`, with its data in `folder`.
+    `features`: those that it has to be asked for, with commas between."""
     config = folder / "prometheus.yml"
     files = "" if rules is None else f"rule_files: ['{rules}']\n"
     config.write_text(
@@ -85,6 +88,7 @@ def scraping(target: str, folder: Path, *, every: str = "1s", rules: Path | None
                 f"--config.file={config}",
                 f"--storage.tsdb.path={folder / 'data'}",
                 f"--web.listen-address={address}",
+                *([f"--enable-feature={features}"] if features else []),
             ],
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -20,6 +20,7 @@ from engine.loop.engine import Engine
 from engine.loop.messages import Ready, frame
 from engine.metrics import Metrics
 from engine.solving.solver import Solver
+from engine.text.chat import ChatTemplate
 from engine.text.infill import InfillForm
 from engine.text.model_text import ModelText
 from engine.text.tokenizer import Tokenizer
@@ -103,9 +104,16 @@ class Script:
 
 
 def serve_script(
-    script: Script, *, rows: int = 16, waiting: int = 64, infill: InfillForm | None = None
+    script: Script,
+    *,
+    rows: int = 16,
+    waiting: int = 64,
+    infill: InfillForm | None = None,
+    chat: ChatTemplate | None = None,
+    shared: bool = False,
 ) -> Callable[[socket.socket], None]:
-    """What the engine's thread runs. The tokens of `infill` are bytes, so that they show in the scripts' prompts."""
+    """What the engine's thread runs. The tokens of `infill` are bytes, so that they show in the scripts' prompts.
+    `shared`: it takes turns with other engines."""
 
     def serve(connection: socket.socket) -> None:
         script.fail = False
@@ -113,7 +121,7 @@ def serve_script(
         ready = Ready(
             name=NAME,
             context_length=2000,
-            chat=False,
+            chat=chat is not None,
             infill=infill is not None,
             dtype="float32",
             device="none",
@@ -125,7 +133,11 @@ def serve_script(
         )
         connection.sendall(frame(ready))
         Engine(
-            scheduler=scheduler, runner=script, text=ModelText(byte_tokenizer(), None, infill), context_length=2000
+            scheduler=scheduler,
+            runner=script,
+            text=ModelText(byte_tokenizer(), chat, infill),
+            context_length=2000,
+            shared=shared,
         ).serve(connection)
 
     return serve
@@ -212,6 +224,7 @@ def scripted_solver(
     rows: int = 16,
     waiting: int = 64,
     infill: InfillForm | None = None,
+    chat: ChatTemplate | None = None,
     max_k: int = 256,
     metrics: Metrics | None = None,
 ) -> Solver:
@@ -219,7 +232,7 @@ def scripted_solver(
     from engine.loop.client import thread_starter
 
     return Solver(
-        starters={NAME: thread_starter(serve_script(script, rows=rows, waiting=waiting, infill=infill))},
+        starters={NAME: thread_starter(serve_script(script, rows=rows, waiting=waiting, infill=infill, chat=chat))},
         executor=executor,  # type: ignore[arg-type]
         metrics=metrics or Metrics(),
         max_k=max_k,

@@ -9,8 +9,8 @@ import grpc
 from engine.metrics import Metrics
 from engine.serving.solve_out import EventWriter
 from engine.serving.solve_spec_out import solve_spec_out
-from engine.solving.ascent import Policy, Stage
 from engine.solving.cascade import CascadeSolver
+from engine.solving.stage import Policy, Stage
 from engine.solving.tiers import Cut, Terms, Tier
 from engine.solving.types import (
     Accepted,

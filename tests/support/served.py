@@ -71,16 +71,17 @@ async def serving(
     *,
     tcp: bool = False,
     options: list[tuple[str, int]] | None = None,
+    metrics: Metrics | None = None,
     **sections: Mapping[str, Any],
 ) -> AsyncGenerator[Served]:
-    """Serve until the end of the block. `sections` are settings, e.g. serving={...}."""
+    """Serve until the end of the block. `sections` are settings, e.g. serving={...}; `metrics`: the solver's own."""
     solver = solver or ScriptedSolver()
     # Paths of sockets are short, and those of pytest's folders are not.
     with tempfile.TemporaryDirectory(prefix="thr") as folder, mock.patch.dict(os.environ, XDG_RUNTIME_DIR=folder):
         socket = f"unix:{folder}/s"
         chosen = {"listen": (socket, "127.0.0.1:0") if tcp else (socket,), **sections.pop("serving", {})}
         settings = Settings.model_validate({"serving": chosen, **sections})
-        metrics = Metrics()
+        metrics = metrics or Metrics()
         front = Front(settings, solver, metrics)
         await front.start()
         try:

@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     from benchmarks.experiments.experiment import Draw, Experiment, Plan
     from benchmarks.experiments.generators import Generator
     from benchmarks.experiments.problems import Problems
+    from benchmarks.experiments.sources import SourceMaker
 
+_OPTIONS = {
+    "sampling.k": "--samples",
+    "sampling.temperature": "--temperature",
+    "sampling.top_p": "--top-p",
+    "sampling.max_new_tokens": "--max-new-tokens",
+    "sampling.seed": "--seed",
+    "problem.limits.cpu_time": "--cpu-seconds",
+    "limits.cpu_seconds": "--cpu-seconds",
+    "model": "--model",
+}
+"""The options by the field of a request, or the key of a problem document, that each sets."""
 EXIT_USAGE = 2
 EXIT_FAILED = 3
 EXIT_INTERRUPTED = 130
@@ -188,19 +200,38 @@ class RunOptions:
             "processes": limits.processes,
         }
 
-    def conduct(self, experiment: "Experiment", plan: "Plan", generator: "Generator") -> dict[str, Any]:
+    def chosen_out(self, experiment: "Experiment", plan: "Plan", generator: "SourceMaker") -> Path:
+        """The result's file: the one named, else one whose name holds the protocol's fingerprint."""
+        from benchmarks.experiments.experiment import fingerprint
+
+        if self.out is not None:
+            return self.out
+        short = fingerprint(plan.protocol(generator.asked()))[:12]
+        return Path("thresher-bench") / f"{experiment.name}-{short}.json"
+
+    def conduct(self, experiment: "Experiment", plan: "Plan", generator: "SourceMaker") -> dict[str, Any]:
         """Run the plan, write its files and say what came of it. Returns the result document."""
         from benchmarks.experiments.conduct import conduct
-        from benchmarks.experiments.experiment import fingerprint
+
+        def work(out: Path, command: list[str]) -> dict[str, Any]:
+            return conduct(experiment, plan, generator, out, command, at_once=self.at_once)
+
+        return self.conduct_by(work, experiment, plan, generator)
+
+    def conduct_by(
+        self,
+        work: Callable[[Path, list[str]], dict[str, Any]],
+        experiment: "Experiment",
+        plan: "Plan",
+        generator: "SourceMaker",
+    ) -> dict[str, Any]:
+        """The same where `work` runs the plan: given the result's file and the command, it returns the document."""
         from benchmarks.report.markdown import headline
 
-        out = self.out
-        if out is None:
-            short = fingerprint(plan.protocol(generator.asked()))[:12]
-            out = Path("thresher-bench") / f"{experiment.name}-{short}.json"
+        out = self.chosen_out(experiment, plan, generator)
         command = ["thresher", *sys.argv[1:]]
         try:
-            result = conduct(experiment, plan, generator, out, command, at_once=self.at_once)
+            result = work(out, command)
         except KeyboardInterrupt:
             ledger = out.with_suffix(".jsonl")
             typer.echo(f"interrupted; the same command goes on from {ledger}", err=True)
@@ -263,6 +294,7 @@ def experiment_command(*, without: tuple[str, ...] = ()) -> Callable[[Callable[.
 def with_errors_told(work: Callable[[], None]) -> None:
     """Runs a command; what it raises on purpose is told in words, with the exit code of its kind."""
     from thresher.client import ProblemError, ThresherError
+    from thresher.client.errors import with_option
 
     from benchmarks.data.errors import DataError
     from benchmarks.experiments.errors import CannotRun, RunFailed
@@ -271,9 +303,13 @@ def with_errors_told(work: Callable[[], None]) -> None:
     try:
         work()
     except (CannotRun, DataError, ProblemError) as error:
-        typer.echo(f"thresher bench: {error}", err=True)
+        typer.echo(f"thresher bench: {with_option(str(error), _OPTIONS)}", err=True)
         raise typer.Exit(EXIT_USAGE) from error
-    except (RunFailed, ThresherError, ExecutorError) as error:
+    except ThresherError as error:
+        told = str(error).replace(error.message, with_option(error.message, _OPTIONS))
+        typer.echo(f"thresher bench: {told}", err=True)
+        raise typer.Exit(EXIT_FAILED) from error
+    except (RunFailed, ExecutorError) as error:
         typer.echo(f"thresher bench: {error}", err=True)
         raise typer.Exit(EXIT_FAILED) from error
 

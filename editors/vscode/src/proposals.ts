@@ -6,18 +6,29 @@ import type { TextDocumentEdit, TextEdit, WorkspaceEdit } from "vscode-languagec
 import { CANDIDATE, type CandidateResult, type Requests } from "./protocol.js";
 import type { Solves } from "./solves.js";
 
+/** The right side of a difference whose program has passed and may be applied. */
 export const SCHEME = "thresher-proposal";
 
+/** The same of any other program: to be looked at only, for what fails is not put into a file. */
+export const SHOWN_ONLY = "thresher-program";
+
 /** What stands behind the right side of a difference: `?` holds the solve and the program. */
-export function proposalUri(path: string, solve: string, candidate: number): vscode.Uri {
-  return vscode.Uri.from({ scheme: SCHEME, path, query: `${solve}/${candidate}` });
+export function proposalUri(path: string, solve: string, candidate: number, scheme = SCHEME): vscode.Uri {
+  return vscode.Uri.from({ scheme, path, query: `${solve}/${candidate}` });
 }
 
-export class Proposals implements vscode.TextDocumentContentProvider {
+export class Proposals implements vscode.TextDocumentContentProvider, vscode.Disposable {
+  readonly #changed = new vscode.EventEmitter<vscode.Uri>();
+  readonly onDidChange = this.#changed.event;
+
   constructor(
-    private readonly client: Requests,
+    private readonly client: Pick<Requests, "sendRequest">,
     private readonly solves: Solves,
   ) {}
+
+  dispose(): void {
+    this.#changed.dispose();
+  }
 
   /** The file as it would be. */
   async provideTextDocumentContent(uri: vscode.Uri): Promise<string> {
@@ -31,6 +42,16 @@ export class Proposals implements vscode.TextDocumentContentProvider {
     return editsOf(result.edit).reduce((text, edit) => withEdit(document, text, edit), document.getText());
   }
 
+  /** A file was edited: the right sides of its differences follow. */
+  changed(document: vscode.TextDocument): void {
+    const file = document.uri.toString();
+    for (const { uri } of vscode.workspace.textDocuments) {
+      if ([SCHEME, SHOWN_ONLY].includes(uri.scheme) && this.solves.find(parts(uri)[0])?.uri === file) {
+        this.#changed.fire(uri);
+      }
+    }
+  }
+
   /** Opens the difference between the file and the file with that program in it. */
   async show(solve: string, candidate: number): Promise<void> {
     const target = this.solves.find(solve);
@@ -38,11 +59,13 @@ export class Proposals implements vscode.TextDocumentContentProvider {
       return;
     }
     const file = vscode.Uri.parse(target.uri);
-    const title = `${target.function}: Thresher's program ${candidate}`;
-    await vscode.commands.executeCommand("vscode.diff", file, proposalUri(file.path, solve, candidate), title);
+    const passed = candidate === target.winner;
+    const right = proposalUri(file.path, solve, candidate, passed ? SCHEME : SHOWN_ONLY);
+    const title = `${target.function}: Thresher's program ${candidate}${passed ? "" : ", which does not pass"}`;
+    await vscode.commands.executeCommand("vscode.diff", file, right, title);
   }
 
-  /** Puts the program of a difference into its file, as that is now, and closes the difference. */
+  /** Puts the program of a difference into its file, as that is now, closes the difference and shows the file. */
   async apply(uri: vscode.Uri): Promise<void> {
     const [solve, candidate] = parts(uri);
     const result = await this.candidate(solve, candidate);
@@ -50,8 +73,11 @@ export class Proposals implements vscode.TextDocumentContentProvider {
       void vscode.window.showWarningMessage(`Thresher: ${result.reason}`);
       return;
     }
-    await applyEdit(result.edit);
-    await vscode.commands.executeCommand("workbench.action.closeActiveEditor");
+    const file = await applyEdit(result.edit);
+    if (file !== undefined) {
+      await vscode.window.tabGroups.close(tabsOf(uri));
+      await vscode.window.showTextDocument(file);
+    }
   }
 
   private candidate(id: string, candidate: number): Promise<CandidateResult> {
@@ -59,15 +85,24 @@ export class Proposals implements vscode.TextDocumentContentProvider {
   }
 }
 
-/** Applies an edit of one file. */
-export async function applyEdit(edit: WorkspaceEdit): Promise<void> {
+/** Applies an edit of one file, and gives the file; says so where it is not the file any more that the edit is for. */
+export async function applyEdit(edit: WorkspaceEdit): Promise<vscode.Uri | undefined> {
   const changes = new vscode.WorkspaceEdit();
-  for (const change of (edit.documentChanges ?? []) as TextDocumentEdit[]) {
+  let file: vscode.Uri | undefined;
+  let fits = true;
+  for (const change of changesOf(edit)) {
+    file = vscode.Uri.parse(change.textDocument.uri);
+    const { version } = await vscode.workspace.openTextDocument(file);
+    fits &&= change.textDocument.version === null || change.textDocument.version === version;
     for (const one of change.edits as TextEdit[]) {
-      changes.replace(vscode.Uri.parse(change.textDocument.uri), rangeOf(one), one.newText);
+      changes.replace(file, rangeOf(one), one.newText);
     }
   }
-  await vscode.workspace.applyEdit(changes);
+  if (fits && (await vscode.workspace.applyEdit(changes))) {
+    return file;
+  }
+  void vscode.window.showWarningMessage("Thresher: the file was edited meanwhile; the program was not put into it");
+  return undefined;
 }
 
 function parts(uri: vscode.Uri): [string, number] {
@@ -75,8 +110,17 @@ function parts(uri: vscode.Uri): [string, number] {
   return [solve, Number(candidate)];
 }
 
+function tabsOf(right: vscode.Uri): vscode.Tab[] {
+  const all = vscode.window.tabGroups.all.flatMap((group) => group.tabs);
+  return all.filter(({ input }) => input instanceof vscode.TabInputTextDiff && String(input.modified) === String(right));
+}
+
+function changesOf(edit: WorkspaceEdit): TextDocumentEdit[] {
+  return (edit.documentChanges ?? []) as TextDocumentEdit[];
+}
+
 function editsOf(edit: WorkspaceEdit): TextEdit[] {
-  return ((edit.documentChanges ?? []) as TextDocumentEdit[]).flatMap((change) => change.edits as TextEdit[]);
+  return changesOf(edit).flatMap((change) => change.edits as TextEdit[]);
 }
 
 function rangeOf(edit: TextEdit): vscode.Range {

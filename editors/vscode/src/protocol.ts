@@ -6,6 +6,9 @@ export const SOLVE = "thresher/solve";
 export const CANDIDATE = "thresher/candidate";
 export const EVENT = "thresher/event";
 
+/** Of the Language Server Protocol: ends the work of a token. */
+export const STOP = "window/workDoneProgress/cancel";
+
 /** The command that the server's code actions name. */
 export const SOLVE_COMMAND = "thresher.solve";
 
@@ -43,13 +46,14 @@ export interface LeftOut {
   line: number;
 }
 
-/** What a solve came to. */
+/** What a solve came to. `candidate` is the index of the program that passed all tests in its place in the file. */
 export interface SolveResult {
   id: string;
   function: string;
   outcome: string;
   message: string;
   program: string | null;
+  candidate: number | null;
   edit: WorkspaceEdit | null;
   applied: boolean;
   candidates: Candidate[];
@@ -67,12 +71,15 @@ export interface CandidateResult {
 
 /** What happens in a solve. */
 export type SolveEvent =
-  | { id: string; kind: "started"; uri: string; function: string; tests: number }
+  | { id: string; kind: "started"; uri: string; function: string; tests: number; workDoneToken: string | null }
   | { id: string; kind: "waiting"; message: string }
   | { id: string; kind: "candidate"; candidate: Candidate }
   | { id: string; kind: "ended"; message: string };
 
-/** The part of the language client that is used here. */
+/** What the rest asks the language server by. */
 export interface Requests {
-  sendRequest<T>(method: string, params: unknown, token?: unknown): Promise<T>;
+  sendRequest<T>(method: string, params: unknown): Promise<T>;
+  sendNotification(method: string, params: unknown): Promise<void>;
+  /** What is said of the work of a token, until disposed. */
+  onProgress(token: string, report: (message: string) => void): Promise<{ dispose(): void }>;
 }

@@ -4,14 +4,18 @@ import type { Candidate, SolveEvent, SolveResult } from "./protocol.js";
 
 const KEPT = 20;
 
-/** A solve: of which function, how far it is, and what it drew. */
+/**
+ * A solve: of which function, how far it is, and what it drew. `winner` is the index of the program that passed all tests in
+ * its place in the file: no other may be put there.
+ */
 export interface Solve {
   id: string;
+  token: string | null;
   uri: string;
   function: string;
   running: boolean;
   message: string;
-  outcome: string;
+  winner: number | null;
   candidates: Candidate[];
 }
 
@@ -25,15 +29,21 @@ export class Solves {
     return this.all.find((one) => one.id === id);
   }
 
+  clear(): void {
+    this.all.length = 0;
+    this.onChange();
+  }
+
   apply(event: SolveEvent): void {
     if (event.kind === "started") {
       this.all.unshift({
         id: event.id,
+        token: event.workDoneToken,
         uri: event.uri,
         function: event.function,
         running: true,
         message: `${event.tests} ${event.tests === 1 ? "test" : "tests"}`,
-        outcome: "",
+        winner: null,
         candidates: [],
       });
       this.all.splice(KEPT);
@@ -57,7 +67,7 @@ export class Solves {
   finish(result: SolveResult): void {
     const solve = this.find(result.id);
     if (solve !== undefined) {
-      Object.assign(solve, { running: false, outcome: result.outcome, message: result.message });
+      Object.assign(solve, { running: false, winner: result.candidate, message: result.message });
       solve.candidates = result.candidates;
       this.onChange();
     }

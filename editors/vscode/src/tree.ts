@@ -8,7 +8,7 @@ import type { Solve, Solves } from "./solves.js";
 /** A solve, or one of its programs. */
 export type Node = { solve: Solve; candidate?: Candidate };
 
-export class SolveTree implements vscode.TreeDataProvider<Node> {
+export class SolveTree implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   readonly #changed = new vscode.EventEmitter<undefined>();
   readonly onDidChangeTreeData = this.#changed.event;
 
@@ -16,6 +16,10 @@ export class SolveTree implements vscode.TreeDataProvider<Node> {
 
   refresh(): void {
     this.#changed.fire(undefined);
+  }
+
+  dispose(): void {
+    this.#changed.dispose();
   }
 
   getChildren(node?: Node): Node[] {
@@ -34,21 +38,35 @@ export class SolveTree implements vscode.TreeDataProvider<Node> {
   }
 }
 
+const ICONS: Record<string, [string, string?]> = {
+  passed: ["pass", "testing.iconPassed"],
+  "": ["watch"],
+  skipped: ["debug-step-over"],
+};
+
+function icon(name: string, color?: string): vscode.ThemeIcon {
+  return new vscode.ThemeIcon(name, color === undefined ? undefined : new vscode.ThemeColor(color));
+}
+
 function rank(candidate: Candidate): number {
   return candidate.verdict === "passed" ? 0 : 1;
 }
 
 function solveItem(solve: Solve): vscode.TreeItem {
-  const item = new vscode.TreeItem(solve.function, vscode.TreeItemCollapsibleState.Expanded);
+  const { Expanded, None } = vscode.TreeItemCollapsibleState;
+  const item = new vscode.TreeItem(solve.function, solve.running || solve.candidates.length > 0 ? Expanded : None);
   item.id = solve.id;
   item.description = solve.message;
   item.tooltip = `${solve.function}: ${solve.message}`;
   item.contextValue = solve.running ? "running" : "ended";
-  item.iconPath = new vscode.ThemeIcon(solve.running ? "sync~spin" : solve.outcome === "solved" ? "pass" : "circle-slash");
+  item.iconPath = solve.running
+    ? icon("sync~spin")
+    : solve.winner === null
+      ? icon("circle-slash")
+      : icon("pass", "testing.iconPassed");
   return item;
 }
 
-const ICONS: Record<string, string> = { passed: "pass", "": "watch", skipped: "debug-step-over" };
 
 function candidateItem(solve: Solve, candidate: Candidate): vscode.TreeItem {
   const item = new vscode.TreeItem(`program ${candidate.index}`, vscode.TreeItemCollapsibleState.None);
@@ -57,7 +75,7 @@ function candidateItem(solve: Solve, candidate: Candidate): vscode.TreeItem {
   item.id = `${solve.id}/${candidate.index}`;
   item.description = `${verdict}${tests}${candidate.message === "" ? "" : `: ${candidate.message}`}`;
   item.tooltip = candidate.samples > 1 ? `${item.description}\ndrawn ${candidate.samples} times` : item.description;
-  item.iconPath = new vscode.ThemeIcon(ICONS[candidate.verdict] ?? "error");
+  item.iconPath = icon(...(ICONS[candidate.verdict] ?? (["error", "testing.iconFailed"] as const)));
   if (candidate.verdict !== "") {
     item.command = { command: "thresher.showCandidate", title: "Show Program", arguments: [solve.id, candidate.index] };
   }

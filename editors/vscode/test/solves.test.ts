@@ -56,10 +56,12 @@ test("programs are shown the best first, with what they failed at", () => {
 test("old solves are forgotten, and unknown ones ignored", () => {
   const { solves } = tree();
   for (let number = 0; number < 30; number += 1) {
-    solves.apply({ id: `s${number}`, kind: "started", uri: "file:///a.py", function: "f", tests: 1 });
+    solves.apply({ id: `s${number}`, kind: "started", uri: "file:///a.py", function: "f", tests: 1, workDoneToken: null });
   }
   assert.equal(solves.all.length, 20);
   assert.equal(solves.all[0]?.id, "s29");
   solves.apply({ id: "s0", kind: "ended", message: "late" });
   assert.equal(solves.find("s0"), undefined);
+  solves.clear();
+  assert.equal(solves.all.length, 0);
 });

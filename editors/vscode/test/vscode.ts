@@ -14,6 +14,12 @@ export const seen = {
   settings: {} as Record<string, unknown>,
   answers: [] as (string | undefined)[],
   documents: new Map<string, string>(),
+  closed: [] as string[],
+  shown: [] as string[],
+  progress: [] as string[],
+  logged: [] as string[],
+  version: 1,
+  onSettings: undefined as ((event: { affectsConfiguration: (name: string) => boolean }) => unknown) | undefined,
 };
 
 export class Uri {
@@ -71,22 +77,28 @@ export class EventEmitter<T> {
       listener(value);
     }
   }
-}
-
-export class CancellationTokenSource {
-  readonly token = { isCancellationRequested: false };
-
-  cancel(): void {
-    this.token.isCancellationRequested = true;
-  }
 
   dispose(): void {
-    // Nothing is held.
+    this.#listeners.length = 0;
   }
+}
+
+export class ThemeColor {
+  constructor(readonly id: string) {}
 }
 
 export class ThemeIcon {
-  constructor(readonly id: string) {}
+  constructor(
+    readonly id: string,
+    readonly color?: ThemeColor,
+  ) {}
+}
+
+export class TabInputTextDiff {
+  constructor(
+    readonly original: Uri,
+    readonly modified: Uri,
+  ) {}
 }
 
 export enum TreeItemCollapsibleState {
@@ -110,6 +122,7 @@ export class TreeItem {
 
 class Document {
   readonly languageId = "python";
+  readonly version = seen.version;
 
   constructor(
     readonly uri: Uri,
@@ -132,8 +145,21 @@ export const window = {
   showErrorMessage: async (text: string) => (seen.errors.push(text), seen.answers.shift()),
   showWarningMessage: async (text: string) => void seen.warnings.push(text),
   showInputBox: async () => seen.answers.shift(),
-  withProgress: (_: unknown, work: () => unknown) => work(),
+  withProgress: (_: unknown, work: (progress: { report(value: { message: string }): void }) => unknown) =>
+    work({ report: ({ message }) => void seen.progress.push(message) }),
+  createOutputChannel: () => ({ warn: (text: string) => void seen.logged.push(text), dispose: () => undefined }),
   registerTreeDataProvider: () => ({}),
+  showTextDocument: async (uri: Uri) => void seen.shown.push(String(uri)),
+  tabGroups: {
+    get all(): object[] {
+      const tabs = seen.executed
+        .filter(([command]) => command === "vscode.diff")
+        .map(([, left, right]) => ({ input: new TabInputTextDiff(left as Uri, right as Uri) }));
+      return [{ tabs: [...tabs, { input: undefined }] }];
+    },
+    close: async (tabs: { input: TabInputTextDiff }[]) =>
+      void seen.closed.push(...tabs.map((tab) => String(tab.input.modified))),
+  },
   createTerminal: () => ({ show: () => undefined, sendText: (text: string) => void seen.terminals.push(text) }),
 };
 
@@ -144,8 +170,11 @@ export const commands = {
 
 export const workspace = {
   getConfiguration: () => ({ get: (name: string, usual: unknown) => seen.settings[name] ?? usual }),
+  textDocuments: [] as { uri: Uri }[],
   registerTextDocumentContentProvider: () => ({}),
-  applyEdit: async (edit: WorkspaceEdit) => void seen.edits.push(edit),
+  onDidChangeTextDocument: () => ({}),
+  onDidChangeConfiguration: (handler: typeof seen.onSettings) => ((seen.onSettings = handler), {}),
+  applyEdit: async (edit: WorkspaceEdit) => seen.edits.push(edit) > 0,
   openTextDocument: async (uri: Uri) => {
     const text = seen.documents.get(uri.toString());
     return new Document(uri, text ?? readFileSync(fileURLToPath(uri.toString()), "utf8"));
@@ -160,9 +189,13 @@ export function edit(uri: string, text: string, line: number): void {
 
 /** Forgets what was seen. */
 export function reset(): void {
-  for (const one of [seen.executed, seen.errors, seen.warnings, seen.status, seen.edits, seen.terminals, seen.answers]) {
-    one.length = 0;
+  for (const kept of Object.values(seen)) {
+    if (Array.isArray(kept)) {
+      kept.length = 0;
+    }
   }
   seen.settings = {};
+  seen.version = 1;
+  workspace.textDocuments = [];
   window.activeTextEditor = undefined;
 }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from thresher.client.aio import AsyncClient, AsyncSolveStream
+    from thresher.client.dialogue import Turn
     from thresher.client.document import Problem
     from thresher.client.errors import ThresherError
     from thresher.client.execute_aio import AsyncExecuteStream
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from thresher.client.plain import to_plain
     from thresher.client.problems import ProblemError, load_document, parse_document, program, solve_spec
     from thresher.client.progress import Attempt
+    from thresher.client.refine_aio import AsyncRefineSession, AsyncTurnStream
+    from thresher.client.refine_sync import RefineSession, TurnStream
     from thresher.client.result import Result
     from thresher.client.sync import Client, SolveStream
     from thresher.client.tls import Tls
@@ -30,17 +33,22 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "AsyncExecuteStream",
+    "AsyncRefineSession",
     "AsyncSolveStream",
+    "AsyncTurnStream",
     "Attempt",
     "Client",
     "ExecuteStream",
     "LocalServer",
     "Problem",
     "ProblemError",
+    "RefineSession",
     "Result",
     "SolveStream",
     "ThresherError",
     "Tls",
+    "Turn",
+    "TurnStream",
     "execute",
     "execute_async",
     "load_document",
@@ -58,17 +66,22 @@ __all__ = [
 _HOME = {
     "AsyncClient": "aio",
     "AsyncExecuteStream": "execute_aio",
+    "AsyncRefineSession": "refine_aio",
     "AsyncSolveStream": "aio",
+    "AsyncTurnStream": "refine_aio",
     "Attempt": "progress",
     "Client": "sync",
     "ExecuteStream": "execute_sync",
     "LocalServer": "local",
     "Problem": "document",
     "ProblemError": "problems",
+    "RefineSession": "refine_sync",
     "Result": "result",
     "SolveStream": "sync",
     "ThresherError": "errors",
     "Tls": "tls",
+    "Turn": "dialogue",
+    "TurnStream": "refine_sync",
     "execute": "whole",
     "execute_async": "whole",
     "load_document": "problems",

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -11,14 +11,17 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from thresher.client.channel import Endpoint, find_server
+from thresher.client.dialogue import until
 from thresher.client.errors import ThresherError, from_rpc, no_summary, not_ready
 from thresher.client.execute_aio import AsyncExecuteStream, Programs
+from thresher.client.refine_aio import AsyncRefineSession
 from thresher.client.tls import Tls
 from thresher.v1 import (
     execution_service_pb2,
     execution_service_pb2_grpc,
     info_service_pb2,
     info_service_pb2_grpc,
+    refine_pb2,
     solve_pb2,
     synthesis_service_pb2,
     synthesis_service_pb2_grpc,
@@ -100,21 +103,44 @@ class AsyncClient:
         self._health: Any = health_pb2_grpc.HealthStub(channel)
 
     def solve(
-        self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None, name: str | None = None
+        self,
+        spec: solve_pb2.SolveSpec,
+        *,
+        timeout: float | None = None,
+        name: str | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
     ) -> AsyncSolveStream:
         """Starts a solve and returns its events, which come as the server makes them.
 
-        `name`: whom the server divides its time by, for this solve, instead of the client's own name.
+        `name`: whom the server divides its time by, for this solve, instead of the client's own name. `metadata` goes
+        along with the call, as a W3C trace context does.
         """
         request = synthesis_service_pb2.SolveRequest(spec=spec)
         endpoint = self.endpoint if name is None else replace(self.endpoint, name=name)
-        return AsyncSolveStream(self._synthesis.Solve(request, timeout=timeout, metadata=endpoint.metadata))
+        return AsyncSolveStream(
+            self._synthesis.Solve(request, timeout=timeout, metadata=(*endpoint.metadata, *metadata))
+        )
 
     async def solve_once(
         self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None
     ) -> synthesis_service_pb2.SolveOnceResponse:
         """Runs a solve to its end and returns its summary; retried while the server is not reachable."""
         return await self._call(self._synthesis.SolveOnce, synthesis_service_pb2.SolveOnceRequest(spec=spec), timeout)
+
+    def refine(self, spec: solve_pb2.SolveSpec, *, rounds: int = 1, timeout: float | None = None) -> AsyncRefineSession:
+        """A session that begins with this solve, whose prompt is a chat: a conversation about its programs.
+
+        `rounds` turns begin by themselves while none passes, the first one included. `timeout` is for all of it.
+        """
+        left = until(timeout)
+
+        async def transcript(session: str) -> refine_pb2.Transcript:
+            request = synthesis_service_pb2.GetTranscriptRequest(session=session)
+            return (await self._call(self._synthesis.GetTranscript, request, left())).transcript
+
+        return AsyncRefineSession(
+            lambda: self._synthesis.Refine(timeout=left(), metadata=self.endpoint.metadata), transcript, spec, rounds
+        )
 
     async def execute(
         self, program: execution_service_pb2.Program, *, timeout: float | None = None

@@ -1,5 +1,6 @@
 """What went wrong with a call, in words and in fields that a program can switch on."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -114,6 +115,16 @@ def from_rpc(error: grpc.RpcError) -> ThresherError:
         elif packed.Unpack(resource):
             details["resource"] = {"type": resource.resource_type, "name": resource.resource_name}
     return ThresherError(code, reason, message, details)
+
+
+def with_option(message: str, options: Mapping[str, str]) -> str:
+    """A refusal that begins with a field of the request, after the option of a command line that sets this field:
+    `--k (spec.sampling.k): 0 is too small`. `options` are by field, without `spec.` and without indices."""
+    place, colon, rest = message.partition(":")
+    field = re.sub(r"^spec\.|\[\d+\]", "", place)
+    while field and field not in options:
+        field = field.rpartition(".")[0]
+    return f"{options[field]} ({place}):{rest}" if colon and field else message
 
 
 def _advice(code: grpc.StatusCode, reason: str, details: Mapping[str, Any]) -> str:

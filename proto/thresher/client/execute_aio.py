@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 
 from thresher.client.errors import ThresherError, from_rpc
+from thresher.client.true_status import keep_true_status
 from thresher.v1 import execution_service_pb2
 
 Request = execution_service_pb2.ExecuteManyRequest
@@ -33,7 +34,7 @@ class AsyncExecuteStream(AsyncIterator[Response]):
         programs: Programs,
         test_results: bool,
     ) -> None:
-        self._call = start()
+        self._call = keep_true_status(start())
         self._test_results = test_results
         self._cancelled = False
         self._fault: Exception | None = None

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from thresher.client.plain import enum_word
-from thresher.client.progress import Attempt, Progress
+from thresher.client.progress import Attempt, Progress, failure_words
 from thresher.v1 import solve_pb2, verdict_pb2
 
 _FAILURES_SHOWN = 5
@@ -76,12 +76,6 @@ class Result:
         if self.code is not None:
             return f"<p><b>{html.escape(self.headline)}</b></p><pre>{html.escape(self.code)}</pre>"
         return f"<p><b>{html.escape(self.headline)}</b></p>{table(self.failed[:_FAILURES_SHOWN])}"
-
-
-def failure_words(one: Attempt) -> str:
-    """What a program failed at: `wrong answer, 2 of 3 tests: ...`."""
-    words = f"{one.verdict.replace('_', ' ')}, {one.passed} of {one.total} tests"
-    return f"{words}: {one.message}" if one.message else words
 
 
 def table(attempts: Iterable[Attempt]) -> str:

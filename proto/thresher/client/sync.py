@@ -1,7 +1,7 @@
 """The blocking client."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -9,14 +9,17 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from thresher.client.channel import Endpoint, find_server
+from thresher.client.dialogue import until
 from thresher.client.errors import ThresherError, from_rpc, no_summary, not_ready
 from thresher.client.execute_sync import ExecuteStream, Item
+from thresher.client.refine_sync import RefineSession
 from thresher.client.tls import Tls
 from thresher.v1 import (
     execution_service_pb2,
     execution_service_pb2_grpc,
     info_service_pb2,
     info_service_pb2_grpc,
+    refine_pb2,
     solve_pb2,
     synthesis_service_pb2,
     synthesis_service_pb2_grpc,
@@ -89,20 +92,46 @@ class Client:
         self._info = info_service_pb2_grpc.InfoServiceStub(self._channel)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
 
-    def solve(self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None, name: str | None = None) -> SolveStream:
+    def solve(
+        self,
+        spec: solve_pb2.SolveSpec,
+        *,
+        timeout: float | None = None,
+        name: str | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> SolveStream:
         """Starts a solve and returns its events, which come as the server makes them.
 
-        `name`: whom the server divides its time by, for this solve, instead of the client's own name.
+        `name`: whom the server divides its time by, for this solve, instead of the client's own name. `metadata` goes
+        along with the call, as a W3C trace context does.
         """
         request = synthesis_service_pb2.SolveRequest(spec=spec)
         endpoint = self.endpoint if name is None else replace(self.endpoint, name=name)
-        return SolveStream(self._synthesis.Solve(request, timeout=timeout, metadata=endpoint.metadata))
+        return SolveStream(self._synthesis.Solve(request, timeout=timeout, metadata=(*endpoint.metadata, *metadata)))
 
     def solve_once(
         self, spec: solve_pb2.SolveSpec, *, timeout: float | None = None
     ) -> synthesis_service_pb2.SolveOnceResponse:
         """Runs a solve to its end and returns its summary; retried while the server is not reachable."""
         return self._call(self._synthesis.SolveOnce, synthesis_service_pb2.SolveOnceRequest(spec=spec), timeout)
+
+    def refine(self, spec: solve_pb2.SolveSpec, *, rounds: int = 1, timeout: float | None = None) -> RefineSession:
+        """A session that begins with this solve, whose prompt is a chat: a conversation about its programs.
+
+        `rounds` turns begin by themselves while none passes, the first one included. `timeout` is for all of it.
+        """
+        left = until(timeout)
+
+        def transcript(session: str) -> refine_pb2.Transcript:
+            request = synthesis_service_pb2.GetTranscriptRequest(session=session)
+            return self._call(self._synthesis.GetTranscript, request, left()).transcript
+
+        return RefineSession(
+            lambda requests: self._synthesis.Refine(requests, timeout=left(), metadata=self.endpoint.metadata),
+            transcript,
+            spec,
+            rounds,
+        )
 
     def execute(
         self, program: execution_service_pb2.Program, *, timeout: float | None = None

@@ -90,13 +90,14 @@ def failed(message: str, reason: str) -> JsonRpcException:
 
 def failed_call(error: ThresherError) -> JsonRpcException:
     """The error of a call to the server, in words for a person at a keyboard."""
-    if error.reason == "NO_SERVER":
+    reason = error.reason
+    if reason == "NO_SERVER":
         message = f"Thresher: {error.message}. {_START}"
-    elif error.code.name == "UNAVAILABLE" and not error.reason:
-        message = f"Thresher: the server does not answer. {_START}"
+    elif error.code.name == "UNAVAILABLE" and not reason:
+        message, reason = f"Thresher: the server does not answer. {_START}", "NO_SERVER"
     else:
         message = f"Thresher: {error.message}" + (f" ({error.advice})" if error.advice else "")
-    return JsonRpcException(message, _REQUEST_FAILED, {"reason": error.reason, "code": error.code.name})
+    return JsonRpcException(message, _REQUEST_FAILED, {"reason": reason, "code": error.code.name})
 
 
 class _Params:

@@ -12,6 +12,7 @@ from thresher.v1 import problem_pb2
 
 _MOST_FAILURES = 5
 """More would push the task out of a small model's sight."""
+_AGAIN = "Write it again, in the same form."
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,14 @@ class Round:
     text: str
     failures: tuple[str, ...] = ()
     words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A program that passed on its own and cannot stand in the file, and why."""
+
+    code: str
+    reason: str
 
 
 def with_feedback(task: Task, before: Round) -> problem_pb2.Problem:
@@ -35,6 +44,16 @@ def with_feedback(task: Task, before: Round) -> problem_pb2.Problem:
     return problem
 
 
+def again(task: Task, asked: problem_pb2.Problem, misfit: Misfit) -> problem_pb2.Problem:
+    """The problem `asked` for `task` once more, told why a program that passed cannot stand in the file."""
+    problem = problem_pb2.Problem()
+    problem.CopyFrom(asked if asked.HasField("chat") else task.chat())
+    problem.chat.messages.add(role="assistant", content=f"```python\n{misfit.code.rstrip()}\n```")
+    wrong = f"That program cannot take the place of `{task.function.dotted}` in its file: {misfit.reason}"
+    problem.chat.messages.add(role="user", content=f"{wrong}\n\n{_AGAIN}")
+    return problem
+
+
 def _said(failures: Sequence[str], words: str) -> str:
     parts: list[str] = []
     if failures:
@@ -42,5 +61,5 @@ def _said(failures: Sequence[str], words: str) -> str:
         parts.append("That program is wrong:\n" + "\n".join(lines))
     if words.strip():
         parts.append(words.strip())
-    parts.append("Write it again, in the same form.")
+    parts.append(_AGAIN)
     return "\n\n".join(parts)

@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
+from thresher.client import ThresherError
+from thresher.client.progress import Attempt
 from thresher.lsp import telling
 from thresher.lsp.connection import Connection
 from thresher.lsp.diagnostics import Diagnostics, Key
 from thresher.lsp.documents import Document
 from thresher.lsp.found import Found
 from thresher.lsp.functions import Function
-from thresher.lsp.jobs import EDITED, Job, Jobs
-from thresher.lsp.params import EVENT, CandidateParams, SolveParams, failed
+from thresher.lsp.jobs import EDITED, STOPPED, Job, Jobs
+from thresher.lsp.params import EVENT, CandidateParams, SolveParams, failed, failed_call
 from thresher.lsp.problem import Task
 from thresher.lsp.progress import WorkDone
 from thresher.lsp.rounds import Round
-from thresher.lsp.solving import Course, Ended, Settings, Tried, failing, solve
+from thresher.lsp.solving import Course, Ended, Settings, failing, solve
 from thresher.lsp.splice import SpliceError, new_text
 from thresher.v1 import solve_pb2
 
@@ -66,7 +69,7 @@ class Session:
         self.jobs = Jobs()
         self.diagnostics = Diagnostics(server)
         self._ids = itertools.count(1)
-        self._candidates: OrderedDict[str, tuple[Key, list[Tried]]] = OrderedDict()
+        self._candidates: OrderedDict[str, tuple[Key, list[Attempt]]] = OrderedDict()
         self._best: dict[Key, _Best] = {}
 
     def next_id(self) -> str:
@@ -94,13 +97,21 @@ class Session:
         job.task = asyncio.create_task(self._solve(params, asked, watcher))
         self.jobs.add(job)
         work.begin(f"Thresher: {asked.function.dotted}")
-        self.tell(id, "started", uri=params.uri, function=asked.function.dotted, tests=len(asked.found.tests))
+        told = {"uri": params.uri, "function": asked.function.dotted, "tests": len(asked.found.tests)}
+        self.tell(id, "started", **told, workDoneToken=work.token)
         message = "failed"
         try:
             result = await self._awaited(job, params, asked, watcher)
             if left_out:
                 result["message"] += f" ({left_out} of its tests could not be used)"
             message = result["message"]
+        except asyncio.CancelledError:
+            message = f"stopped: {STOPPED}"
+            raise
+        except (JsonRpcException, ThresherError) as error:
+            shown = failed_call(error) if isinstance(error, ThresherError) else error
+            message = shown.message.removeprefix("Thresher: ")
+            raise
         finally:
             if job in self.jobs.live:
                 self.jobs.remove(job)
@@ -199,7 +210,7 @@ class Session:
         params = types.ApplyWorkspaceEditParams(edit, label=f"Thresher: {function.dotted}")
         return (await self.server.workspace_apply_edit_async(params)).applied
 
-    def _remember(self, job: Job, tried: Iterable[Tried]) -> None:
+    def _remember(self, job: Job, tried: Iterable[Attempt]) -> None:
         self._candidates[job.id] = (job.uri, job.path), list(tried)
         while len(self._candidates) > _REMEMBERED:
             self._candidates.popitem(last=False)
@@ -212,22 +223,27 @@ class _Watcher:
         self._session = session
         self._id = id
         self._work = work
-        self.tried: list[Tried] = []
+        self.tried: list[Attempt] = []
 
     def waiting(self) -> None:
         """The server is loading its model."""
         self._work.report("the server is loading its model", now=True)
         self._session.tell(self._id, "waiting", message="the server is loading its model")
 
-    def changed(self, course: Course, event: solve_pb2.SolveEvent, tried: Tried | None) -> None:
+    def changed(self, course: Course, event: solve_pb2.SolveEvent, tried: Attempt | None) -> None:
         """An event came."""
         if event.HasField("accepted"):
-            self._work.report(f"drawing from {event.accepted.model.removeprefix('models/')}", 0, now=True)
+            model = event.accepted.model.removeprefix("models/")
+            self._work.report(f"drawing from {model}", course.percentage, now=True)
         if tried is not None:
             if tried not in self.tried:
                 self.tried.append(tried)
-            self._work.report(course.line(), min(100, 100 * course.samples // course.k))
+            self._work.report(course.line(), course.percentage)
             self._session.tell(self._id, "candidate", candidate=telling.candidate(tried))
+
+    def again(self) -> None:
+        """Another program is asked for."""
+        self._work.report("a program passed, but not in this file; asking for another", now=True)
 
 
 def _codes(found: Found) -> frozenset[str]:

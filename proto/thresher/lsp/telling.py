@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
+from thresher.client.progress import Attempt
 from thresher.lsp.failures import Failure
 from thresher.lsp.found import Found, Place
-from thresher.lsp.solving import Ended, Tried
+from thresher.lsp.solving import Ended
 
 
-def candidate(tried: Tried) -> dict[str, Any]:
+def candidate(tried: Attempt) -> dict[str, Any]:
     """One program; its verdict is empty until it has one."""
     return {
         "index": tried.index,
@@ -31,17 +32,19 @@ def ended(result: Ended, uri: str) -> dict[str, Any]:
         "outcome": result.outcome,
         "message": result.message,
         "program": result.program if result.solved else None,
+        "candidate": result.index,
         "candidates": [candidate(tried) for tried in result.tried],
         "failures": [failure(one, uri) for one in result.failures],
     }
 
 
-def stopped(reason: str, tried: Iterable[Tried]) -> dict[str, Any]:
+def stopped(reason: str, tried: Iterable[Attempt]) -> dict[str, Any]:
     """The same for a solve that was ended early."""
     return {
         "outcome": "cancelled",
         "message": f"stopped: {reason}",
         "program": None,
+        "candidate": None,
         "candidates": [candidate(one) for one in tried],
         "failures": [],
         "applied": False,

@@ -22,24 +22,33 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from thresher.v1 import refine_pb2 as thresher_dot_v1_dot_refine__pb2
 from thresher.v1 import solve_pb2 as thresher_dot_v1_dot_solve__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#thresher/v1/synthesis_service.proto\x12\x0bthresher.v1\x1a\x17thresher/v1/solve.proto\"4\n\x0cSolveRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.thresher.v1.SolveSpec\"7\n\rSolveResponse\x12&\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x17.thresher.v1.SolveEvent\"8\n\x10SolveOnceRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.thresher.v1.SolveSpec\"N\n\x11SolveOnceResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x07summary\x18\x02 \x01(\x0b\x32\x14.thresher.v1.Summary2\xa0\x01\n\x10SynthesisService\x12@\n\x05Solve\x12\x19.thresher.v1.SolveRequest\x1a\x1a.thresher.v1.SolveResponse0\x01\x12J\n\tSolveOnce\x12\x1d.thresher.v1.SolveOnceRequest\x1a\x1e.thresher.v1.SolveOnceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#thresher/v1/synthesis_service.proto\x12\x0bthresher.v1\x1a\x18thresher/v1/refine.proto\x1a\x17thresher/v1/solve.proto\"4\n\x0cSolveRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.thresher.v1.SolveSpec\"7\n\rSolveResponse\x12&\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x17.thresher.v1.SolveEvent\"8\n\x10SolveOnceRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.thresher.v1.SolveSpec\"N\n\x11SolveOnceResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12%\n\x07summary\x18\x02 \x01(\x0b\x32\x14.thresher.v1.Summary\"\x99\x03\n\rRefineRequest\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04seen\x18\x02 \x01(\x04\x12*\n\x05start\x18\x03 \x01(\x0b\x32\x19.thresher.v1.StartSessionH\x00\x12,\n\x06resume\x18\x04 \x01(\x0b\x32\x1a.thresher.v1.ResumeSessionH\x00\x12)\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x05 \x01(\x0b\x32\x15.thresher.v1.FeedbackH\x00\x12*\n\tadd_tests\x18\x06 \x01(\x0b\x32\x15.thresher.v1.AddTestsH\x00\x12*\n\ttake_back\x18\x07 \x01(\x0b\x32\x15.thresher.v1.TakeBackH\x00\x12)\n\x08resample\x18\x08 \x01(\x0b\x32\x15.thresher.v1.ResampleH\x00\x12(\n\x08\x65nd_turn\x18\t \x01(\x0b\x32\x14.thresher.v1.EndTurnH\x00\x12.\n\x0b\x65nd_session\x18\n \x01(\x0b\x32\x17.thresher.v1.EndSessionH\x00\x42\x08\n\x06\x61\x63tion\"\x9f\x02\n\x0eRefineResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x34\n\x0esession_opened\x18\x02 \x01(\x0b\x32\x1a.thresher.v1.SessionOpenedH\x00\x12\x30\n\x0cturn_started\x18\x03 \x01(\x0b\x32\x18.thresher.v1.TurnStartedH\x00\x12(\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x17.thresher.v1.SolveEventH\x00\x12,\n\nturn_ended\x18\x05 \x01(\x0b\x32\x16.thresher.v1.TurnEndedH\x00\x12\x32\n\rsession_ended\x18\x06 \x01(\x0b\x32\x19.thresher.v1.SessionEndedH\x00\x42\x07\n\x05reply\"\'\n\x14GetTranscriptRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\"D\n\x15GetTranscriptResponse\x12+\n\ntranscript\x18\x01 \x01(\x0b\x32\x17.thresher.v1.Transcript2\xbf\x02\n\x10SynthesisService\x12@\n\x05Solve\x12\x19.thresher.v1.SolveRequest\x1a\x1a.thresher.v1.SolveResponse0\x01\x12J\n\tSolveOnce\x12\x1d.thresher.v1.SolveOnceRequest\x1a\x1e.thresher.v1.SolveOnceResponse\x12\x45\n\x06Refine\x12\x1a.thresher.v1.RefineRequest\x1a\x1b.thresher.v1.RefineResponse(\x01\x30\x01\x12V\n\rGetTranscript\x12!.thresher.v1.GetTranscriptRequest\x1a\".thresher.v1.GetTranscriptResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'thresher.v1.synthesis_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SOLVEREQUEST']._serialized_start=77
-  _globals['_SOLVEREQUEST']._serialized_end=129
-  _globals['_SOLVERESPONSE']._serialized_start=131
-  _globals['_SOLVERESPONSE']._serialized_end=186
-  _globals['_SOLVEONCEREQUEST']._serialized_start=188
-  _globals['_SOLVEONCEREQUEST']._serialized_end=244
-  _globals['_SOLVEONCERESPONSE']._serialized_start=246
-  _globals['_SOLVEONCERESPONSE']._serialized_end=324
-  _globals['_SYNTHESISSERVICE']._serialized_start=327
-  _globals['_SYNTHESISSERVICE']._serialized_end=487
+  _globals['_SOLVEREQUEST']._serialized_start=103
+  _globals['_SOLVEREQUEST']._serialized_end=155
+  _globals['_SOLVERESPONSE']._serialized_start=157
+  _globals['_SOLVERESPONSE']._serialized_end=212
+  _globals['_SOLVEONCEREQUEST']._serialized_start=214
+  _globals['_SOLVEONCEREQUEST']._serialized_end=270
+  _globals['_SOLVEONCERESPONSE']._serialized_start=272
+  _globals['_SOLVEONCERESPONSE']._serialized_end=350
+  _globals['_REFINEREQUEST']._serialized_start=353
+  _globals['_REFINEREQUEST']._serialized_end=762
+  _globals['_REFINERESPONSE']._serialized_start=765
+  _globals['_REFINERESPONSE']._serialized_end=1052
+  _globals['_GETTRANSCRIPTREQUEST']._serialized_start=1054
+  _globals['_GETTRANSCRIPTREQUEST']._serialized_end=1093
+  _globals['_GETTRANSCRIPTRESPONSE']._serialized_start=1095
+  _globals['_GETTRANSCRIPTRESPONSE']._serialized_end=1163
+  _globals['_SYNTHESISSERVICE']._serialized_start=1166
+  _globals['_SYNTHESISSERVICE']._serialized_end=1485
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from thresher.v1 import refine_pb2 as _refine_pb2
 from thresher.v1 import solve_pb2 as _solve_pb2
 import builtins as _builtins
 import sys
@@ -107,3 +108,155 @@ class SolveOnceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SolveOnceResponse: _TypeAlias = SolveOnceResponse  # noqa: Y015
+
+@_typing.final
+class RefineRequest(_message.Message):
+    """Request of Refine: first start or resume, then actions; without an action it only says what was seen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    ADD_TESTS_FIELD_NUMBER: _builtins.int
+    TAKE_BACK_FIELD_NUMBER: _builtins.int
+    RESAMPLE_FIELD_NUMBER: _builtins.int
+    END_TURN_FIELD_NUMBER: _builtins.int
+    END_SESSION_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """1, 2, 3, ... over all connections of a session, start and resume not counted. One that the session has taken
+    already is ignored, so that a client may send it again after a drop. 0: not numbered.
+    """
+    seen: _builtins.int
+    """the last RefineResponse.sequence received: up to there nothing has to be kept for a resume"""
+    @_builtins.property
+    def start(self) -> _refine_pb2.StartSession: ...
+    @_builtins.property
+    def resume(self) -> _refine_pb2.ResumeSession: ...
+    @_builtins.property
+    def feedback(self) -> _refine_pb2.Feedback: ...
+    @_builtins.property
+    def add_tests(self) -> _refine_pb2.AddTests: ...
+    @_builtins.property
+    def take_back(self) -> _refine_pb2.TakeBack: ...
+    @_builtins.property
+    def resample(self) -> _refine_pb2.Resample: ...
+    @_builtins.property
+    def end_turn(self) -> _refine_pb2.EndTurn: ...
+    @_builtins.property
+    def end_session(self) -> _refine_pb2.EndSession: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        seen: _builtins.int = ...,
+        start: _refine_pb2.StartSession | None = ...,
+        resume: _refine_pb2.ResumeSession | None = ...,
+        feedback: _refine_pb2.Feedback | None = ...,
+        add_tests: _refine_pb2.AddTests | None = ...,
+        take_back: _refine_pb2.TakeBack | None = ...,
+        resample: _refine_pb2.Resample | None = ...,
+        end_turn: _refine_pb2.EndTurn | None = ...,
+        end_session: _refine_pb2.EndSession | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_tests", b"add_tests", "end_session", b"end_session", "end_turn", b"end_turn", "feedback", b"feedback", "resample", b"resample", "resume", b"resume", "start", b"start", "take_back", b"take_back"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "add_tests", b"add_tests", "end_session", b"end_session", "end_turn", b"end_turn", "feedback", b"feedback", "number", b"number", "resample", b"resample", "resume", b"resume", "seen", b"seen", "start", b"start", "take_back", b"take_back"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["start", "resume", "feedback", "add_tests", "take_back", "resample", "end_turn", "end_session"]  # noqa: Y015
+    _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
+
+Global___RefineRequest: _TypeAlias = RefineRequest  # noqa: Y015
+
+@_typing.final
+class RefineResponse(_message.Message):
+    """Response of Refine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    SESSION_OPENED_FIELD_NUMBER: _builtins.int
+    TURN_STARTED_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    TURN_ENDED_FIELD_NUMBER: _builtins.int
+    SESSION_ENDED_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """1, 2, 3, ... over all connections of a session; SessionOpened has none"""
+    @_builtins.property
+    def session_opened(self) -> _refine_pb2.SessionOpened: ...
+    @_builtins.property
+    def turn_started(self) -> _refine_pb2.TurnStarted: ...
+    @_builtins.property
+    def event(self) -> _solve_pb2.SolveEvent:
+        """of the turn; its own sequence begins anew"""
+
+    @_builtins.property
+    def turn_ended(self) -> _refine_pb2.TurnEnded: ...
+    @_builtins.property
+    def session_ended(self) -> _refine_pb2.SessionEnded: ...
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        session_opened: _refine_pb2.SessionOpened | None = ...,
+        turn_started: _refine_pb2.TurnStarted | None = ...,
+        event: _solve_pb2.SolveEvent | None = ...,
+        turn_ended: _refine_pb2.TurnEnded | None = ...,
+        session_ended: _refine_pb2.SessionEnded | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "reply", b"reply", "session_ended", b"session_ended", "session_opened", b"session_opened", "turn_ended", b"turn_ended", "turn_started", b"turn_started"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "reply", b"reply", "sequence", b"sequence", "session_ended", b"session_ended", "session_opened", b"session_opened", "turn_ended", b"turn_ended", "turn_started", b"turn_started"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_reply: _TypeAlias = _typing.Literal["session_opened", "turn_started", "event", "turn_ended", "session_ended"]  # noqa: Y015
+    _WhichOneofArgType_reply: _TypeAlias = _typing.Literal["reply", b"reply"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_reply) -> _WhichOneofReturnType_reply | None: ...
+
+Global___RefineResponse: _TypeAlias = RefineResponse  # noqa: Y015
+
+@_typing.final
+class GetTranscriptRequest(_message.Message):
+    """Request of GetTranscript."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    """"sessions/{session}" """
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTranscriptRequest: _TypeAlias = GetTranscriptRequest  # noqa: Y015
+
+@_typing.final
+class GetTranscriptResponse(_message.Message):
+    """Response of GetTranscript."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSCRIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transcript(self) -> _refine_pb2.Transcript: ...
+    def __init__(
+        self,
+        *,
+        transcript: _refine_pb2.Transcript | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transcript", b"transcript"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transcript", b"transcript"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTranscriptResponse: _TypeAlias = GetTranscriptResponse  # noqa: Y015

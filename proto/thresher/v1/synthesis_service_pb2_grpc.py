@@ -45,6 +45,16 @@ class SynthesisServiceStub:
                 request_serializer=thresher_dot_v1_dot_synthesis__service__pb2.SolveOnceRequest.SerializeToString,
                 response_deserializer=thresher_dot_v1_dot_synthesis__service__pb2.SolveOnceResponse.FromString,
                 _registered_method=True)
+        self.Refine = channel.stream_stream(
+                '/thresher.v1.SynthesisService/Refine',
+                request_serializer=thresher_dot_v1_dot_synthesis__service__pb2.RefineRequest.SerializeToString,
+                response_deserializer=thresher_dot_v1_dot_synthesis__service__pb2.RefineResponse.FromString,
+                _registered_method=True)
+        self.GetTranscript = channel.unary_unary(
+                '/thresher.v1.SynthesisService/GetTranscript',
+                request_serializer=thresher_dot_v1_dot_synthesis__service__pb2.GetTranscriptRequest.SerializeToString,
+                response_deserializer=thresher_dot_v1_dot_synthesis__service__pb2.GetTranscriptResponse.FromString,
+                _registered_method=True)
 
 
 class SynthesisServiceServicer:
@@ -65,6 +75,21 @@ class SynthesisServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Refine(self, request_iterator, context):
+        """A session: a person judges what was drawn, says what is wrong, and asks again. Each turn is a solve, whose prompt
+        extends that of the turn before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTranscript(self, request, context):
+        """The conversation of a session of the caller's own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SynthesisServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +102,16 @@ def add_SynthesisServiceServicer_to_server(servicer, server):
                     servicer.SolveOnce,
                     request_deserializer=thresher_dot_v1_dot_synthesis__service__pb2.SolveOnceRequest.FromString,
                     response_serializer=thresher_dot_v1_dot_synthesis__service__pb2.SolveOnceResponse.SerializeToString,
+            ),
+            'Refine': grpc.stream_stream_rpc_method_handler(
+                    servicer.Refine,
+                    request_deserializer=thresher_dot_v1_dot_synthesis__service__pb2.RefineRequest.FromString,
+                    response_serializer=thresher_dot_v1_dot_synthesis__service__pb2.RefineResponse.SerializeToString,
+            ),
+            'GetTranscript': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTranscript,
+                    request_deserializer=thresher_dot_v1_dot_synthesis__service__pb2.GetTranscriptRequest.FromString,
+                    response_serializer=thresher_dot_v1_dot_synthesis__service__pb2.GetTranscriptResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +169,60 @@ class SynthesisService:
             '/thresher.v1.SynthesisService/SolveOnce',
             thresher_dot_v1_dot_synthesis__service__pb2.SolveOnceRequest.SerializeToString,
             thresher_dot_v1_dot_synthesis__service__pb2.SolveOnceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Refine(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/thresher.v1.SynthesisService/Refine',
+            thresher_dot_v1_dot_synthesis__service__pb2.RefineRequest.SerializeToString,
+            thresher_dot_v1_dot_synthesis__service__pb2.RefineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTranscript(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thresher.v1.SynthesisService/GetTranscript',
+            thresher_dot_v1_dot_synthesis__service__pb2.GetTranscriptRequest.SerializeToString,
+            thresher_dot_v1_dot_synthesis__service__pb2.GetTranscriptResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,12 @@ class SynthesisServiceStub:
     """Streams events until the return policy is met. Cancel the call to stop."""
     SolveOnce: _grpc.UnaryUnaryMultiCallable[_synthesis_service_pb2.SolveOnceRequest, _synthesis_service_pb2.SolveOnceResponse]
     """The same with one reply: for retries, hedging, scripts and JSON clients."""
+    Refine: _grpc.StreamStreamMultiCallable[_synthesis_service_pb2.RefineRequest, _synthesis_service_pb2.RefineResponse]
+    """A session: a person judges what was drawn, says what is wrong, and asks again. Each turn is a solve, whose prompt
+    extends that of the turn before.
+    """
+    GetTranscript: _grpc.UnaryUnaryMultiCallable[_synthesis_service_pb2.GetTranscriptRequest, _synthesis_service_pb2.GetTranscriptResponse]
+    """The conversation of a session of the caller's own."""
 
 @_typing.type_check_only
 class SynthesisServiceAsyncStub(SynthesisServiceStub):
@@ -47,6 +53,12 @@ class SynthesisServiceAsyncStub(SynthesisServiceStub):
     """Streams events until the return policy is met. Cancel the call to stop."""
     SolveOnce: _aio.UnaryUnaryMultiCallable[_synthesis_service_pb2.SolveOnceRequest, _synthesis_service_pb2.SolveOnceResponse]  # type: ignore[assignment]
     """The same with one reply: for retries, hedging, scripts and JSON clients."""
+    Refine: _aio.StreamStreamMultiCallable[_synthesis_service_pb2.RefineRequest, _synthesis_service_pb2.RefineResponse]  # type: ignore[assignment]
+    """A session: a person judges what was drawn, says what is wrong, and asks again. Each turn is a solve, whose prompt
+    extends that of the turn before.
+    """
+    GetTranscript: _aio.UnaryUnaryMultiCallable[_synthesis_service_pb2.GetTranscriptRequest, _synthesis_service_pb2.GetTranscriptResponse]  # type: ignore[assignment]
+    """The conversation of a session of the caller's own."""
 
 class SynthesisServiceServicer(metaclass=_abc_1.ABCMeta):
     """Draws programs and tests them."""
@@ -66,5 +78,23 @@ class SynthesisServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_synthesis_service_pb2.SolveOnceResponse, _abc.Awaitable[_synthesis_service_pb2.SolveOnceResponse]]:
         """The same with one reply: for retries, hedging, scripts and JSON clients."""
+
+    @_abc_1.abstractmethod
+    def Refine(
+        self,
+        request_iterator: _MaybeAsyncIterator[_synthesis_service_pb2.RefineRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_synthesis_service_pb2.RefineResponse], _abc.AsyncIterator[_synthesis_service_pb2.RefineResponse]]:
+        """A session: a person judges what was drawn, says what is wrong, and asks again. Each turn is a solve, whose prompt
+        extends that of the turn before.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTranscript(
+        self,
+        request: _synthesis_service_pb2.GetTranscriptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_synthesis_service_pb2.GetTranscriptResponse, _abc.Awaitable[_synthesis_service_pb2.GetTranscriptResponse]]:
+        """The conversation of a session of the caller's own."""
 
 def add_SynthesisServiceServicer_to_server(servicer: SynthesisServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

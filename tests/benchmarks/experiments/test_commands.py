@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
+import typer
+from thresher.client import ProblemError, ThresherError
 from typer.testing import CliRunner, Result
 
 from benchmarks.command import app
-from benchmarks.experiments.commands.options import numbers
+from benchmarks.experiments.commands.options import numbers, with_errors_told
 from benchmarks.experiments.errors import CannotRun
 
 COMMANDS = (
@@ -48,6 +51,24 @@ def test_every_command_has_the_shared_options(name: str) -> None:
     for option in ("--data", "--samples", "--temperature", "--generator", "--server", "--recorded", "--out", "--seed"):
         assert option in text or (name, option) == ("ensemble", "--samples"), option
     assert ("--k " in text) == (name not in WITHOUT_K)
+
+
+def test_a_refused_field_is_named_by_its_option(capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(error: Exception) -> str:
+        def work() -> None:
+            raise error
+
+        with pytest.raises(typer.Exit):
+            with_errors_told(work)
+        return capsys.readouterr().err
+
+    sent = ThresherError(grpc.StatusCode.INVALID_ARGUMENT, "BAD_REQUEST", "spec.sampling.temperature: 200 is too much")
+    told = "INVALID_ARGUMENT/BAD_REQUEST: --temperature (spec.sampling.temperature): 200 is too much"
+    assert refused(sent) == f"thresher bench: {told}\n"
+    assert refused(ProblemError("sampling.k", "0 is too small")) == (
+        "thresher bench: --samples (sampling.k): 0 is too small\n"
+    )
+    assert refused(ProblemError("tests[0]", "is empty")) == "thresher bench: tests[0]: is empty\n"
 
 
 @pytest.mark.parametrize("name", ["ways", "sizes"])
@@ -112,7 +133,7 @@ def test_experiments_about_models_ask_for_one(here: Path, name: str) -> None:
         ("overfit --set apps", "--set: 'apps' is none of mbpp, humaneval, leetcode, humanevalplus, mbppplus"),
         ("overfit --set mbppplus", "EvalPlus's calls are judged here, not by a server"),
         ("selection", "selection is over recorded samples"),
-        ("selection --generator reference", "--tests: name a file of generated tests"),
+        ("selection --generator reference", "either let a model write some (--generate-tests 10), or name a file"),
         ("selection --generator reference --tests absent.jsonl", "--tests: absent.jsonl cannot be read"),
         ("sizes --models small,large", "--models: how large is 'small'? Say it: small=1.5B"),
         ("sizes --models a-1b,b-1b", "names no two models of different sizes"),

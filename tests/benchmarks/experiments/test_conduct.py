@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from support.experiments import ScriptedGenerator, ScriptedSource, plan
 
 from benchmarks.experiments.conduct import conduct
 from benchmarks.experiments.errors import CannotRun, OtherProtocol
+from benchmarks.experiments.experiment import Draw, Task
 from benchmarks.experiments.humaneval import EXPERIMENT
+from benchmarks.experiments.outcome import Outcome
 
 TESTS = Path(__file__).parents[2]
 KILLED = """
@@ -51,9 +54,21 @@ def test_a_run_writes_its_result_and_pages(tmp_path: Path) -> None:
     assert [line["passed"] for line in result["problems"]["samples"]] == [0, 1, 2]
     assert result["scores"]["samples"]["pass_at_k"]["4"]["value"] == pytest.approx(2 / 3)
     assert result["scores"]["samples"]["fraction_of_samples"]["value"] == pytest.approx(0.25)
-    assert result["cost"]["samples"]["samples"] == 12
+    assert result["cost"]["samples"]["samples"] == 12 and "sandbox_seconds" not in result["cost"]["samples"]
+    # Of four samples none, one and two pass.
+    expected = [line.get("expected_draws") for line in result["problems"]["samples"]]
+    assert expected == [None, 2.5, pytest.approx(5 / 3, abs=1e-3)]
     assert result["provenance"]["command"] == "test" and result["earlier_sessions"] == []
     assert "pass@1" in (tmp_path / "r.md").read_text() and "<svg" in (tmp_path / "r.html").read_text()
+
+
+def test_the_cost_has_the_seconds_in_a_servers_sandbox(tmp_path: Path) -> None:
+    class Accounting(ScriptedSource):
+        async def outcome(self, task: Task, draw: Draw) -> Outcome:
+            books = {"accounting": {"execution_time": 0.75} if task.id != "2" else {}}
+            return replace(await super().outcome(task, draw), facts=books)
+
+    assert run(tmp_path / "r.json", Accounting())["cost"]["samples"]["sandbox_seconds"] == 1.5
 
 
 def test_a_run_that_breaks_off_has_no_scores_and_goes_on(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ COMMANDS = [
 ]
 OF_MODELS = {"--greedy": 1, "--temperature": 2, "--end": 2, "--prompt": 2, "--tests-in-prompt": 2, "--beams": 2}
 """Options that mean nothing to the synthetic generator, and how many words they are."""
-ABOUT_MODELS = ("sizes", "ways")
+ABOUT_MODELS = ("sizes", "ways", "repair")
 """Commands that draw from a model or not at all; test_with_a_model runs them."""
 BLOCKS = (
     "has_close_elements([1.0, 2.0], 0.5) == False\nassert has_close_elements([1.0, 1.1], 0.5) == True\n",
@@ -30,6 +30,8 @@ BLOCKS = (
     "truncate_number(3.5) == 0.5\n",
 )
 """Generated tests of the first three problems, as a model writes them."""
+WRITTEN = Path("results") / "selection-tests.jsonl"
+"""Where the page's selection leaves the tests that a model wrote (test_generated_tests draws some)."""
 CONTESTS = ("abc318_a", "abc323_a")
 """Two problems of September and October 2023."""
 FEWER = {"--total-k": "15", "--problems": "3"}
@@ -46,6 +48,9 @@ def without_a_model(words: list[str]) -> list[str]:
                 place = left.index(option)
                 del left[place : place + count]
         left += ["--generator", "synthetic", "--p", "0.3"]
+    if "--generate-tests" in left:
+        place = left.index("--generate-tests")
+        left[place : place + 2] = ["--tests", str(WRITTEN)]
     for option, value in FEWER.items():
         if option in left:
             left[left.index(option) + 1] = value
@@ -75,6 +80,8 @@ def test_every_command_of_the_page_is_one_of_ours() -> None:
         "sweep",
         "sizes",
         "ways",
+        "repair",
+        "give-up",
         "overfit",
         "selection",
         "report",
@@ -91,7 +98,8 @@ def test_the_commands_of_the_page(tmp_path: Path, data_folder: Path, monkeypatch
     monkeypatch.setenv("THRESHER_DATA", str(data_folder.resolve()))
     monkeypatch.chdir(tmp_path)
     blocks = [{"task_id": f"HumanEval/{number}", "samples": [BLOCKS[number]]} for number in range(3)]
-    Path("tests.jsonl").write_text("".join(json.dumps(block) + "\n" for block in blocks))
+    WRITTEN.parent.mkdir()
+    WRITTEN.write_text("".join(json.dumps(block) + "\n" for block in blocks))
     contest = [{"task_id": f"{letter}", "samples": ["print(input())"] * 10} for letter in CONTESTS]
     Path("contests.jsonl").write_text("".join(json.dumps(line) + "\n" for line in contest))
     for words in (words for words in COMMANDS if words[2] not in ABOUT_MODELS):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from benchmarks.experiments.selecting import (
     Sampled,
+    any_of_clusters,
     at_random,
     by_agreement,
     by_generated_tests,
@@ -51,6 +52,17 @@ def test_programs_that_return_nothing_are_no_majority() -> None:
     samples = [sample("!!"), sample("!!"), sample("ab")]
     assert chosen(by_majority(samples)) == [0, 0, 1]
     assert chosen(by_majority([sample("!"), sample("!")])) == [0.5, 0.5]
+
+
+def test_one_of_each_of_the_largest_clusters_is_handed_in() -> None:
+    samples = [
+        *(sample("a", right=right) for right in (False, False, False)),
+        *(sample("b", right=right) for right in (True, False)),
+        sample("c", right=True),
+        *(sample("!", right=True) for _ in range(9)),
+    ]
+    assert [any_of_clusters(samples, count) for count in (1, 2, 3)] == pytest.approx([0, 0.5, 1])
+    assert any_of_clusters([sample("!", right=True), sample("!")], 10) == pytest.approx(0.5)
 
 
 def test_agreement_goes_by_single_inputs() -> None:

@@ -15,7 +15,7 @@ from benchmarks.experiments.experiment import Draw
 from benchmarks.experiments.judging import ExecutorJudge
 from benchmarks.experiments.outcome import Candidate, Outcome
 from benchmarks.experiments.programs import References
-from benchmarks.experiments.selection import BEHAVIOUR, EXPERIMENT
+from benchmarks.experiments.selection import BEHAVIOUR, EXPERIMENT, OWN
 from benchmarks.experiments.selection_tasks import digest, example_of, generated, read_blocks, task
 from benchmarks.experiments.sources import ProgramsSource
 
@@ -77,7 +77,7 @@ def test_numbers_are_equal_as_python_finds_them() -> None:
 def test_a_file_that_holds_no_blocks_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "blocks.jsonl"
     path.write_text(json.dumps({"task_id": "1", "samples": ["a"]}) + "\n")
-    assert read_blocks(path) == {"1": ["a"]}
+    assert read_blocks(path).texts == {"1": ["a"]}
     for bad in ('{"samples": ["a"]}', '["a"]', "nothing"):
         path.write_text(bad)
         with pytest.raises(CannotRun, match="cannot be read as blocks of tests"):
@@ -99,7 +99,7 @@ async def test_programs_are_run_on_the_inputs_and_compared_with_the_tests() -> N
 
 def protocol(**visible: int) -> dict[str, Any]:
     arms = [{"name": name, "samples": 3, "seed": 0, "sampling": {}, "problems": 1} for name in ("samples", BEHAVIOUR)]
-    return {"arms": arms, "ks": [1, 2], "visible_used": visible}
+    return {"arms": arms, "ks": [1, 2], "visible_used": visible, "generated_tests_copied": {"a": []}}
 
 
 def behaviour(codes: list[str], values: list[str], tests: list[str]) -> Outcome:
@@ -128,6 +128,16 @@ def test_selection_sees_the_deciding_tests_only_in_its_score() -> None:
     filtered = EXPERIMENT.scores(protocol(a=1), {"samples": [truth], BEHAVIOUR: [ran]})
     assert filtered["choices"]["random"]["value"] == 0 == filtered["filtered_pass_at_k"]["1"]["value"]
     assert filtered["unfiltered_random"]["value"] == pytest.approx(2 / 3)
+
+
+def test_tests_that_were_copied_from_the_docstring_can_be_left_out() -> None:
+    truth = outcome("a", ["wrong_answer", "passed", "passed"])
+    ran = behaviour([one.code for one in truth.candidates], ["x", "y", "y"], ["--+", "+--", "+--"])
+    arms = {"samples": [truth], BEHAVIOUR: [ran]}
+    asked = {**protocol(a=0), "generated_tests_copied": {"a": [0, 1]}}
+    choices = EXPERIMENT.scores(asked, arms)["choices"]
+    # Two samples pass the copied test, the wrong one alone passes the model's own.
+    assert choices["codet"]["value"] == 1 and choices[OWN]["value"] == 0
 
 
 def test_log_probabilities_choose_where_a_recording_has_them() -> None:

@@ -77,3 +77,34 @@ def test_experiments_about_models(tmp_path: Path, data_folder: Path) -> None:
     assert {source["model"] for source in result["protocol"]["sources"].values()} == set(
         result["protocol"]["parameters"]
     )
+
+
+@pytest.mark.parametrize("words", [["--human"], ["--way", "prior-attempts"]])
+def test_rounds_of_repair(tmp_path: Path, data_folder: Path, words: list[str]) -> None:
+    environment = os.environ | {"THRESHER_DATA": str(data_folder)}
+    asked = ["--failing", "1", "--rounds", "2", "--max-new-tokens", "80", *words]
+    out = tmp_path / "repair.json"
+    subprocess.run([*BENCH[:4], "repair", *asked, "--out", str(out)], env=environment, check=True, timeout=250)
+    result = json.loads(out.read_text())
+    by_round = [line["of_all"]["value"] for line in result["scores"]["by_round"]]
+    assert result["complete"] and by_round == sorted(by_round) and len(by_round) == 3
+    [found] = json.loads((tmp_path / "repair.transcripts.json").read_text())["transcripts"]
+    first, *later = found["turns"]
+    assert first["failure"] is not None and 1 <= len(later) <= 2
+    assert all(bool(turn["said"]) == ("--human" in words) for turn in later)
+    # The prompt of a round holds that of the first draws, which are in the prefix cache.
+    assert all(turn["tokens"]["prompt"] > first["tokens"]["prompt"] for turn in later)
+    assert later[0]["tokens"]["cached"] > first["tokens"]["prompt"] // 2
+
+
+def test_a_model_writes_tests_for_a_selection(tmp_path: Path, data_folder: Path) -> None:
+    environment = os.environ | {"THRESHER_DATA": str(data_folder)}
+    bench = [*BENCH[:4], "selection", "--generator", "reference", "--generate-tests", "4", "--problems", "2"]
+    words = [*bench, "--max-new-tokens", "120", "--out", str(tmp_path / "chosen.json")]
+    subprocess.run(words, env=environment, check=True, timeout=250)
+    result = json.loads((tmp_path / "chosen.json").read_text())
+    assert result["protocol"]["generated_tests_by"]["model"] == "qwen2.5-coder-0.5b-instruct"
+    assert all(count > 0 for count in result["protocol"]["generated_tests_used"].values())
+    assert result["scores"]["choices"]["codet"]["value"] == result["scores"]["oracle"]["value"] == 1
+    drawn = outcomes(tmp_path / "chosen-tests.jsonl")
+    assert {len(outcome.by_sample()) for outcome in drawn.values()} == {4}

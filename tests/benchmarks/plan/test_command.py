@@ -56,8 +56,9 @@ def test_measuring_finds_every_sample_and_every_verdict(scripted: tuple[Mix, Mea
     assert {text.tokens for text in easy.texts} == {14}
     assert found.slots > 0 and found.front_seconds >= 0
     assert sum(window.steps for window in found.windows) > 0
-    assert sum(window.tokens for window in found.windows) > 0
-    assert sum(window.waited for window in found.windows) > 0
+    assert {(one.users, one.problem) for one in found.solves} == {(u, p) for u in (1, 3) for p in ("easy", "hopeless")}
+    assert all(one.first_pass is None or one.first_pass > 0 for one in found.solves)
+    assert any(one.first_pass for one in found.solves) and all(one.rows > 0 for one in found.solves)
 
 
 def test_what_was_measured_is_kept_and_read(scripted: tuple[Mix, Measured], tmp_path: Path) -> None:

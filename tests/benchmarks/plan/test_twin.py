@@ -45,12 +45,43 @@ def test_samples_pass_as_often_as_they_did() -> None:
 
 
 def test_users_ask_again_when_they_have_their_answer() -> None:
-    found = measured(problem("p", [(40, 1, True)]))
+    found = measured(problem("p", [(40, 1, True)] * 400))  # so many that none comes twice in a row
     alone = 40 * STEP + 0.2 + 0.01
     answers = play(found, mix("p"), Users(users=1, think=1.0, seconds=60))
     assert len(answers) == pytest.approx(60 / (alone + 1.0), abs=2)
     both = play(found, mix("p"), Users(users=2, think=1.0, seconds=60))
     assert len(both) == pytest.approx(2 * len(answers), abs=2), "a second row costs nothing on this machine"
+
+
+def test_a_text_that_was_drawn_before_is_drafted_as_the_server_would() -> None:
+    found = measured(problem("p", [(60, 1, True)]))
+    calls = Replay(name="two", points=(Point(0.0), Point(30.0)), speed=1.0)
+    first, second = play(found, mix("p"), calls)
+    assert first.seconds == pytest.approx(60 * STEP + 0.21, abs=2 * STEP)
+    assert second.seconds < first.seconds / 2
+
+
+def test_nothing_is_drafted_from_the_texts_of_another_problem() -> None:
+    found = measured(problem("p", [(60, 1, True)]), problem("q", [(60, 1, True)]))
+    calls = Replay(name="two", points=(Point(0.0), Point(30.0)), speed=1.0)
+    answers = play(found, mix("p", "q"), calls)
+    assert [answer.problem for answer in answers] == ["p", "q"]
+    assert all(answer.seconds == pytest.approx(60 * STEP + 0.21, abs=2 * STEP) for answer in answers)
+
+
+def test_a_draft_that_nobody_draws_changes_no_text() -> None:
+    """Two texts that part after thirty tokens: each is often drafted where the other one is drawn."""
+    parting = Problem(
+        name="p",
+        prompt_tokens=20,
+        forks={0: None, 1: (0, 30)},
+        texts=(Text(branch=0, tokens=60, samples=1, program=0), Text(branch=1, tokens=60, samples=1, program=1)),
+        programs={0: Program(passed=True, seconds=0.0), 1: Program(passed=False, seconds=0.0)},
+    )
+    answers = play(measured(parting), mix("p"), Rate(rate=0.2, seconds=900))
+    solved = sum(answer.end == "solved" for answer in answers)
+    assert solved / len(answers) == pytest.approx(0.5, abs=0.15)
+    assert solved + sum(answer.end == "exhausted" for answer in answers) == len(answers)
 
 
 def test_beyond_what_it_can_do_calls_wait_for_each_other() -> None:

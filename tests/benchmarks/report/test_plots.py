@@ -89,6 +89,23 @@ def test_a_curve_of_one_point_and_one_of_zeros_can_be_drawn(log_x: bool) -> None
     assert "<polyline" in draw(plot(Curve(name="a", x=(0, 1), y=(0, 0)), Curve(name="b", x=(0, 1), y=(1, 1))), "p")
 
 
+def test_many_curves_that_lie_close_have_their_bands_in_the_table_alone() -> None:
+    from benchmarks.experiments.plots import pass_curves
+    from benchmarks.report.curves import draw
+
+    points = [{"k": k, "value": 0.6 + k / 20, "interval_95": [0.2, 1.0]} for k in (1, 2)]
+    few = pass_curves("t", dict.fromkeys("abc", points))
+    many = pass_curves("t", dict.fromkeys("abcd", points))
+    assert (few.crowded, many.crowded) == (False, True)
+    assert draw(few, "p").count("<polygon") == 3 and ">0 %<" in draw(few, "p") and few.note.startswith("Bands")
+    picture = draw(many, "p")
+    assert "<polygon" not in picture and picture.count("<polyline") == 4
+    assert ">60 %<" in picture and ">70 %<" in picture and ">50 %<" not in picture and "above 0" in many.note
+    assert of_curves(many).rows[0] == ("1", *["65.0 (20.0 to 100.0)"] * 4)
+    level = pass_curves("t", {name: [{"k": 1, "value": 1.0, "interval_95": [1.0, 1.0]}] for name in "abcd"})
+    assert ">100 %<" in draw(level, "p")
+
+
 def test_a_protocol_as_lines() -> None:
     values = {
         "a": {"b": [1, 2]},
@@ -99,7 +116,7 @@ def test_a_protocol_as_lines() -> None:
     }
     assert list(flat(values)) == [
         ("a · b", "1, 2"),
-        ("arms x · n", "None"),
+        ("arms x · n", "none"),
         ("arms 2 · n", "2"),
         ("stop", "'\\nif'"),
         ("none", "none"),

@@ -1,6 +1,7 @@
 """`thresher solve` and `thresher exec` against a server that does what it is told."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def test_solved_prints_only_the_program_on_stdout(server: FakeServer, problem: s
     result = thresher("solve", problem, "--address", server.address)
     assert result.exit_code == 0
     assert result.stdout == PROGRAM
-    assert "candidate 0: wrong answer, 0/1 tests: got -1, expected 3" in result.stderr
+    assert "program 0: wrong answer, 0 of 1 tests: got -1, expected 3" in result.stderr
     assert "branch 1: from branch 0 after 6 tokens, samples 1-2" in result.stderr
     assert "tokens cut off" in result.stderr
     (spec,) = server.specs
@@ -172,7 +173,7 @@ def test_standard_input_and_environment(server: FakeServer, monkeypatch: pytest.
         (["{file}", "--variant", "{file}"], PROBLEM, "variants[0].entry_point: unknown key"),
         (["{file}", "--open-end"], PROBLEM, "--open-end needs a budget"),
         (["{file}", "--open-end", "--k", "3"], PROBLEM, "either --k or --open-end"),
-        (["{file}", "--k", "-1"], PROBLEM, "sampling.k: -1 is out of range"),
+        (["{file}", "--k", "-1"], PROBLEM, "--k (sampling.k): -1 is out of range"),
         (["{file}", "--k", "3"], PROBLEM.replace("{k: 4, top_p: 0.5}", "[]"), "sampling: expected a mapping"),
     ],
 )
@@ -216,16 +217,54 @@ def test_refusals_and_failures(server: FakeServer, problem: str, error: Any, cod
     server.error = error
     result = thresher("solve", problem, "--address", server.address)
     assert result.exit_code == code
-    assert result.stderr.count(error.message) == 1
+    shown = error.message.replace("spec.sampling.k:", "--k (spec.sampling.k):")
+    assert result.stderr.count(shown) == 1
     document = json.loads(thresher("solve", problem, "--address", server.address, "--json").stdout)["error"]
     assert document["message"] == error.message
     if code == 2 and document["details"]:
         assert document["details"]["violations"][0]["field"] == "spec.sampling.k"
 
 
+@pytest.mark.parametrize(
+    ("refused", "shown"),
+    [
+        ("spec.sampling.temperatures[1]: 200 is more than 100", "--temperatures (spec.sampling.temperatures[1]): 200"),
+        ("spec.budget.wall_time: 0 is too little", "--timeout (spec.budget.wall_time): 0 is too little"),
+        ("spec.problem.tests[0].snippet.code: is empty", "thresher: spec.problem.tests[0].snippet.code: is empty"),
+        ("sampling.prune: cannot be", "--prune (sampling.prune): cannot be"),
+        ("nothing: to be named", "thresher: nothing: to be named"),
+    ],
+)
+def test_a_refused_field_is_named_by_its_option(server: FakeServer, problem: str, refused: str, shown: str) -> None:
+    server.error = rich_error(code_pb2.INVALID_ARGUMENT, "BAD_REQUEST", refused)
+    assert shown in thresher("solve", problem, "--address", server.address).stderr
+    # What stands in a file has no option; what was given by one has.
+    server.error = rich_error(code_pb2.INVALID_ARGUMENT, "BAD_REQUEST", "spec.problem.tests[0].snippet.code: is empty")
+    by_options = thresher("solve", "--prompt", "Write f.", "--test", "x", "--address", server.address)
+    assert "--test (spec.problem.tests[0].snippet.code): is empty" in by_options.stderr
+
+
+def test_pruning_that_gave_nothing_up_is_told(server: FakeServer, problem: str) -> None:
+    words = ("solve", problem, "--address", server.address)
+    asked = thresher(*words, "--prune", "syntax")
+    assert asked.exit_code == 0
+    assert "no sample was given up; of a chat's answer it reads the Python code block alone" in asked.stderr
+    assert "given up" not in thresher(*words).stderr
+    assert "given up" not in thresher(*words, "--prune", "syntax", "--quiet").stderr
+    events = solved_events()
+    events[-1].summary.accounting.samples_pruned = 2
+    server.events = lambda: events
+    told = " ".join(thresher(*words, "--prune", "syntax").stderr.split())
+    assert "2 given up" in told
+    assert "no sample was given up" not in told
+
+
 def test_who_goes_first_is_said_on_the_command_line(server: FakeServer, problem: str) -> None:
     thresher("solve", problem, "--address", server.address, "--priority", "batch", "--client", "nightly")
     assert server.specs[-1].priority == solve_pb2.PRIORITY_BATCH
+    assert server.clients == ["nightly"]
+    thresher("solve", problem, "--address", server.address)
+    assert server.clients[-1].endswith(f"/{os.getpid()}")
     assert thresher("solve", problem, "--address", server.address, "--priority", "soon").exit_code == 2
 
 
@@ -237,7 +276,7 @@ def test_interrupt_cancels_the_call_and_exits_130(server: FakeServer, problem: s
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     signal.signal(signal.SIGINT, before)
     assert process.stderr is not None
-    assert "accepted" in process.stderr.readline()
+    assert "drawing from" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=30)
     assert process.returncode == 130

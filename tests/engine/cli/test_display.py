@@ -8,59 +8,7 @@ from support.fake_server import solved_events, unsolved_events
 from thresher.v1 import solve_pb2
 
 from engine.cli._live import SolveDisplay
-from engine.cli._report import cost_table, winner
-from engine.cli._view import SolveView, first_line, sample_words
-
-
-def test_view_follows_the_events() -> None:
-    view = SolveView()
-    lines = [view.apply(event) for event in solved_events()]
-    assert lines[0] == "accepted: fake, 40 prompt tokens, seed 7"
-    assert lines[2] == ""  # a delta
-    assert view.branches_started == 2
-    assert view.branches == {}
-    assert view.branches_ended == {"finished": 1, "cut_off": 1}
-    assert view.candidates[0].samples == [0, 3]
-    assert (view.candidates[0].verdict, view.candidates[0].message) == ("wrong answer", "got -1, expected 3")
-    assert (view.candidates[1].verdict, view.candidates[1].tests_passed) == ("passed", 1)
-    assert view.summary is not None
-
-
-def test_fork_takes_its_samples_along_and_tells_its_text_from_the_root() -> None:
-    view = SolveView()
-    for event in solved_events()[:4]:
-        view.apply(event)
-    assert view.branches[0].samples == [0, 3]
-    assert (view.branches[0].tokens, view.branches[0].tail) == (6, "def add(a, b):\n")
-    assert view.branches[1].samples == [1, 2]
-    assert (view.branches[1].tokens, view.branches[1].tail) == (6, "")
-    for text, tokens in (("def add(a, b):\n    ret", 9), ("urn", 10)):
-        view.apply(solve_pb2.SolveEvent(branch_delta=solve_pb2.BranchDelta(branch=1, text=text, tokens=tokens)))
-    assert (view.branches[1].tokens, view.branches[1].tail) == (10, "def add(a, b):\n    return")
-
-
-def test_event_of_a_newer_server_is_shown_and_not_fatal() -> None:
-    assert "older than the server" in SolveView().apply(solve_pb2.SolveEvent(sequence=1))
-
-
-def test_program_that_did_not_parse_shows_the_report_s_detail() -> None:
-    candidate = solve_pb2.Candidate(index=0)
-    candidate.report.detail = "\n  SyntaxError: invalid syntax"
-    event = solve_pb2.SolveEvent(candidate_judged=solve_pb2.CandidateJudged(candidate=candidate))
-    assert SolveView().apply(event).endswith("SyntaxError: invalid syntax")
-
-
-def test_a_prior_attempt_is_no_sample() -> None:
-    finished = solve_pb2.CandidateFinished(index=0)
-    line = SolveView().apply(solve_pb2.SolveEvent(candidate_finished=finished))
-    assert line == "candidate 0: a program that was there before"
-
-
-@pytest.mark.parametrize(
-    ("samples", "words"), [([3], "sample 3"), ([2, 0, 1], "samples 0-2"), ([5, 1, 2, 9], "samples 1-2 5 9")]
-)
-def test_sample_words(samples: list[int], words: str) -> None:
-    assert sample_words(samples) == words
+from engine.cli._report import cost_table, first_line, winner
 
 
 def test_first_line() -> None:
@@ -89,7 +37,7 @@ def test_terminal_gets_a_table() -> None:
     text = out.getvalue()
     assert "wrong answer" in text
     assert "got -1, expected 3" in text
-    assert "2 candidates, 2 judged" in text
+    assert "3 samples, 2 programs, 2 judged: 1 wrong answer, 1 passed" in text
 
 
 @pytest.mark.parametrize("after", range(len(solved_events()) + 1))
@@ -126,8 +74,8 @@ def test_tiers_of_a_cascade_are_told() -> None:
     display = SolveDisplay(Console(file=io.StringIO(), width=200))
     for event in solved_events()[:2]:
         display.handle(event)
-    assert display.view.apply(solve_pb2.SolveEvent(tier_started=started)) == "tier big: asked (gave_up)"
-    assert "fake, tier big" in str(display._headline(display.view))
+    assert display.progress.apply(solve_pb2.SolveEvent(tier_started=started)) == "asking big (gave up)"
+    assert "fake, tier big" in display.progress.headline
     summary = unsolved_events()[-1].summary
     drawn = solve_pb2.Accounting(samples_finished=4, generated_tokens=90)
     summary.tiers.add(name="small", outcome="TIER_OUTCOME_CUT_OFF", accounting=drawn, price=0.25)
@@ -143,5 +91,5 @@ def test_headline_counts_branches_that_were_given_up() -> None:
     for event in solved_events()[:2]:
         display.handle(event)
     ended = solve_pb2.BranchEnded(branch=0, outcome="BRANCH_OUTCOME_PRUNED", generated_tokens=9)
-    assert display.view.apply(solve_pb2.SolveEvent(branch_ended=ended)) == "branch 0: pruned after 9 tokens"
-    assert "0 of 1 branches live, 1 given up" in str(display._headline(display.view))
+    assert display.progress.apply(solve_pb2.SolveEvent(branch_ended=ended)) == "branch 0: pruned after 9 tokens"
+    assert "0 of 1 branches live, 1 given up" in display.progress.headline

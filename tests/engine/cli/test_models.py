@@ -92,6 +92,9 @@ def test_check_reads_the_file_again(cache: Path) -> None:
     assert code == 3 and "absent.jsonl cannot be read as HumanEval" in err
     assert run("check", "--arithmetic", "float32")[0] == 2
     (cache / "tiny.gguf").write_bytes(CONTENT[:-1])
+    line = next(line for line in run("list")[1].splitlines() if line.startswith("tiny"))
+    assert line.rstrip().endswith(" damaged")
+    assert json.loads(run("list", "--json")[1])["models"][0]["state"] == "damaged"
     code, _, err = run("check")
     assert code == 3
     assert "it is damaged; run `thresher models rm tiny` and then `thresher models pull tiny`" in err

@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from thresher.client import solve_spec
 from thresher.v1 import solve_pb2, verdict_pb2
 from typer.testing import CliRunner
 
-from engine.cli._recording import BadRecording, Recorder, read_recording
+from engine.cli._recording import BadRecording, Recorded, Recorder, read_recording
 from engine.cli._replay import page_of, picture_of
 from engine.cli.main import app
 from tests.support.load_server import load_server
@@ -51,6 +52,9 @@ EVENTS = [
 ]
 
 
+RECORDED = Recorded(problem={"id": "p/1", "tests": 1, "k": 4}, events=EVENTS, decisions=[], left_out=0)
+
+
 def recorded(path: Path, most_bytes: int = 1 << 20) -> Path:
     with Recorder(path, SPEC, most_bytes) as recorder:
         for one in EVENTS:
@@ -60,22 +64,19 @@ def recorded(path: Path, most_bytes: int = 1 << 20) -> Path:
 
 def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = recorded(tmp_path / "r.jsonl")
-    problem, events, left_out = read_recording(path)
-    assert problem == {"id": "p/1", "tests": 1, "k": 4}
-    assert events == EVENTS
-    assert left_out == 0
+    assert read_recording(path) == RECORDED
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_recording_is_bounded_and_says_what_it_lacks(tmp_path: Path) -> None:
-    _, events, left_out = read_recording(recorded(tmp_path / "r.jsonl", 500))
-    assert 0 < left_out < len(EVENTS)
-    assert len(events) + left_out == len(EVENTS)
-    assert events[-1].HasField("summary")
+    found = read_recording(recorded(tmp_path / "r.jsonl", 500))
+    assert 0 < found.left_out < len(EVENTS)
+    assert len(found.events) + found.left_out == len(EVENTS)
+    assert found.events[-1].HasField("summary")
 
 
 def test_the_picture_has_forks_verdicts_and_the_first_pass() -> None:
-    found = picture_of({"id": "p"}, EVENTS, 0)
+    found = picture_of(RECORDED)
     assert (found.model, found.prompt_tokens, found.outcome, found.end) == ("m", 9, "solved", 1.0)
     root, fork = found.branches
     assert (root.parent, root.start, root.end, root.outcome, root.candidate) == (None, 0.1, 0.4, "finished", 0)
@@ -86,7 +87,7 @@ def test_the_picture_has_forks_verdicts_and_the_first_pass() -> None:
 
 
 def test_a_program_cannot_end_the_script_that_holds_it() -> None:
-    page = page_of(picture_of({"id": "<b>"}, EVENTS, 0))
+    page = page_of(picture_of(replace(RECORDED, problem={"id": "<b>"})))
     assert page.count("</script>") == 1
     assert not re.search(r"(src|href)=", page), "nothing is fetched"
 
@@ -130,9 +131,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_real_solve_is_recorded_whole(page: Path) -> None:
-    problem, events, left_out = read_recording(page.with_name("r"))
-    found = picture_of(problem, events, left_out)
-    assert left_out == 0
+    found = picture_of(read_recording(page.with_name("r")))
+    assert found.left_out == 0
     assert found.first_pass is not None and found.outcome == "solved"
     assert sum(branch.outcome != "" for branch in found.branches) == len(found.branches) > 1
     assert found.cost["rows_computed"] > 0

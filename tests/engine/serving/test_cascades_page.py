@@ -25,9 +25,9 @@ from engine.loop.client import thread_starter
 from engine.metric_words import ESCALATIONS
 from engine.metrics import Metrics
 from engine.serving.solve_in import solve_in
-from engine.solving.ascent import Policy, Stage
 from engine.solving.cascade import CascadeSolver
 from engine.solving.solver import Solver
+from engine.solving.stage import Policy, Stage
 from engine.solving.tiered import TieredSolver
 from engine.solving.tiers import LocalTier, Terms
 from executor.types import Program, SnippetTest
@@ -82,7 +82,7 @@ async def two_models() -> AsyncGenerator[Served]:
     """A server of two scripted models and a cascade of them."""
     metrics = Metrics()
     own = Solver(
-        starters={name: thread_starter(serve_script(_script(name))) for name in BODIES},
+        starters={name: thread_starter(serve_script(_script(name), shared=True)) for name in BODIES},
         executor=TrustingExecutor(),  # type: ignore[arg-type]
         metrics=metrics,
         max_k=64,
@@ -142,9 +142,10 @@ def test_tiers_of_the_commands_are_settings(command: str, monkeypatch: pytest.Mo
     assert here <= set(found.models.serve)
 
 
-def test_the_table_of_the_file_is_one() -> None:
-    (text,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    found = Settings.model_validate(tomllib.loads(text))
+def test_the_tables_of_the_file_are_settings() -> None:
+    text, shares = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    found = Settings.model_validate(tomllib.loads(text + shares))
+    assert {share.model for share in found.engine.shares} <= set(found.models.serve)
     assert [(tier.name, tier.k) for tier in found.cascade.tiers] == [("small", 4), ("big", None)]
     assert {tier.model for tier in found.cascade.tiers} == set(found.models.serve)
 

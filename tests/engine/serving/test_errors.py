@@ -10,6 +10,10 @@ from engine.solving.errors import (
     InvalidRequest,
     ModelNotFound,
     QueueFull,
+    SessionEventsGone,
+    SessionLimit,
+    SessionNotFound,
+    SessionSuperseded,
     Unavailable,
     Unsupported,
 )
@@ -44,6 +48,11 @@ TABLE = [
     (UnsupportedLanguage("language: cpp needs g++"), "UNIMPLEMENTED", "LANGUAGE_UNSUPPORTED", None),
     (DeadlineExceeded(queued=True), "DEADLINE_EXCEEDED", "DEADLINE_IN_QUEUE", None),
     (DeadlineExceeded(queued=False), "DEADLINE_EXCEEDED", "DEADLINE_RUNNING", None),
+    (SessionNotFound("abc"), "NOT_FOUND", "SESSION_NOT_FOUND", "ResourceInfo"),
+    (SessionSuperseded("abc"), "ABORTED", "SESSION_SUPERSEDED", None),
+    (SessionEventsGone(3, 9), "OUT_OF_RANGE", "SESSION_EVENTS_GONE", None),
+    (SessionLimit("SESSION_LIMIT", "too many", 5.0), "RESOURCE_EXHAUSTED", "SESSION_LIMIT", "RetryInfo"),
+    (SessionLimit("SESSION_FULL", "too large"), "RESOURCE_EXHAUSTED", "SESSION_FULL", None),
     (EngineFailed("the engine died"), "INTERNAL", "ENGINE_FAILED", None),
     (ValueError("def secret(): ..."), "INTERNAL", "ENGINE_FAILED", None),
 ]

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from thresher.v1 import (
     info_service_pb2,
     info_service_pb2_grpc,
     problem_pb2,
+    refine_pb2,
     solve_pb2,
     synthesis_service_pb2,
     synthesis_service_pb2_grpc,
@@ -264,6 +266,25 @@ async def test_samples_take_turns_with_the_prompts(shared: Server) -> None:
     for candidate in (await checked(shared, spec)).summary.candidates:
         names = {0: "def add(a, b)", 1: "def add(x, y)"}
         assert all(names[sample % 2] in candidate.code for sample in candidate.samples)
+    await shared.wait_idle()
+
+
+async def test_rounds_of_a_session_compute_only_what_is_new_in_their_prompts(shared: Server) -> None:
+    asked = problem("assert add(1, 2) == 4")  # which no right program passes
+    words = "Write a Python function add(a, b) that returns the sum of a and b."
+    asked.chat.messages.add(role="user", content=words)
+    spec = solve_pb2.SolveSpec(problem=asked, sampling=solve_pb2.SamplingParams(k=4, seed=3, max_new_tokens=48))
+    call = shared.synthesis.Refine()
+    start = refine_pb2.StartSession(spec=spec, rounds=4)
+    await call.write(synthesis_service_pb2.RefineRequest(start=start))
+    await call.done_writing()
+    ends = [reply.event.summary.accounting async for reply in call if reply.event.HasField("summary")]
+    assert len(ends) == 4
+    for number, cost in enumerate(ends, start=1):
+        print(f"round {number}: {cost.prompt_tokens} prompt tokens, {cost.cached_prompt_tokens} of them cached")
+    for before, after in pairwise(ends):
+        # Pages hold 16 tokens, and the last one may be partial; the tokens at the seam may be others.
+        assert before.prompt_tokens - 32 <= after.cached_prompt_tokens < after.prompt_tokens
     await shared.wait_idle()
 
 

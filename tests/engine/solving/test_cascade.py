@@ -8,9 +8,9 @@ import grpc
 import pytest
 
 from engine.metrics import Metrics
-from engine.solving.ascent import Policy
 from engine.solving.errors import DeadlineExceeded, EngineFailed, InvalidRequest, QueueFull, Unavailable
 from engine.solving.experience import Experience
+from engine.solving.stage import Policy
 from engine.solving.tiers import Terms
 from engine.solving.types import (
     Accepted,
@@ -395,7 +395,7 @@ async def test_a_fault_in_a_tier_is_the_tiers() -> None:
 
 
 async def test_a_tier_that_hangs_is_left_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.solving.ascent.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("engine.solving.legs.GRACE_SECONDS", 0.05)
     hangs = ScriptedTier("small", lambda asked: [*Play(asked).begin(), *Play(asked).start(0), forever])
     events = await checked(cascade_of(hangs, big("f PASS"), terms=(Terms(seconds=0.05),)), spec())
     assert outcomes(events) == [TierOutcome.LOST, TierOutcome.SOLVED]
@@ -495,7 +495,8 @@ async def test_the_deadline_ends_it() -> None:
 
 
 async def test_the_budget_of_time_ends_a_tier_that_does_not_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.solving.ascent.GRACE_SECONDS", 5.0)
+    for where in ("ascent", "legs"):
+        monkeypatch.setattr(f"engine.solving.{where}.GRACE_SECONDS", 5.0)
     first = hanging("a FAIL")
     summary = summary_of(await checked(cascade_of(first), spec(budget=Budget(wall_seconds=0.05))))
     assert summary.outcome is SolveOutcome.BUDGET_TIME

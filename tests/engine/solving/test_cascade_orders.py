@@ -14,9 +14,10 @@ import pytest
 import structlog
 
 from engine.metrics import Metrics
-from engine.solving.ascent import Bell, Policy, Stage
 from engine.solving.cascade import CascadeSolver
 from engine.solving.errors import SolveError, Unavailable
+from engine.solving.legs import Bell, Late
+from engine.solving.stage import Policy, Stage
 from engine.solving.tiers import Cut, Terms
 from engine.solving.types import (
     Budget,
@@ -142,7 +143,7 @@ async def play_one(
             case ending:
                 pending.remove(ending)
                 (ascent,) = cascade._live  # pyright: ignore[reportPrivateUsage]
-                ascent._inbox.put_nowait(ENDINGS[ending])  # pyright: ignore[reportPrivateUsage]
+                ascent._live.post(ENDINGS[ending])  # pyright: ignore[reportPrivateUsage]
         await settle()
     assert [tier.live for tier in tiers] == [False, False], "no tier is left"
     assert cascade.running + cascade.waits == 0
@@ -170,9 +171,7 @@ async def play_one(
 
 def ring_hedge(ascent: Any) -> None:
     """The time after which the next tier starts is over."""
-    from engine.solving.ascent import _Late  # pyright: ignore[reportPrivateUsage]
-
-    ascent._inbox.put_nowait(_Late(ascent._legs[0], hedge=True))
+    ascent._live.post(Late(ascent._legs[0], hedge=True))
 
 
 def ended_as(metrics: Metrics, outcome: str) -> float:

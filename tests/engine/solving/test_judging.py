@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from engine.solving import judging
 from engine.solving.candidates import Entry
+from engine.solving.flight import Flight
 from engine.solving.judging import Done, Judged, Judging, Posted, Slow
+from engine.solving.spans import SolveSpans
 from engine.solving.types import CompletionPrompt, HeldTest, ReturnPolicy, Sampling, SolveSpec
 from executor.passing import MOST_SLOW
 from executor.types import SnippetTest
@@ -47,7 +49,9 @@ class Judge:
             sampling=Sampling(k=1, seed=1),
             return_policy=policy,
         )
-        self.judging = Judging(spec, executor=self.sandbox, slots=SLOTS, group="g", post=self.post)
+        self.judging = Judging(
+            spec, executor=self.sandbox, slots=SLOTS, group="g", post=self.post, watch=(SolveSpans(None), Flight("m"))
+        )
 
     def post(self, happening: Posted) -> None:
         """As a solve reads it."""

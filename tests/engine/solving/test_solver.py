@@ -2,11 +2,16 @@
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 
 import pytest
+import structlog
+from prometheus_client import generate_latest
 
+from engine.exposition import read, total
+from engine.metrics import Metrics
 from engine.solving.errors import DeadlineExceeded, InvalidRequest, ModelNotFound, QueueFull, Unavailable, Unsupported
 from engine.solving.solver import Solver
 from engine.solving.types import (
@@ -95,8 +100,8 @@ def summary_of(events: list[SolveEvent]) -> Summary:
 
 
 async def nothing_left(solver: Solver, executor: FakeExecutor) -> None:
-    """Rows, jails and pages of all solves are gone within two seconds."""
-    for _ in range(200):
+    """Rows, jails and pages of all solves are gone before long."""
+    for _ in range(3_000):
         load = solver.load()
         if load.solves_running + load.solves_waiting == 0 and not executor.running:
             break
@@ -390,6 +395,37 @@ async def test_a_hole_is_filled_and_the_whole_program_judged() -> None:
         named = SolveSpec(request_id="path", prompt=InfillPrompt("a", "b", "c.py"), tests=TESTS)
         with pytest.raises(Unsupported, match=r"problem\.infill\.path: .*no place for a path; leave it out"):
             await collect(solver, named)
+    finally:
+        await solver.close()
+
+
+def stand_still(script: Script) -> None:
+    """Hold up the event loop while the engine's thread takes steps: what the engine says lies there unread."""
+    before = script.steps
+    for _ in range(6_000):
+        if script.steps >= before + 4:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the engine takes no steps")
+
+
+async def test_rows_drawn_for_a_caller_who_left_before_the_answer_was_read_are_in_both_books() -> None:
+    script, metrics, executor = Script(PROGRAMS, step_seconds=0.001), Metrics(), FakeExecutor()
+    solver = scripted_solver(script, executor, metrics=metrics)
+    await solver.start()
+    try:
+        caller = asyncio.create_task(collect(solver, spec("endless", k=2)))
+        await asyncio.sleep(0)  # it is submitted
+        stand_still(script)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError), structlog.testing.capture_logs() as logs:
+            await caller
+        with structlog.testing.capture_logs() as more:
+            await nothing_left(solver, executor)
+        (receipt,) = [line for line in [*logs, *more] if line["event"] == "solve_ended"]
+        counted = read(generate_latest(metrics.registry).decode())
+        assert receipt["outcome"] == "cancelled"
+        assert receipt["accounting"]["rows_computed"] == total(counted, "thresher_rows_computed_total") > 0
     finally:
         await solver.close()
 

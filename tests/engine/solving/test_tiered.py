@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from engine.metrics import Metrics
-from engine.solving.ascent import Policy, Stage
 from engine.solving.cascade import CascadeSolver
 from engine.solving.errors import ModelNotFound, Unavailable
 from engine.solving.solver import Solver
+from engine.solving.stage import Policy, Stage
 from engine.solving.tiered import TieredSolver
 from engine.solving.tiers import LocalTier, Terms
 from engine.solving.types import (

@@ -4,9 +4,10 @@ import os
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from support.fake_server import FakeServer
-from thresher.client import ThresherError, execute, local_server
+from thresher.client import ThresherError, execute, local_server, solve
 from thresher.client.runtime import RuntimeInfo, read_runtime_file, write_runtime_file
 
 
@@ -58,3 +59,24 @@ def test_one_is_started_serves_and_ends() -> None:
     assert read_runtime_file() is None
     assert not running.alive
     server.close()
+
+
+@pytest.mark.model
+@pytest.mark.sandbox
+@pytest.mark.timeout(300)
+def test_one_with_a_model_solves_and_leaves_no_process() -> None:
+    with local_server("--model", "smollm2-135m-instruct", timeout=240) as server:
+        running = read_runtime_file()
+        assert running is not None
+        front = psutil.Process(running.pid)
+        family = [front, *front.children(recursive=True)]
+        assert len(family) >= 3, "the front, an engine, an executor"
+        with server.client() as client:
+            tests = ["assert add(2, 3) == 5", "assert add(-1, 1) == 0"]
+            # An easy one for a small model: 57 of 64 of its samples passed.
+            result = solve("Write a function add(a, b) that adds two numbers.", tests, k=32, client=client)
+            family += [one for one in front.children(recursive=True) if one not in family]
+        assert result.solved, result
+        assert (result.code or "").count("def add") >= 1
+    assert [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+    assert read_runtime_file() is None

@@ -12,6 +12,11 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from support.editor import Editor, editor, played, report, until
 from support.fake_server import FakeServer, rich_error
+from thresher.lsp.connection import Connection
+from thresher.lsp.examples import doctests
+from thresher.lsp.functions import Source
+from thresher.lsp.problem import Task
+from thresher.lsp.solving import Settings, solve
 from thresher.v1 import info_service_pb2, verdict_pb2
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
@@ -104,6 +109,7 @@ async def test_a_stub_with_doctests_is_solved_and_only_its_body_changes(vi: Edit
     assert last.kind == "end"
     assert any("2 programs" in (one.message or "") for one in reports) or len(reports) >= 1
     assert [one.kind for one in vi.events] == ["started", *["candidate"] * 4, "ended"]
+    assert vi.events[0].workDoneToken == "mine"
     assert vi.client.messages == []
 
 
@@ -168,10 +174,12 @@ async def test_a_written_function_is_mended_from_what_it_is(vi: Editor, server: 
     text = STUB.replace("    ...\n", "    return n * n\n")
     uri = vi.open("mend.py", text)
     with pytest.raises(JsonRpcException, match="double passes its tests; say in words what should be different"):
-        await vi.solve(uri, 0, feedback="")
+        await vi.solve(uri, 0, feedback="", workDoneToken="nothing")
+    # Whoever watches the progress alone is told the same.
+    assert vi.reports("nothing")[-1].message == "double passes its tests; say in words what should be different"
     server.report = report(1, 2, FAILED)
     result = await vi.solve(uri, 0, feedback="")
-    assert server.specs[-1].problem.chat.messages[1].content.endswith("    return n * n\n```")
+    assert server.specs[0].problem.chat.messages[1].content.endswith("    return n * n\n```")
     assert result.outcome == "not_in_place"  # this server says of everything that it fails
 
 
@@ -182,8 +190,9 @@ async def test_a_test_that_is_added_to_a_solved_function_opens_a_round(vi: Edito
     vi.type(uri, 7, 0, "    >>> double(0.5)\n    1.0\n")
     assert [action.title for action in await vi.actions(uri, 0)] == ["Solve with Thresher, told what failed"]
     server.report = report(2, 3, "TypeError: unsupported operand type(s) for <<: 'float' and 'int'")
+    server.specs.clear()
     await vi.solve(uri, 0, feedback="")
-    _, program, said = server.specs[-1].problem.chat.messages
+    _, program, said = server.specs[0].problem.chat.messages
     assert "return n << 1" in program.content
     assert "- double(0.5): TypeError: unsupported operand" in said.content
 
@@ -228,7 +237,8 @@ async def test_a_solve_is_cancelled(vi: Editor, server: Server, how: str) -> Non
             await vi.client.workspace_execute_command_async(types.ExecuteCommandParams("thresher.cancel"))
         assert (await asked).outcome == "cancelled"
     assert await asyncio.to_thread(server.cancelled.wait, 10)
-    assert vi.reports(f"t-{how}")[-1].kind == "end"
+    last = vi.reports(f"t-{how}")[-1]
+    assert (last.kind, last.message.partition(":")[0]) == ("end", "stopped")
     if again is not None:
         await vi.client.workspace_execute_command_async(types.ExecuteCommandParams("thresher.cancel"))
         assert (await again).outcome == "cancelled"
@@ -248,13 +258,73 @@ async def test_candidates_can_be_asked_for_afterwards(vi: Editor, server: Server
         await vi.client.protocol.send_request_async("thresher/candidate", {"id": "x", "candidate": 0})
 
 
-async def test_a_program_that_passes_alone_only_is_not_applied(vi: Editor, server: Server) -> None:
+async def test_a_program_that_cannot_stand_there_is_told_so_and_asked_for_again(vi: Editor, server: Server) -> None:
+    stranger = "async def double(n):\n    return 2 * n\n"
+    rounds = [played((BAD, report(1, 2, FAILED)), (stranger, report(2, 2))), played((GOOD, report(2, 2)))]
+    server.events = lambda: rounds.pop(0)
+    uri = vi.open("again.py", STUB)
+    result = await vi.solve(uri, 0, workDoneToken="again")
+    assert (result.outcome, result.candidate, result.applied) == ("solved", 2, True)
+    assert result.message == (
+        "solved by program 2; an earlier one passed, but not in this file: the program's double is asynchronous, "
+        "the file's is an ordinary function"
+    )
+    assert "return n << 1" in vi.texts[uri]
+    assert [(one.index, one.verdict) for one in result.candidates] == [
+        (0, "wrong_answer"),
+        (1, "passed"),
+        (2, "passed"),
+    ]
+    first, second = server.specs
+    assert (first.sampling.k, second.sampling.k) == (4, 2)  # both rounds together draw what was asked for
+    assert second.budget.wall_time.ToMilliseconds() < first.budget.wall_time.ToMilliseconds()
+    task, program, said = second.problem.chat.messages
+    assert task == first.problem.chat.messages[0]
+    assert "async def double" in program.content
+    assert "the program's double is asynchronous" in said.content
+    assert any("asking for another" in (one.message or "") for one in vi.reports("again"))
+    # Those of both rounds can be asked for.
+    wanted = {"id": result.id, "candidate": 1}
+    assert (await vi.client.protocol.send_request_async("thresher/candidate", wanted)).program == stranger
+
+
+async def test_programs_that_pass_alone_only_are_not_applied(vi: Editor, server: Server) -> None:
     server.report = report(1, 2, FAILED)
     uri = vi.open("alone.py", STUB)
     result = await vi.solve(uri, 0)
     assert (result.outcome, result.edit) == ("not_in_place", None)
-    assert "on its own, but not in this file: double(-1) gives 1" in result.message
+    assert result.message == (
+        "2 programs passed on their own, but not in this file: double(-1) gives 1, expected -2 "
+        "(4 of 4 samples, 4 programs, 4 judged: 2 wrong answer, 2 passed)"
+    )
+    assert [spec.sampling.k for spec in server.specs] == [4, 2]  # there was nothing left to draw after these
     assert vi.texts[uri] == STUB
+
+
+class Silent:
+    """A watcher to whom nothing matters."""
+
+    def waiting(self) -> None: ...
+
+    def changed(self, *_: Any) -> None: ...
+
+    def again(self) -> None: ...
+
+
+async def test_nothing_is_asked_for_again_when_the_time_is_up(server: Server) -> None:
+    server.report = report(1, 2, FAILED)
+    source = Source(STUB)
+    assert source.tree is not None
+    function = source.at(0)
+    assert function is not None
+    task = Task.of(source, source.tree, function, doctests(function, "double").tests)
+    connection = Connection(server.address)
+    try:
+        ended = await solve(task, connection, Settings(k=16, seconds=0.5), Silent())
+    finally:
+        await connection.close()
+    assert ended.outcome == "not_in_place"
+    assert len(server.specs) == 1
 
 
 async def test_a_method_is_filled_in_where_the_model_can(vi: Editor, server: Server) -> None:
@@ -342,3 +412,12 @@ async def test_without_a_server_the_command_that_starts_one_is_named(tmp_path: P
         await until(lambda: one.client.messages)
         assert "thresher serve" in one.client.messages[0].message
         assert await one.complete(uri, 8, 4) == []
+
+
+async def test_a_server_that_has_gone_is_missed_like_one_that_never_was(tmp_path: Path) -> None:
+    with Server(tmp_path / "s.sock") as gone:
+        address = gone.address
+    async with editor(tmp_path, address) as one:
+        with pytest.raises(JsonRpcException, match="the server does not answer") as caught:
+            await one.solve(one.open("gone.py", STUB), 0)
+    assert caught.value.data["reason"] == "NO_SERVER"

@@ -1,0 +1,5 @@
+"""The arms of the experiment `repair`."""
+
+FIRST = "first draws"
+REPAIR = "repair"
+RESAMPLING = "plain samples"

@@ -1,0 +1,168 @@
+"""The flight recorder: the last solves of this server, each with its events and the decisions on it, in a folder.
+
+A recording is what `thresher solve --record` writes, and has the decisions beside the events. It is written once its
+solve has ended, by a thread. While the recorder is on, each solve is asked for all of its events; what its caller has
+not asked for goes into the recording alone.
+"""
+
+import asyncio
+import json
+import os
+import re
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+
+from engine.config import ConfigError
+from engine.config_recorder import RecorderSettings
+from engine.logs import get_logger
+from engine.serving.backend import SolverLike
+from engine.serving.solve_out import EventWriter
+from engine.solving.flight import Decision, recording_to
+from engine.solving.types import (
+    BranchDelta,
+    BranchEnded,
+    BranchStarted,
+    EventBody,
+    EventOptions,
+    SolveEvent,
+    SolveSpec,
+    Summary,
+    TestFinished,
+)
+
+VERSION = 1
+"""Of the files; `thresher replay` reads it."""
+_SUFFIX = ".jsonl"
+_SECONDS_OF_TEXT = 0.2
+_log = get_logger(__name__)
+
+
+class Recording:
+    """The lines of one solve, at most `most_bytes` of them but for its end."""
+
+    def __init__(self, spec: SolveSpec, most_bytes: int) -> None:
+        self.name = f"{time.time_ns():020d}-{re.sub(r'[^A-Za-z0-9._-]', '_', spec.request_id)[:64]}{_SUFFIX}"
+        self._began = time.monotonic()
+        self._left = most_bytes
+        self._left_out = 0
+        self._lines: list[str] = []
+        problem = {"id": spec.problem_id, "tests": len(spec.tests), "k": spec.sampling.k}
+        self._add({"thresher_recording": VERSION, "problem": problem}, needed=True)
+
+    def event(self, document: dict[str, Any], *, last: bool) -> None:
+        """An event, as JSON has it."""
+        self._add(document, needed=last)
+
+    def decision(self, decision: Decision) -> None:
+        """A decision, made now."""
+        known = {name: value for name, value in asdict(decision).items() if value is not None}
+        self._add({"decision": {**known, "seconds": round(time.monotonic() - self._began, 6)}}, needed=False)
+
+    def text(self) -> str:
+        """The whole file."""
+        if self._left_out:
+            self._add({"left_out": self._left_out}, needed=True)
+        return "".join(self._lines)
+
+    def _add(self, document: dict[str, Any], *, needed: bool) -> None:
+        if self._left <= 0 and not needed:
+            self._left_out += 1
+            return
+        line = json.dumps(document, ensure_ascii=False) + "\n"
+        self._left -= len(line.encode())
+        self._lines.append(line)
+
+
+class Recorder:
+    """Keeps the last solves in a folder. Raises ConfigError where that cannot be."""
+
+    def __init__(self, settings: RecorderSettings, folder: Path) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._writing: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(13, "it may not be written to")
+        except OSError as error:
+            raise ConfigError(f"recorder.folder: {folder} cannot be used: {error.strerror}") from None
+
+    @classmethod
+    def of(cls, settings: RecorderSettings) -> "Recorder | None":
+        """None where nothing is to be recorded."""
+        return None if settings.folder is None else cls(settings, settings.folder)
+
+    async def solve(
+        self, solver: SolverLike, spec: SolveSpec, *, deadline: float | None
+    ) -> AsyncGenerator[SolveEvent, None]:
+        """As `solver.solve`, and recorded."""
+        asked = replace(spec, events=_all(spec.events))
+        writer = EventWriter(asked)
+        recording = Recording(spec, self._settings.max_bytes // 4)
+        recording_to.set(recording.decision)  # of this call's own task, or of the solve's
+        sequence = 0
+        try:
+            async with aclosing(solver.solve(asked, deadline=deadline)) as events:
+                async for event in events:
+                    document = MessageToDict(writer.event(event), preserving_proto_field_name=True)
+                    recording.event(document, last=isinstance(event.body, Summary))
+                    if _wanted(event.body, spec.events):
+                        sequence += 1
+                        yield replace(event, sequence=sequence)
+        finally:
+            if sequence:  # one that was refused has nothing to tell
+                self._keep_later(recording)
+
+    def _keep_later(self, recording: Recording) -> None:
+        """The answer does not wait for the disk."""
+        task = asyncio.create_task(self._keep(recording))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def close(self) -> None:
+        """Wait until all is written."""
+        if self._writing:
+            await asyncio.wait(self._writing)
+
+    async def _keep(self, recording: Recording) -> None:
+        async with self._turn:
+            try:
+                await asyncio.to_thread(self._write, recording)
+            except OSError as error:
+                _log.warning("a recording was not written", folder=str(self._folder), error=error.strerror)
+
+    def _write(self, recording: Recording) -> None:
+        handle = os.open(self._folder / recording.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(recording.text())
+        # Names begin with the time, so that their order is that of the solves' beginnings.
+        kept, size = 0, 0
+        for path in sorted(self._folder.glob(f"[0-9]*-*{_SUFFIX}"), reverse=True):
+            kept, size = kept + 1, size + path.stat().st_size
+            if kept > self._settings.solves or size > self._settings.max_bytes:
+                path.unlink(missing_ok=True)
+
+
+def _all(events: EventOptions) -> EventOptions:
+    interval = events.delta_interval if events.token_deltas else _SECONDS_OF_TEXT
+    return EventOptions(token_deltas=True, delta_interval=interval, test_results=True, failing_code=True, branches=True)
+
+
+def _wanted(body: EventBody, events: EventOptions) -> bool:
+    """Whether the caller gets this one."""
+    match body:
+        case BranchDelta():
+            return events.token_deltas
+        case BranchStarted() | BranchEnded():
+            return events.branches
+        case TestFinished():
+            return events.test_results
+        case _:
+            return True
