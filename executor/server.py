@@ -44,7 +44,7 @@ class Server:
             while (message := await self._stream.receive()) is not None:
                 match message:
                     case RunProgram():
-                        self._runs[message.id] = asyncio.create_task(self._run(message))
+                        self._start(message)
                     case CancelRun(id=number):
                         if (task := self._runs.get(number)) is not None:
                             task.cancel()
@@ -64,6 +64,15 @@ class Server:
         task = asyncio.ensure_future(work)
         self._others.add(task)
         task.add_done_callback(self._others.discard)
+
+    def _start(self, message: RunProgram) -> None:
+        task = self._runs[message.id] = asyncio.create_task(self._run(message))
+        task.add_done_callback(lambda _: self._ended(message.id, task))
+
+    def _ended(self, number: int, task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step takes none, and yet its client waits to hear of the end."""
+        if self._runs.pop(number, None) is not None and task.cancelled():
+            self._stream.post(Cancelled(number))
 
     async def _run(self, message: RunProgram) -> None:
         number = message.id

@@ -61,7 +61,8 @@ def filled(page: str) -> str:
 def humaneval(result: Result) -> str:
     """HumanEval beside what others published of it."""
     neighbours = [one for one in published.HUMANEVAL if not one.who.startswith(("GPT-Neo", "Qwen2.5-Coder-1.5B"))]
-    return f"{_title('HumanEval', result)}\n\n{_beside(result, neighbours)}\n\n{_QWEN_DIFFERS}"
+    text = f"{_title('HumanEval', result)}\n\n{_beside(result, neighbours)}\n\n{_QWEN_DIFFERS}"
+    return text + _inside(result, next(one for one in neighbours if "0.5B" in one.who))
 
 
 def mbpp(result: Result) -> str:
@@ -179,8 +180,9 @@ def repair(result: Result) -> str:
     )
     protocol = result["protocol"]
     told = "the failing test and a scripted human's sentence" if protocol["feedback"] == "human" else "the failing test"
+    who = " with a scripted human" if protocol["feedback"] == "human" else ""
     return (
-        f"Rounds of repair: {found['failed_at_first']} problems that failed at first\n\n"
+        f"Rounds of repair{who}: {found['failed_at_first']} problems that failed at first\n\n"
         f"{_table(head, rows, 'rrrr')}\n\n"
         f"{found['failed_at_first']} of the first {found['problems']} problems failed at first. Each round is told of "
         f"{told}, by {protocol['way']}. Against plain samples for the same tokens ([how](#repair)):\n\n"
@@ -200,6 +202,7 @@ SECTIONS: dict[str, Callable[[Result], str]] = {
     "selection": selection,
     "selection-visible": selection,
     "repair": repair,
+    "repair-human": repair,
 }
 """By the name of the result's file, in the order of the page."""
 
@@ -217,6 +220,15 @@ def _beside(result: Result, neighbours: Iterable[Published]) -> str:
         measure = f"pass@{k}, any of {n}" if int(k) == n else f"pass@{k}"
         ours.append((_model(result), measure, *_value(score), _how(result, SAMPLES)))
     return _table(_HEAD, [*ours, *_published(neighbours)], "llrrl")
+
+
+def _inside(result: Result, figure: Published) -> str:
+    """Whether a published greedy score lies in the interval of ours; nothing where there is no greedy text."""
+    if GREEDY not in result["scores"]:
+        return ""
+    low, high = result["scores"][GREEDY]["pass_at_k"]["1"]["interval_95"]
+    inside = 100 * low <= figure.value <= 100 * high
+    return f" {figure.value:g} lies {'inside' if inside else 'outside'} the interval of ours."
 
 
 def _published(figures: Iterable[Published]) -> list[tuple[str, ...]]:
@@ -272,6 +284,8 @@ def _made(name: str, result: Result) -> str:
     here = data["problems_of_split_here"]
     split = "" if data["split"] == "all" else f" of the {data['split']} split"
     chosen = f"all {here} problems" if data["problems"] == here else f"{data['chosen']} of {here} problems{split}"
+    if "failing_wanted" in result["protocol"]:  # of which only as many are looked at as it takes
+        chosen = f"the first {result['scores']['problems']} of {here} problems{split}"
     note = f" {data['note']}" if data["note"] else ""
     return (
         f"`{made['command']}`, {made['date'][:10]}, {machine['cores']} cores of {machine['cpu']}; {chosen}.{note} "

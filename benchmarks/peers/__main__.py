@@ -1,6 +1,6 @@
 """The work of `thresher bench decode` through other people's engines, in turns with ours.
 
-    python -m benchmarks.peers --setup                      # once: fetches and compiles them (about 10 GB, 20 minutes)
+    python -m benchmarks.peers --setup                      # once: fetches and compiles them (about 16 GB, 25 minutes)
     python -m benchmarks.peers --out benchmarks/results/cpu/peers.json
     python -m benchmarks.peers.table                        # writes the tables of docs/benchmarks.md
 

@@ -20,13 +20,10 @@ PARTS = (1, 4)
 
 
 def settings_of(k: int) -> list[dict[str, Any]]:
-    """What is tried for k samples."""
-    return [
-        {"cache": cache, "at_once": -(-k // parts)}
-        for cache in CACHES
-        for parts in PARTS
-        if parts == 1 or k >= 4 * parts
-    ]
+    """What is tried for k samples. Compiling takes minutes for each number at once, so only all of them are."""
+    parts = [1] if k < 4 * PARTS[-1] else [*PARTS]
+    found = [{"cache": cache, "at_once": -(-k // part)} for cache in CACHES[:-1] for part in parts]
+    return [*found, {"cache": CACHES[-1], "at_once": k}]
 
 
 class Engine:
@@ -37,6 +34,8 @@ class Engine:
         from transformers import AutoModelForCausalLM  # pyright: ignore[reportMissingImports]  # not in ours
 
         torch.set_num_threads(threads)
+        # Each number of samples is a graph of its own, for the prompt and for a token.
+        torch._dynamo.config.recompile_limit = 64  # pyright: ignore
         self.torch = torch
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
         self.plain = self.model.forward

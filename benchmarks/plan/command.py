@@ -182,7 +182,15 @@ def _measure(given: PlanOptions, mix: "Mix") -> "Measured":
 
 
 def _tell(given: PlanOptions, mix: "Mix", measured: "Measured", loads: "Mapping[str, Load]") -> None:
-    from benchmarks.plan.results import check, plan_page, plan_result, predict, read_tested, require_same
+    from benchmarks.plan.results import (
+        check,
+        plan_page,
+        plan_result,
+        play_again,
+        predict,
+        read_tested,
+        require_same,
+    )
     from benchmarks.plan.twin import guessing_of
     from benchmarks.record import provenance
     from benchmarks.report.files import write_all
@@ -220,12 +228,13 @@ def _tell(given: PlanOptions, mix: "Mix", measured: "Measured", loads: "Mapping[
         **same,
         "rows": given.rows,
         "plays": given.plays,
-        "guessing": asdict(guessing),
+        "guessing": {name: round(value, 3) for name, value in asdict(guessing).items()},
         "loads": {name: load.protocol for name, load in loads.items()},
         "measured": {"about": measured.about, "provenance": measured.provenance},
     }
     checked = None if tested is None else check(next(iter(predictions.values())), tested)
-    result = plan_result(predictions, protocol, checked, provenance(["thresher", *sys.argv[1:]]))
+    again = play_again(measured, mix, guessing, given.rows)
+    result = plan_result(predictions, protocol, checked, provenance(["thresher", *sys.argv[1:]]), again)
     if given.out is not None:
         write_all(given.out, result, plan_page)
     typer.echo(headline(plan_page({**result, "checked": None})))

@@ -1,14 +1,15 @@
 """What a prediction comes to, and how near it is to a load test."""
 
 import json
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.experiments.errors import CannotRun
 from benchmarks.experiments.experiment import fingerprint
 from benchmarks.load.figures import Window, figures_of_runs
-from benchmarks.load.loads import Load
+from benchmarks.load.loads import Load, Users
 from benchmarks.load.mix import Mix
 from benchmarks.load.results import seconds_words, share_words
 from benchmarks.plan.guesses import Guessing
@@ -72,13 +73,44 @@ def predict(
     }
 
 
+def play_again(measured: Measured, mix: Mix, guessing: Guessing, rows: int = 64) -> list[dict[str, Any]]:
+    """The measuring loads on the twin beside how they were: what is off here is off everywhere.
+
+    Medians are of the time to the first pass, in seconds, from when a solve was sent.
+    """
+    found: list[dict[str, Any]] = []
+    for users in sorted({solve.users for solve in measured.solves}):
+        were = [solve for solve in measured.solves if solve.users == users]
+        twin = Twin(measured, mix, rows=rows, guessing=guessing)
+        played = twin.play(Users(users=users, think=0.0, seconds=float(measured.about["seconds"])), seed=1)
+        found.append(
+            {
+                "users": users,
+                "solves": len(played),
+                "median": _median(
+                    answer.first_pass - answer.sent for answer in played if answer.first_pass is not None
+                ),
+                "solves_measured": len(were),
+                "median_measured": _median(solve.first_pass for solve in were if solve.first_pass is not None),
+            }
+        )
+    return found
+
+
+def _median(values: Iterable[float]) -> float | None:
+    listed = list(values)
+    return round(statistics.median(listed), 3) if listed else None
+
+
 def plan_result(
     predictions: Mapping[str, Mapping[str, Any]],
     protocol: Mapping[str, Any],
     checked: Mapping[str, Any] | None,
     provenance: Mapping[str, Any],
+    played_again: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The document: predictions by the load's name, and the comparison with a load test if there is one."""
+    """The document: predictions by the load's name, the comparison with a load test if there is one, and the measuring
+    loads as `play_again` has them."""
     plain = dict(protocol)
     return {
         "experiment": "plan",
@@ -86,6 +118,7 @@ def plan_result(
         "slo_seconds": plain["slo_seconds"],
         "predictions": dict(predictions),
         "checked": None if checked is None else dict(checked),
+        "played_again": list(played_again),
         "protocol": plain,
         "provenance": dict(provenance),
     }
@@ -147,6 +180,8 @@ def plan_page(result: Mapping[str, Any]) -> Page:
     blocks.append(_table(predictions, slo))
     if result["checked"] is not None:
         blocks.append(_check_table(result["checked"]))
+    if result["played_again"]:
+        blocks.append(_again_table(result["played_again"]))
     off = result["checked"] is not None and not result["checked"]["within"]
     return Page(
         title="Plan",
@@ -210,3 +245,19 @@ def _check_table(checked: Mapping[str, Any]) -> Table:
     return Table(
         title="Beside a load test", head=("", "predicted", "measured", "off by"), rows=rows, align="lrrr", note=note
     )
+
+
+def _again_table(played: Sequence[Mapping[str, Any]]) -> Table:
+    rows = tuple(
+        (
+            str(one["users"]),
+            str(one["solves"]),
+            seconds_words(one["median"]),
+            str(one["solves_measured"]),
+            seconds_words(one["median_measured"]),
+        )
+        for one in played
+    )
+    head = ("users", "solves", "first pass p50", "measured: solves", "first pass p50")
+    note = "The loads of which lengths of steps and drafts were learned, played like any other."
+    return Table(title="The measurements, played again", head=head, rows=rows, align="lrrrr", note=note)

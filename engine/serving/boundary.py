@@ -82,7 +82,11 @@ class Boundary(grpc.aio.ServerInterceptor):
         code, name = grpc.StatusCode.INTERNAL, ""
         span: Span | None = None
         try:
-            caller = self._access.admit(method, context.peer(), metadata, names_in_certificate(context.auth_context()))
+            peer: str = context.peer()
+            if ":" not in peer:
+                # It ended before its turn came, and gRPC has forgotten whose it was: nobody is to be refused.
+                await context.abort(_code_of_cancel(context), "the call ended before it began")
+            caller = self._access.admit(method, peer, metadata, names_in_certificate(context.auth_context()))
             set_caller(caller)
             name = caller.name
             if self._tracing is not None and method.startswith(_TRACED):

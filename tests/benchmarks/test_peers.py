@@ -1,7 +1,6 @@
 """The pure parts of the race against peers: turns, failures, medians, ratios, what engines print, and the tables."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -256,27 +255,29 @@ def test_few_samples_are_not_drawn_in_parts() -> None:
 
 
 class FakeModels(transformers_script.Engine):
-    """Takes its time by the setting, and cannot do one of them."""
+    """Takes its time by the setting, on a clock of its own, and cannot do one of them."""
 
     def __init__(self) -> None:
         self.best = {}
+        self.now = 0.0
         self.drawn: list[tuple[str, int, int]] = []
 
     def _some(self, request: dict[str, Any], cache: str, count: int, new_tokens: int) -> list[int]:
         if cache == "static, compiled":
             raise RuntimeError("no compiler here")
         self.drawn.append((cache, count, new_tokens))
-        time.sleep(0.0 if (cache, count) == ("static", 4) else 0.05)
+        self.now += 0.01 if (cache, count) == ("static", 4) else 0.05
         return [new_tokens] * count
 
 
-def test_transformers_is_asked_in_the_way_that_was_fastest() -> None:
+def test_transformers_is_asked_in_the_way_that_was_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = FakeModels()
+    monkeypatch.setattr(transformers_script.time, "perf_counter", lambda: engine.now)
     found = engine.draw({"k": 16, "new_tokens": 30, "prompt": [1]})
-    assert found["counts"] == [30] * 16
+    assert (found["counts"], found["seconds"]) == ([30] * 16, pytest.approx(0.04))
     assert (found["setting"]["cache"], found["setting"]["at_once"]) == ("static", 4)
     tried = found["setting"]["tried"]
-    assert [one["failed"] for one in tried if "failed" in one] == ["RuntimeError: no compiler here"] * 2
+    assert [one["failed"] for one in tried if "failed" in one] == ["RuntimeError: no compiler here"]
     assert engine.drawn[-4:] == [("static", 4, 30)] * 4
     engine.drawn.clear()
     engine.draw({"k": 16, "new_tokens": 8, "prompt": [1]})

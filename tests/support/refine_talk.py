@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from thresher.client.true_status import keep_true_status
 from thresher.v1 import problem_pb2, refine_pb2, solve_pb2, synthesis_service_pb2
 
 from engine.solving.types import (
@@ -103,7 +104,7 @@ class Talk:
     """A call of Refine, with what it has said so far."""
 
     def __init__(self, served: Served, first: Request, metadata: Metadata = ()) -> None:
-        self.call: Any = served.synthesis.Refine(metadata=metadata)
+        self.call: Any = keep_true_status(served.synthesis.Refine(metadata=metadata))
         self.first = first
         self.heard: list[Response] = []
         self.session = ""

@@ -13,10 +13,8 @@ const PROGRAM = join(HERE, "node_modules", "code-server", "lib", "vscode");
 const INSTALL = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"];
 const UNREACHABLE = /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ENOTCACHED|E404)\b/;
 
-function skip(reason) {
-  console.log(`skipped: ${reason}`);
-  process.exit(0);
-}
+/** What is needed cannot be had here. */
+class Missing extends Error {}
 
 /** Runs npm; skips where what it needs cannot be fetched. */
 function npm(folder, ...given) {
@@ -24,7 +22,7 @@ function npm(folder, ...given) {
   const said = `${done.stdout}\n${done.stderr}`;
   const missing = UNREACHABLE.exec(said);
   if (done.status !== 0 && missing !== null) {
-    skip(`npm ${given.join(" ")}: the npm registry cannot be reached or has it no more (${missing[0]})`);
+    throw new Missing(`npm ${given.join(" ")}: the npm registry cannot be reached or has it no more (${missing[0]})`);
   }
   if (done.status !== 0) {
     throw new Error(`npm ${given.join(" ")}:\n${said}\n${done.error ?? ""}`);
@@ -105,16 +103,21 @@ async function run(place, browserPath, python) {
   }
 }
 
-const browserPath = onPath("chromium", "chromium-browser", "google-chrome");
-if (browserPath === undefined) {
-  skip("no Chromium on PATH; `apt-get install chromium` brings one");
-}
-const python = process.env.PYTHON ?? join(ROOT, ".venv", "bin", "python");
+const python = join(ROOT, ".venv", "bin", "python");
 const place = places();
 try {
+  const browserPath = onPath("chromium", "chromium-browser", "google-chrome");
+  if (browserPath === undefined) {
+    throw new Missing("no Chromium on PATH; `apt-get install chromium` brings one");
+  }
   installEditor();
   installExtension(place);
   await run(place, browserPath, python);
+} catch (error) {
+  if (!(error instanceof Missing)) {
+    throw error;
+  }
+  console.log(`skipped: ${error.message}`);
 } finally {
   rmSync(place.base, { recursive: true, force: true });
 }

@@ -13,9 +13,13 @@ export function steps({ editor, file, server, settings }) {
   const before = readFileSync(file, "utf8");
   const onDisk = () => readFileSync(file, "utf8");
   return {
-    async "a folder that is not trusted runs nothing"() {
+    async "in a folder that is not trusted the extension does not run"() {
+      const view = editor.page.locator(".activitybar").getByRole("tab", { name: "Thresher" });
       await editor.page.getByText("Do you trust the authors").waitFor();
+      await editor.status("Restricted Mode").waitFor();
+      assert.equal(await view.count(), 0);
       await editor.trust();
+      await view.waitFor();
       await editor.open("double.py");
     },
     async "a code action solves the function, and the difference is shown before anything changes"() {

@@ -26,6 +26,7 @@ from thresher.client.dialogue import (
     resample,
 )
 from thresher.client.errors import ThresherError, from_rpc
+from thresher.client.true_status import keep_true_status
 from thresher.v1 import refine_pb2, solve_pb2
 
 
@@ -191,7 +192,7 @@ class AsyncRefineSession:
     async def _connect(self) -> None:
         """Make a call, and wait until the server has opened the session. Raises ThresherError."""
         self._hang_up()
-        self._call = self._start()
+        self._call = keep_true_status(self._start())
         await self._write(self.dialogue.first())
         reply = await self._read()
         if isinstance(reply, ThresherError):

@@ -56,9 +56,9 @@ def test_measuring_finds_every_sample_and_every_verdict(scripted: tuple[Mix, Mea
     assert {text.tokens for text in easy.texts} == {14}
     assert found.slots > 0 and found.front_seconds >= 0
     assert sum(window.steps for window in found.windows) > 0
-    assert {(one.users, one.problem) for one in found.solves} == {(u, p) for u in (1, 3) for p in ("easy", "hopeless")}
-    assert all(one.first_pass is None or one.first_pass > 0 for one in found.solves)
-    assert any(one.first_pass for one in found.solves) and all(one.rows > 0 for one in found.solves)
+    assert {one.users for one in found.solves} == {1, 3}
+    assert {one.problem for one in found.solves} <= {"easy", "hopeless"}
+    assert all(one.rows > 0 and (one.first_pass is None or one.first_pass > 0) for one in found.solves)
 
 
 def test_what_was_measured_is_kept_and_read(scripted: tuple[Mix, Measured], tmp_path: Path) -> None:
@@ -162,6 +162,9 @@ def test_a_plan_leaves_its_result_and_its_pages(here: Path) -> None:
     assert clients["time_to_first_pass"]["p50"] > 0
     assert result["predictions"]["0.5 calls/s"]["plays"] == result["protocol"]["plays"] == 2
     assert result["protocol"]["measured"]["about"]["samples"] == 24
+    assert [one["users"] for one in result["played_again"]] == [1, 3]
+    assert all(one["solves"] and one["solves_measured"] for one in result["played_again"])
+    assert "played again" in Path("plan.md").read_text()
     for ending in (".md", ".html"):
         assert "nothing was asked of a model" in Path("plan.json").with_suffix(ending).read_text()
 

@@ -64,7 +64,7 @@ def test_nobody_starves(made: list[tuple[float, list[Job]]], costs: list[float],
     alike = sum(weight * max(costs) / w + LONGEST for weight in others.values()) + 1e-6
     places = [place for place, turn in enumerate(world.turns) if turn.name == "mine"]
     assert places, "it had no turn at all"
-    for before, after in pairwise(places):
+    for before, after in pairwise([*places, len(world.turns)]):
         between = world.turns[before + 1 : after]
         same = sum(turn.seconds for turn in between if turn.interactive is interactive)
         other = sum(turn.seconds for turn in between if turn.interactive is not interactive)

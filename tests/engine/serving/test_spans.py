@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import grpc
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from thresher.client import AsyncClient, ThresherError
@@ -161,11 +160,14 @@ async def test_a_cancelled_solve_ends_its_spans_and_is_no_failure(collector: Col
 
 
 async def test_programs_that_ran_when_the_caller_left_end(collector: Collector) -> None:
-    async with server() as running:
-        with pytest.raises(ThresherError) as late:
-            async for _event in running.client.solve(asked("slow", k=1), timeout=0.3, metadata=context()):
-                pass
-    assert late.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    async with (
+        server() as running,
+        running.client.solve(asked("slow", k=1), timeout=60, metadata=context()) as stream,
+    ):
+        async for event in stream:
+            if event.HasField("candidate_finished"):
+                break
+        stream.cancel()
     assert collector.one("execute").attributes["thresher.verdict"] == "cancelled"
     assert collector.one("solve").end >= collector.one("execute").end
 

@@ -10,9 +10,11 @@ import {
   type CallOptions,
   type ChannelCredentials,
   Client,
+  type ClientDuplexStream,
   type ClientOptions,
   type ClientReadableStream,
   type ClientUnaryCall,
+  type handleBidiStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
@@ -20,6 +22,21 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import {
+  AddTests,
+  EndSession,
+  EndTurn,
+  Feedback,
+  Resample,
+  ResumeSession,
+  SessionEnded,
+  SessionOpened,
+  StartSession,
+  TakeBack,
+  Transcript,
+  TurnEnded,
+  TurnStarted,
+} from "./refine.js";
 import { SolveEvent, SolveSpec, Summary } from "./solve.js";
 
 export const protobufPackage = "thresher.v1";
@@ -45,6 +62,53 @@ export interface SolveOnceRequest {
 export interface SolveOnceResponse {
   requestId: string;
   summary: Summary | undefined;
+}
+
+/** Request of Refine: first start or resume, then actions; without an action it only says what was seen. */
+export interface RefineRequest {
+  /**
+   * 1, 2, 3, ... over all connections of a session, start and resume not counted. One that the session has taken
+   * already is ignored, so that a client may send it again after a drop. 0: not numbered.
+   */
+  number: bigint;
+  /** the last RefineResponse.sequence received: up to there nothing has to be kept for a resume */
+  seen: bigint;
+  action:
+    | { $case: "start"; value: StartSession }
+    | { $case: "resume"; value: ResumeSession }
+    | { $case: "feedback"; value: Feedback }
+    | { $case: "addTests"; value: AddTests }
+    | { $case: "takeBack"; value: TakeBack }
+    | { $case: "resample"; value: Resample }
+    | { $case: "endTurn"; value: EndTurn }
+    | { $case: "endSession"; value: EndSession }
+    | undefined;
+}
+
+/** Response of Refine. */
+export interface RefineResponse {
+  /** 1, 2, 3, ... over all connections of a session; SessionOpened has none */
+  sequence: bigint;
+  reply:
+    | { $case: "sessionOpened"; value: SessionOpened }
+    | { $case: "turnStarted"; value: TurnStarted }
+    | //
+    /** of the turn; its own sequence begins anew */
+    { $case: "event"; value: SolveEvent }
+    | { $case: "turnEnded"; value: TurnEnded }
+    | { $case: "sessionEnded"; value: SessionEnded }
+    | undefined;
+}
+
+/** Request of GetTranscript. */
+export interface GetTranscriptRequest {
+  /** "sessions/{session}" */
+  session: string;
+}
+
+/** Response of GetTranscript. */
+export interface GetTranscriptResponse {
+  transcript: Transcript | undefined;
 }
 
 function createBaseSolveRequest(): SolveRequest {
@@ -283,6 +347,478 @@ export const SolveOnceResponse: MessageFns<SolveOnceResponse> = {
   },
 };
 
+function createBaseRefineRequest(): RefineRequest {
+  return { number: 0n, seen: 0n, action: undefined };
+}
+
+export const RefineRequest: MessageFns<RefineRequest> = {
+  encode(message: RefineRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0n) {
+      if (BigInt.asUintN(64, message.number) !== message.number) {
+        throw new globalThis.Error("value provided for field message.number of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.number);
+    }
+    if (message.seen !== 0n) {
+      if (BigInt.asUintN(64, message.seen) !== message.seen) {
+        throw new globalThis.Error("value provided for field message.seen of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.seen);
+    }
+    switch (message.action?.$case) {
+      case "start":
+        StartSession.encode(message.action.value, writer.uint32(26).fork()).join();
+        break;
+      case "resume":
+        ResumeSession.encode(message.action.value, writer.uint32(34).fork()).join();
+        break;
+      case "feedback":
+        Feedback.encode(message.action.value, writer.uint32(42).fork()).join();
+        break;
+      case "addTests":
+        AddTests.encode(message.action.value, writer.uint32(50).fork()).join();
+        break;
+      case "takeBack":
+        TakeBack.encode(message.action.value, writer.uint32(58).fork()).join();
+        break;
+      case "resample":
+        Resample.encode(message.action.value, writer.uint32(66).fork()).join();
+        break;
+      case "endTurn":
+        EndTurn.encode(message.action.value, writer.uint32(74).fork()).join();
+        break;
+      case "endSession":
+        EndSession.encode(message.action.value, writer.uint32(82).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RefineRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRefineRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.seen = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.action = { $case: "start", value: StartSession.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.action = { $case: "resume", value: ResumeSession.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.action = { $case: "feedback", value: Feedback.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.action = { $case: "addTests", value: AddTests.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.action = { $case: "takeBack", value: TakeBack.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.action = { $case: "resample", value: Resample.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.action = { $case: "endTurn", value: EndTurn.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.action = { $case: "endSession", value: EndSession.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RefineRequest>, I>>(base?: I): RefineRequest {
+    return RefineRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RefineRequest>, I>>(object: I): RefineRequest {
+    const message = createBaseRefineRequest();
+    message.number = (object.number !== undefined && object.number !== null) ? BigInt(object.number) : 0n;
+    message.seen = (object.seen !== undefined && object.seen !== null) ? BigInt(object.seen) : 0n;
+    switch (object.action?.$case) {
+      case "start": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "start", value: StartSession.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "resume": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "resume", value: ResumeSession.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "feedback": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "feedback", value: Feedback.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "addTests": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "addTests", value: AddTests.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "takeBack": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "takeBack", value: TakeBack.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "resample": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "resample", value: Resample.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "endTurn": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "endTurn", value: EndTurn.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "endSession": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "endSession", value: EndSession.fromPartial(object.action.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseRefineResponse(): RefineResponse {
+  return { sequence: 0n, reply: undefined };
+}
+
+export const RefineResponse: MessageFns<RefineResponse> = {
+  encode(message: RefineResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sequence !== 0n) {
+      if (BigInt.asUintN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.sequence);
+    }
+    switch (message.reply?.$case) {
+      case "sessionOpened":
+        SessionOpened.encode(message.reply.value, writer.uint32(18).fork()).join();
+        break;
+      case "turnStarted":
+        TurnStarted.encode(message.reply.value, writer.uint32(26).fork()).join();
+        break;
+      case "event":
+        SolveEvent.encode(message.reply.value, writer.uint32(34).fork()).join();
+        break;
+      case "turnEnded":
+        TurnEnded.encode(message.reply.value, writer.uint32(42).fork()).join();
+        break;
+      case "sessionEnded":
+        SessionEnded.encode(message.reply.value, writer.uint32(50).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RefineResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRefineResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sequence = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reply = { $case: "sessionOpened", value: SessionOpened.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reply = { $case: "turnStarted", value: TurnStarted.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reply = { $case: "event", value: SolveEvent.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reply = { $case: "turnEnded", value: TurnEnded.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.reply = { $case: "sessionEnded", value: SessionEnded.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RefineResponse>, I>>(base?: I): RefineResponse {
+    return RefineResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RefineResponse>, I>>(object: I): RefineResponse {
+    const message = createBaseRefineResponse();
+    message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
+    switch (object.reply?.$case) {
+      case "sessionOpened": {
+        if (object.reply?.value !== undefined && object.reply?.value !== null) {
+          message.reply = { $case: "sessionOpened", value: SessionOpened.fromPartial(object.reply.value) };
+        }
+        break;
+      }
+      case "turnStarted": {
+        if (object.reply?.value !== undefined && object.reply?.value !== null) {
+          message.reply = { $case: "turnStarted", value: TurnStarted.fromPartial(object.reply.value) };
+        }
+        break;
+      }
+      case "event": {
+        if (object.reply?.value !== undefined && object.reply?.value !== null) {
+          message.reply = { $case: "event", value: SolveEvent.fromPartial(object.reply.value) };
+        }
+        break;
+      }
+      case "turnEnded": {
+        if (object.reply?.value !== undefined && object.reply?.value !== null) {
+          message.reply = { $case: "turnEnded", value: TurnEnded.fromPartial(object.reply.value) };
+        }
+        break;
+      }
+      case "sessionEnded": {
+        if (object.reply?.value !== undefined && object.reply?.value !== null) {
+          message.reply = { $case: "sessionEnded", value: SessionEnded.fromPartial(object.reply.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseGetTranscriptRequest(): GetTranscriptRequest {
+  return { session: "" };
+}
+
+export const GetTranscriptRequest: MessageFns<GetTranscriptRequest> = {
+  encode(message: GetTranscriptRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.session !== "") {
+      writer.uint32(10).string(message.session);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetTranscriptRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetTranscriptRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.session = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<GetTranscriptRequest>, I>>(base?: I): GetTranscriptRequest {
+    return GetTranscriptRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetTranscriptRequest>, I>>(object: I): GetTranscriptRequest {
+    const message = createBaseGetTranscriptRequest();
+    message.session = object.session ?? "";
+    return message;
+  },
+};
+
+function createBaseGetTranscriptResponse(): GetTranscriptResponse {
+  return { transcript: undefined };
+}
+
+export const GetTranscriptResponse: MessageFns<GetTranscriptResponse> = {
+  encode(message: GetTranscriptResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.transcript !== undefined) {
+      Transcript.encode(message.transcript, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetTranscriptResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetTranscriptResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.transcript = Transcript.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<GetTranscriptResponse>, I>>(base?: I): GetTranscriptResponse {
+    return GetTranscriptResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetTranscriptResponse>, I>>(object: I): GetTranscriptResponse {
+    const message = createBaseGetTranscriptResponse();
+    message.transcript = (object.transcript !== undefined && object.transcript !== null)
+      ? Transcript.fromPartial(object.transcript)
+      : undefined;
+    return message;
+  },
+};
+
 /** Draws programs and tests them. */
 export type SynthesisServiceService = typeof SynthesisServiceService;
 export const SynthesisServiceService = {
@@ -306,6 +842,30 @@ export const SynthesisServiceService = {
     responseSerialize: (value: SolveOnceResponse): Buffer => Buffer.from(SolveOnceResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SolveOnceResponse => SolveOnceResponse.decode(value),
   },
+  /**
+   * A session: a person judges what was drawn, says what is wrong, and asks again. Each turn is a solve, whose prompt
+   * extends that of the turn before.
+   */
+  refine: {
+    path: "/thresher.v1.SynthesisService/Refine" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: RefineRequest): Buffer => Buffer.from(RefineRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RefineRequest => RefineRequest.decode(value),
+    responseSerialize: (value: RefineResponse): Buffer => Buffer.from(RefineResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RefineResponse => RefineResponse.decode(value),
+  },
+  /** The conversation of a session of the caller's own. */
+  getTranscript: {
+    path: "/thresher.v1.SynthesisService/GetTranscript" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetTranscriptRequest): Buffer => Buffer.from(GetTranscriptRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetTranscriptRequest => GetTranscriptRequest.decode(value),
+    responseSerialize: (value: GetTranscriptResponse): Buffer =>
+      Buffer.from(GetTranscriptResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetTranscriptResponse => GetTranscriptResponse.decode(value),
+  },
 } as const;
 
 export interface SynthesisServiceServer extends UntypedServiceImplementation {
@@ -313,6 +873,13 @@ export interface SynthesisServiceServer extends UntypedServiceImplementation {
   solve: handleServerStreamingCall<SolveRequest, SolveResponse>;
   /** The same with one reply: for retries, hedging, scripts and JSON clients. */
   solveOnce: handleUnaryCall<SolveOnceRequest, SolveOnceResponse>;
+  /**
+   * A session: a person judges what was drawn, says what is wrong, and asks again. Each turn is a solve, whose prompt
+   * extends that of the turn before.
+   */
+  refine: handleBidiStreamingCall<RefineRequest, RefineResponse>;
+  /** The conversation of a session of the caller's own. */
+  getTranscript: handleUnaryCall<GetTranscriptRequest, GetTranscriptResponse>;
 }
 
 export interface SynthesisServiceClient extends Client {
@@ -338,6 +905,29 @@ export interface SynthesisServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SolveOnceResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * A session: a person judges what was drawn, says what is wrong, and asks again. Each turn is a solve, whose prompt
+   * extends that of the turn before.
+   */
+  refine(): ClientDuplexStream<RefineRequest, RefineResponse>;
+  refine(options: Partial<CallOptions>): ClientDuplexStream<RefineRequest, RefineResponse>;
+  refine(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<RefineRequest, RefineResponse>;
+  /** The conversation of a session of the caller's own. */
+  getTranscript(
+    request: GetTranscriptRequest,
+    callback: (error: ServiceError | null, response: GetTranscriptResponse) => void,
+  ): ClientUnaryCall;
+  getTranscript(
+    request: GetTranscriptRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetTranscriptResponse) => void,
+  ): ClientUnaryCall;
+  getTranscript(
+    request: GetTranscriptRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetTranscriptResponse) => void,
   ): ClientUnaryCall;
 }
 
