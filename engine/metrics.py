@@ -6,22 +6,19 @@ counted, not signals, and `cancelled` is never a success. docs/metrics.md lists 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
-
+from engine.executor_metrics import ExecutorMetrics
+from engine.metric_families import Families, exemplar
 from engine.metric_words import (
     BRANCH_OUTCOMES,
     CANCEL_PHASES,
     COUNTS,
     DRAFT_RESULTS,
     ESCALATIONS,
-    EXECUTOR_ENDS,
     FIRST_TOKEN_SECONDS,
     IDLE_CAUSES,
     OUTCOMES,
     PRIORITIES,
-    SANDBOX_FAULTS,
     SECONDS,
     SECONDS_LONG,
     SECONDS_SHORT,
@@ -34,19 +31,6 @@ from engine.metric_words import (
     one_of,
 )
 from engine.solve_cost import SolveCost
-
-# A start time beside every counter and bucket set doubles the series, and nothing here reads them.
-disable_created_metrics()
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric as docs/metrics.md has it. `name` as a query writes it; `kind`: counter, gauge, histogram or info."""
-
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    meaning: str
 
 
 class Metrics:
@@ -63,10 +47,7 @@ class Metrics:
     - `step(model, rows, seconds, prefill_tokens, token_gaps)`: one engine step with its decode rows;
       `device(model, seconds, waited)`; `kv_pages(model, pages)` once, `engine_state(model, branches, usage,
       pages_shared)`; `engine_idle(cause, seconds)`
-    - `executor(busy, idle, starting, queue_depth)`, `execution(queue_seconds, startup_seconds, run_seconds)`,
-      `sandbox_faults(kind, count)`
-    - with several executors: `serve_executors(names)` once, then `executor_state(name, up, outstanding)` and
-      `executor_ended(name, end)`
+    - those of the executor: `executors`
     - with a cascade: `serve_tiers(names)` once, then `escalated(before, tier, reason)`
     - `build(version, torch, triton, device)`: once
 
@@ -75,22 +56,9 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.families: list[Family] = []
-
-        def told(kind: str, name: str, text: str, labels: tuple[str, ...]) -> str:
-            self.families.append(Family(f"thresher_{name}", kind, labels, text))
-            return f"thresher_{name}"
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(told("counter", name, text, labels), text, labels, registry=registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(told("gauge", name, text, labels), text, labels, registry=registry)
-
-        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            name = told("histogram", name, text, labels)
-            return Histogram(name, text, labels, registry=registry, buckets=buckets)
+        families = Families()
+        self.registry, self.families = families.registry, families.told
+        counter, gauge, histogram = families.counter, families.gauge, families.histogram
 
         self._solves = counter("solves_total", "Solves that ended.", "model", "outcome", "priority")
         self._running = gauge("solves_running", "Solves whose samples are being drawn or judged.", "model")
@@ -162,22 +130,7 @@ class Metrics:
         self._cancel = histogram(
             "cancel_latency_seconds", "From what ends a solve to its last row gone.", SECONDS_SHORT, "phase"
         )
-        self._slots = gauge("executor_slots", "Sandbox slots by state.", "state")
-        self._executor_depth = gauge("executor_queue_depth", "Programs waiting for a sandbox.")
-        self._executor_queue = histogram(
-            "executor_queue_seconds", "From a complete program to its sandbox.", SECONDS_SHORT
-        )
-        self._executor_startup = histogram("executor_startup_seconds", "Start of one jail.", SECONDS_SHORT)
-        self._execution = histogram("execution_seconds", "Run of one program over its tests.", SECONDS)
-        self._sandbox_faults = counter(
-            "sandbox_faults_total", "What must not happen to a sandbox, by kind; none is a program's doing.", "kind"
-        )
-        for kind in SANDBOX_FAULTS:
-            self._sandbox_faults.labels(kind)
-        self._executor_up = gauge("executor_up", "Whether an executor takes programs, 0 or 1.", "executor")
-        self._executor_outstanding = gauge(
-            "executor_outstanding", "Programs that an executor has and has not answered.", "executor"
-        )
+        self.executors = ExecutorMetrics(families)
         self._escalations = counter(
             "cascade_escalations_total",
             "Tiers of a cascade that were asked after the first one, and why.",
@@ -185,17 +138,12 @@ class Metrics:
             "to_tier",
             "reason",
         )
-        self._executor_programs = counter(
-            "executor_programs_total", "Programs that an executor was given, by what came of them.", "executor", "end"
-        )
         self._idle = counter("engine_idle_seconds_total", "Time in which the engine had no row to run.", "cause")
         self._requests = counter("grpc_requests_total", "Calls that ended.", "method", "code")
         self._request_seconds = histogram("grpc_request_seconds", "Length of calls.", SECONDS_LONG, "method", "code")
         self._lag = histogram("event_loop_lag_seconds", "Delay of a 100 ms timer of the front.", SECONDS_SHORT)
         self._tasks = gauge("process_tasks", "Tasks of the front's event loop.")
-        build = "What is running; always 1."
-        told("info", "build_info", build, ("version", "torch", "triton", "device"))
-        self._build = Info("thresher_build", build, registry=registry)
+        self._build = families.info("build", "What is running; always 1.", "version", "torch", "triton", "device")
 
         for verdict in VERDICTS:
             for source in SOURCES:
@@ -247,7 +195,7 @@ class Metrics:
         """A waiting solve was admitted."""
         self._waiting.labels(model).dec()
         self._running.labels(model).inc()
-        self._queue.labels(one_of(priority, PRIORITIES)).observe(queue_seconds, _exemplar(trace_id))
+        self._queue.labels(one_of(priority, PRIORITIES)).observe(queue_seconds, exemplar(trace_id))
 
     def solve_ended(
         self,
@@ -264,7 +212,7 @@ class Metrics:
         one_of(outcome, OUTCOMES)
         (self._running if started else self._waiting).labels(model).dec()
         self._solves.labels(model, outcome, one_of(priority, PRIORITIES)).inc()
-        self._duration.labels(model, outcome).observe(seconds, _exemplar(trace_id))
+        self._duration.labels(model, outcome).observe(seconds, exemplar(trace_id))
         for stage, count in (
             ("started", cost.samples_started),
             ("finished", cost.samples_finished),
@@ -294,7 +242,7 @@ class Metrics:
         ):
             self._wasted.labels(model, reason).inc(tokens)
         if cost.time_to_first_pass is not None:
-            self._first_pass.labels(model).observe(cost.time_to_first_pass, _exemplar(trace_id))
+            self._first_pass.labels(model).observe(cost.time_to_first_pass, exemplar(trace_id))
         if cost.candidates_to_first_pass is not None:
             self._candidates_to_pass.labels(model).observe(cost.candidates_to_first_pass)
         if outcome == "solved":
@@ -319,7 +267,7 @@ class Metrics:
 
     def first_token(self, model: str, seconds: float, *, trace_id: str | None = None) -> None:
         """The first token of a solve can be drawn, so long after the engine heard of it."""
-        self._first_token.labels(model).observe(seconds, _exemplar(trace_id))
+        self._first_token.labels(model).observe(seconds, exemplar(trace_id))
 
     def step(
         self,
@@ -363,29 +311,6 @@ class Metrics:
         """The engine had no row to run for `seconds`."""
         self._idle.labels(one_of(cause, IDLE_CAUSES)).inc(seconds)
 
-    def executor(self, *, busy: int, idle: int, starting: int, queue_depth: int) -> None:
-        """State of the sandbox pool."""
-        for state, count in (("busy", busy), ("idle", idle), ("starting", starting)):
-            self._slots.labels(state).set(count)
-        self._executor_depth.set(queue_depth)
-
-    def sandbox_faults(self, kind: str, count: int) -> None:
-        """`count` more faults of a kind."""
-        self._sandbox_faults.labels(one_of(kind, SANDBOX_FAULTS)).inc(count)
-
-    def serve_executors(self, names: Iterable[str]) -> None:
-        """Start the series of each of several executors at zero."""
-        for name in names:
-            self._executor_up.labels(name)
-            self._executor_outstanding.labels(name)
-            for end in EXECUTOR_ENDS:
-                self._executor_programs.labels(name, end)
-
-    def executor_state(self, name: str, *, up: bool, outstanding: int) -> None:
-        """One of several executors, as it is now."""
-        self._executor_up.labels(name).set(up)
-        self._executor_outstanding.labels(name).set(outstanding)
-
     def serve_tiers(self, names: Sequence[str]) -> None:
         """Start the series of a cascade's escalations at zero: from each tier to the next, and to itself."""
         for place, name in enumerate(names):
@@ -396,18 +321,6 @@ class Metrics:
     def escalated(self, before: str, tier: str, reason: str) -> None:
         """A tier of a cascade was asked after, or beside, another one."""
         self._escalations.labels(before, tier, one_of(reason, ESCALATIONS)).inc()
-
-    def executor_ended(self, name: str, end: str) -> None:
-        """One of several executors is done with a program."""
-        self._executor_programs.labels(name, one_of(end, EXECUTOR_ENDS)).inc()
-
-    def execution(
-        self, *, queue_seconds: float, startup_seconds: float, run_seconds: float, trace_id: str | None = None
-    ) -> None:
-        """One program ran."""
-        self._executor_queue.observe(queue_seconds, _exemplar(trace_id))
-        self._executor_startup.observe(startup_seconds)
-        self._execution.observe(run_seconds, _exemplar(trace_id))
 
     def grpc_request(self, method: str, code: str, seconds: float) -> None:
         """One call ended. `method` is a served full name or "unknown": what a client types is no label."""
@@ -425,7 +338,3 @@ class Metrics:
     def build(self, *, version: str, torch: str, triton: str, device: str) -> None:
         """Name what is running; empty strings for parts that are absent."""
         self._build.info({"version": version, "torch": torch, "triton": triton, "device": device})
-
-
-def _exemplar(trace_id: str | None) -> dict[str, str] | None:
-    return None if trace_id is None else {"trace_id": trace_id}

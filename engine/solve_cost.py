@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class SolveCost(Protocol):
-    """What is read of a solve's accounting; `engine.solving.types.Accounting` fits."""
+    """What is read of a solve's accounting; `engine.solving.summary.Accounting` fits."""
 
     @property
     def samples_started(self) -> int: ...

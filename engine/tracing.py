@@ -105,9 +105,13 @@ def start_tracing() -> Tracing | None:
     if (trouble := _trouble()) is not None:
         _log.warning("no_spans", reason=trouble)
         return None
-    from engine.otel import OtlpTracing
+    try:
+        from engine.otel import OtlpTracing
 
-    return OtlpTracing()
+        return OtlpTracing()
+    except Exception as error:  # what the SDK raises for a variable that it cannot read has no common type
+        _log.warning("no_spans", reason=f"OpenTelemetry's SDK cannot be set up: {type(error).__name__}: {error}")
+        return None
 
 
 def _wanted() -> bool:

@@ -91,6 +91,9 @@ class Server:
             self._stream.post(Failed(number, type(error).__name__, str(error)))
         except FrameError as error:
             self._stream.post(Failed(number, "ExecutorError", f"the report is too large for the client: {error}"))
+        except Exception as error:  # a fault of this house: its client is not to wait for ever
+            self._stream.post(Failed(number, "ExecutorError", f"{type(error).__name__}: {error}"))
+            raise
         finally:
             self._runs.pop(number, None)
         self._stream.post(Stats(self._executor.stats()))

@@ -6,7 +6,10 @@ from typing import Any, cast, get_args
 
 from pydantic import ByteSize
 
-from engine.config import Section, Settings, ShareSettings, TierSettings
+from engine.config import Settings
+from engine.config_base import Section
+from engine.config_cascade import TierSettings
+from engine.config_shares import ShareSettings
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 _HEAD = """# Settings

@@ -8,7 +8,9 @@ from pathlib import Path
 from thresher.client.runtime import UnsafeRuntimeDir, ensure_runtime_dir
 
 from engine.cli._findings import Finding, Status
-from engine.config import ConfigError, Settings, load_settings
+from engine.config import Settings
+from engine.config_base import ConfigError
+from engine.config_layers import load_settings
 from engine.models.catalogue import cache_folder
 from engine.remote.member import LOCAL
 from engine.serving.auth import Access, read_token

@@ -16,15 +16,8 @@ from engine.solving.backing import local_executor
 from engine.solving.build import build_solver
 from engine.solving.errors import SolveError
 from engine.solving.solver import Solver
-from engine.solving.types import (
-    CompletionPrompt,
-    HeldTest,
-    ReturnPolicy,
-    Sampling,
-    SolveOutcome,
-    SolveSpec,
-    Summary,
-)
+from engine.solving.spec import CompletionPrompt, HeldTest, ReturnPolicy, Sampling, SolveSpec
+from engine.solving.summary import SolveOutcome, Summary
 from executor.errors import ExecutorError
 from executor.types import SnippetTest
 

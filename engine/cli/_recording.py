@@ -82,7 +82,8 @@ class Recorded:
 def read_recording(path: Path) -> Recorded:
     """A recording. Raises BadRecording."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: JSON leaves U+2028 and its like in a program's text as they are.
+        lines = path.read_text(encoding="utf-8").split("\n")
         head, *rest = [json.loads(line) for line in lines if line.strip()] or [{}]
     except OSError as error:
         raise BadRecording(f"{path} cannot be read: {error.strerror}") from None

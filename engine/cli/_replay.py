@@ -65,14 +65,15 @@ class Decided:
 
 @dataclass(slots=True, kw_only=True)
 class Picture:
-    """A whole solve. first_pass: the second of the first verdict that passed."""
+    """A whole solve. first_pass: the second of the first verdict that passed; seed: in digits, more than a browser's
+    numbers have."""
 
     problem: dict[str, Any]
     left_out: int
     decisions: list[Decided] = field(default_factory=list[Decided])
     model: str = ""
     prompt_tokens: int = 0
-    seed: int = 0
+    seed: str = ""
     branches: list[Branch] = field(default_factory=list[Branch])
     candidates: list[Candidate] = field(default_factory=list[Candidate])
     first_pass: float | None = None
@@ -93,7 +94,7 @@ def picture_of(recorded: Recorded) -> Picture:
         match event.WhichOneof("event"):
             case "accepted":
                 found.model = event.accepted.model.removeprefix("models/")
-                found.prompt_tokens, found.seed = event.accepted.prompt_tokens, event.accepted.seed
+                found.prompt_tokens, found.seed = event.accepted.prompt_tokens, str(event.accepted.seed)
             case "tier_started":
                 tier = event.tier_started
                 reason = enum_word(solve_pb2.TierReason.DESCRIPTOR, tier.reason).replace("_", " ")

@@ -1,6 +1,8 @@
 """Cascades from settings: beside a server's own models, or in front of other servers alone."""
 
-from engine.config import CascadePolicy, CascadeSettings, ConfigError, GiveUp, Settings, TierSettings
+from engine.config import Settings
+from engine.config_base import ConfigError
+from engine.config_cascade import CascadePolicy, CascadeSettings, GiveUp, TierSettings
 from engine.metrics import Metrics
 from engine.remote.build_tier import remote_tiers
 from engine.remote.tier import RemoteTier

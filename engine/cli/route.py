@@ -8,7 +8,10 @@ import typer
 
 # Loaded with the command, so that a base install says which extra is missing before it reads any option.
 from engine.cli._tiers import build_router
-from engine.config import ConfigError, LogFormat, LogLevel, Settings, load_settings, parse_assignments, tier_of, to_toml
+from engine.config import LogFormat, LogLevel, Settings
+from engine.config_base import ConfigError
+from engine.config_cascade import tier_of
+from engine.config_layers import load_settings, parse_assignments, to_toml
 from engine.logs import configure_logs
 from engine.serving.app import EXIT_USAGE, run
 

@@ -8,18 +8,10 @@ from typing import Annotated, Any
 import typer
 
 # Loaded with the command, so that a base install says which extra is missing before it reads any option.
-from engine.config import (
-    Arithmetic,
-    ConfigError,
-    LogFormat,
-    LogLevel,
-    Settings,
-    load_settings,
-    parse_assignments,
-    tier_of,
-    to_json,
-    to_toml,
-)
+from engine.config import Arithmetic, LogFormat, LogLevel, Settings
+from engine.config_base import ConfigError
+from engine.config_cascade import tier_of
+from engine.config_layers import load_settings, parse_assignments, to_json, to_toml
 from engine.logs import configure_logs
 from engine.metrics import Metrics
 from engine.serving.app import EXIT_USAGE, SolverFactory, run

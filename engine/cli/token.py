@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.cli._output import print_json, usage_error
-from engine.config import ConfigError
+from engine.config_base import ConfigError
 from engine.serving.tokens import Scope, TokenRecord, change_tokens, digest_of, draw_token, read_tokens, utc_now
 
 _VARIABLE = "THRESHER_SERVING_TOKENS_FILE"

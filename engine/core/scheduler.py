@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.core.admission import Admission
 from engine.core.branch import Branch
 from engine.core.chunks import ChunkMaker, Work
 from engine.core.clients import Clients
 from engine.core.distribution import Distribution
 from engine.core.drafting import Drafting
-from engine.core.limits import DeadlineTooClose, Limits, NeverFits, QueueIsFull
+from engine.core.limits import Limits
 from engine.core.memory import Memory
 from engine.core.pace import Paces
 from engine.core.pages import PagePool
@@ -73,6 +74,17 @@ class Scheduler:
         self.prefixes = PrefixCache(self.pool, page_size)
         self._memory = Memory(self.pool, self.prefixes, lambda: self._running)
         self._chunks = ChunkMaker(self.pool, page_size, self.prefixes, self._memory)
+        self._admission = Admission(
+            pool=self.pool,
+            page_size=page_size,
+            limits=self.limits,
+            clock=clock,
+            clients=self._clients,
+            prefixes=self.prefixes,
+            memory=self._memory,
+            chunks=self._chunks,
+            step_time=self.step_time,
+        )
         self._ends: dict[int, tuple[EndReason, float]] = {}
         self._budget: dict[bool, int] = {}  # prefill tokens left in the step being planned; interactive or not
         self._starts = 0  # samples that may still be started in it
@@ -90,27 +102,11 @@ class Scheduler:
             QueueIsFull: `Limits.waiting` solves are waiting.
             DeadlineTooClose: the prompts alone take longer than there is time.
         """
-        tokens = sum(len(prompt.tokens) for prompt in request.prompts)
-        if self.pages_for(request) > self.pool.capacity:
-            raise NeverFits(
-                f"prompt of {tokens} tokens and max_new_tokens of {request.max_new_tokens} need "
-                f"{self.pages_for(request)} pages of {self.page_size} tokens, the pool has {self.pool.capacity}"
-            )
-        if len(self._clients) >= self.limits.waiting:
-            raise QueueIsFull(str(len(self._clients)))
+        self._admission.check_room(request)
         solve = Solve(request, self.pool, self.page_size, self._clock())
-        if request.deadline is not None and self._soonest(solve) > request.deadline:
-            raise DeadlineTooClose(
-                f"{request.deadline - self._clock():.2f} s are left, and the first token of a prompt of {tokens} "
-                f"tokens takes about {self._soonest(solve) - self._clock():.2f} s"
-            )
+        self._admission.check_deadline(solve)
         self._clients.add(solve)
         return len(self._clients) - 1 + len(self._running)
-
-    def pages_for(self, request: CoreRequest) -> int:
-        """Pages of the prompts and one full branch, computed alone."""
-        prompts = sum(-(-len(prompt.tokens) // self.page_size) for prompt in request.prompts)
-        return prompts + -(-request.max_new_tokens // self.page_size) + 1
 
     def end(self, solve: int, reason: EndReason) -> None:
         """Post the intent to end a solve; the first intent wins, unknown or ended solves are ignored."""
@@ -269,12 +265,6 @@ class Scheduler:
 
     # Parts of a step
 
-    def _soonest(self, solve: Solve) -> float:
-        """When the first token of a solve could be there if it went first: a lower bound."""
-        prompts = [prompt.tokens for prompt in solve.request.prompts]
-        tokens = sum(len(prompt) - self.page_size * len(self.prefixes.find(prompt)) for prompt in prompts)
-        return self._clock() + self.step_time.predict(0, 0, 0) + tokens * self.step_time.per_prefill_token
-
     def _charge(self, plan: Plan, seconds: float) -> None:
         """Put a step on the clients' accounts."""
         shares: dict[str, float] = {}
@@ -327,10 +317,10 @@ class Scheduler:
                     self._run_of(solve, tree, None) if left[solve.request.interactive] > 0 and not tree.ready else []
                 )
         while (solve := self._clients.next()) is not None and left[solve.request.interactive] > 0:
-            if solve.request.deadline is not None and self._soonest(solve) > solve.request.deadline:
+            if self._admission.is_late(solve):
                 events += self._end(solve, EndReason.DEADLINE, None)
                 continue
-            if not self._admissible(solve):
+            if not self._admission.may_begin(solve, len(self._running)):
                 break
             self._clients.begin(solve)
             self._running.append(solve)
@@ -343,22 +333,6 @@ class Scheduler:
             events.append(SolveStarted(solve.request.solve, queued, counts.prompt_tokens, counts.cached_tokens))
             for tree in solve.trees:
                 work += self._run_of(solve, tree, None) if left[solve.request.interactive] > 0 else []
-
-    def _admissible(self, solve: Solve) -> bool:
-        """Whether a waiting solve can begin: its prompt and a branch fit beside what is running, or it runs alone."""
-        # A client that has nothing here yet finds a place even where others have taken them all.
-        places = self.limits.rows * (1 if self._clients.of(solve).running else 2)
-        if len(self._running) >= places:
-            return False
-        found = sum(self._chunks.begin_prompt(tree) for tree in solve.trees)
-        need = self.pages_for(solve.request) - found
-        if self.pool.free >= need or self._memory.drop_idle(need):
-            return True
-        if not self._running:
-            return True
-        for tree in solve.trees:
-            tree.drop_all()
-        return False
 
     def _settle(self) -> list[CoreEvent]:
         """End the solves that are complete or have spent their budget."""

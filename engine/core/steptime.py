@@ -8,6 +8,7 @@ Matrix = npt.NDArray[np.float64]
 
 _KNOTS: Vector = np.array([0, 1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 512], float)
 _CONTEXT_UNIT = 1e4  # tokens, so that the last number is of the size of the others
+_SURE = 1e-12  # seconds squared: no knot is known better than to a microsecond
 
 
 class StepTime:
@@ -17,8 +18,10 @@ class StepTime:
     lot. A Kalman filter (Kalman 1960) over the knots and b takes one observation for each step without prefill. What is
     known beforehand ties them together: a straight line, that steps become slower or quicker all together, and that
     neighbours differ little from it. So widths that were never tried follow from those that were, and what was learned
-    of one is kept while others run. What a step with prefill takes beyond the prediction gives c, as a fading mean. No
-    prediction is negative.
+    of one is kept while others run. What a step with prefill takes beyond the prediction gives c, as a fading mean.
+
+    What noise makes of the line is put right with each observation (a filter with constraints: Simon 2010): a step of
+    more rows is never quicker and none takes less than no time, so neither is any prediction.
     """
 
     _NOISE = 0.06
@@ -75,11 +78,12 @@ class StepTime:
         surprise = min(max(seconds - expected, -most), most)
         state += spread * (surprise / variance)
         covariance -= np.outer(spread, spread) / variance
+        state[:-1] = np.maximum(_rising(state[:-1], np.diag(covariance)[:-1]), 0.0)
         state[-1] = max(state[-1], 0.0)
 
     def predict(self, rows: float, context: float, prefill_tokens: int) -> float:
         """Expected seconds of such a step."""
-        return max(float(_shape(rows, context) @ self._state), 0.0) + self._per_token * prefill_tokens
+        return float(_shape(rows, context) @ self._state) + self._per_token * prefill_tokens
 
     def prefill_budget(self, rows: int, context: int, bound: float, least: int) -> int:
         """Prefill tokens that fit beside `rows` decode rows into `bound` seconds.
@@ -98,3 +102,21 @@ def _shape(rows: float, context: float) -> Vector:
     shape[after - 1], shape[after] = 1.0 - part, part
     shape[-1] = context / _CONTEXT_UNIT
     return shape
+
+
+def _rising(line: Vector, variances: Vector) -> Vector:
+    """The nearest line that falls nowhere, by how well each knot is known.
+
+    By pooling neighbours that fall into their weighted mean (Ayer et al. 1955). A line that falls nowhere is returned
+    as it is.
+    """
+    pools: list[tuple[float, float, int]] = []  # value, weight, number of knots
+    for value, weight in zip(line.tolist(), (1.0 / np.maximum(variances, _SURE)).tolist(), strict=True):
+        knots = 1
+        while pools and pools[-1][0] > value:
+            before, weighs, more = pools.pop()
+            value = (before * weighs + value * weight) / (weighs + weight)
+            weight += weighs
+            knots += more
+        pools.append((value, weight, knots))
+    return np.repeat([value for value, _, _ in pools], [knots for _, _, knots in pools])

@@ -41,7 +41,7 @@ class BalancedExecutor:
 
     def __init__(self, members: Sequence[Member], metrics: Metrics, *, patience: float = 30.0) -> None:
         self._members = tuple(members)
-        self._metrics = metrics
+        self._metrics = metrics.executors
         self._patience = patience
         self._queue = FairQueue()
         self._places: dict[Run, Member | None] = {}
@@ -52,7 +52,7 @@ class BalancedExecutor:
         self._down_since = time.monotonic()
         self._giving_up: asyncio.TimerHandle | None = None
         self._open = False
-        metrics.serve_executors(member.name for member in members)
+        self._metrics.serve(member.name for member in members)
 
     @property
     def info(self) -> SandboxInfo:
@@ -211,7 +211,7 @@ class BalancedExecutor:
             self._down_since = time.monotonic()
         if not self._some_up.is_set() and self._open:
             _log.error("no executor is left", patience=self._patience, waiting=len(self._places))
-        self._metrics.executor_state(member.name, up=member.up, outstanding=len(member.runs))
+        self._metrics.state(member.name, up=member.up, outstanding=len(member.runs))
         self._share_out()
 
     # The balance
@@ -225,7 +225,7 @@ class BalancedExecutor:
             run = self._queue.take()
             self._places[run] = member
             member.post(run)
-            self._metrics.executor_state(member.name, up=True, outstanding=len(member.runs))
+            self._metrics.state(member.name, up=True, outstanding=len(member.runs))
         if self._queue and not self._some_up.is_set() and self._giving_up is None and self._open:
             self._give_up_later()
 
@@ -265,5 +265,5 @@ class BalancedExecutor:
         self._places.pop(run, None)
 
     def _count(self, member: Member, end: str) -> None:
-        self._metrics.executor_ended(member.name, end)
-        self._metrics.executor_state(member.name, up=member.up, outstanding=len(member.runs))
+        self._metrics.ended(member.name, end)
+        self._metrics.state(member.name, up=member.up, outstanding=len(member.runs))

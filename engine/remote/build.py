@@ -5,7 +5,8 @@ from pathlib import Path
 from thresher.client import ThresherError, Tls
 from thresher.client.channel import Endpoint
 
-from engine.config import ConfigError, ExecutorSettings, Settings
+from engine.config import ExecutorSettings, Settings
+from engine.config_base import ConfigError
 from engine.metrics import Metrics
 from engine.remote.balanced import BalancedExecutor
 from engine.remote.link import RemoteMember

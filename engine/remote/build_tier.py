@@ -5,7 +5,9 @@ from pathlib import Path
 from thresher.client import ThresherError, Tls
 from thresher.client.channel import Endpoint
 
-from engine.config import CascadeSettings, ConfigError, Settings, TierSettings
+from engine.config import Settings
+from engine.config_base import ConfigError
+from engine.config_cascade import CascadeSettings, TierSettings
 from engine.remote.replica import Replica
 from engine.remote.tier import RemoteTier
 from engine.serving.auth import read_token

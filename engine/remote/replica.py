@@ -10,7 +10,7 @@ from thresher.v1 import info_service_pb2
 
 from engine.logs import get_logger
 from engine.serving.event_in import model_in, model_info_in
-from engine.solving.types import ModelInfo
+from engine.solving.served import ModelInfo
 
 _SERVICE = "thresher.v1.SynthesisService"
 _ASK_SECONDS = 2.0

@@ -21,8 +21,10 @@ from engine.solving.errors import (
     Unavailable,
     Unsupported,
 )
+from engine.solving.events import SolveEvent
+from engine.solving.served import ModelInfo
+from engine.solving.spec import ChatPrompt, CompletionPrompt, InfillPrompt, SolveSpec
 from engine.solving.tiers import Cut
-from engine.solving.types import ChatPrompt, CompletionPrompt, InfillPrompt, ModelInfo, SolveEvent, SolveSpec
 from engine.tracing import Span, calling
 from executor.errors import InvalidProgram
 

@@ -8,7 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import uvloop
 
-from engine.config import ConfigError, Settings
+from engine.config import Settings
+from engine.config_base import ConfigError
 from engine.logs import get_logger
 from engine.metrics import Metrics
 from engine.serving.backend import SolverLike

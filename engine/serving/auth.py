@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from engine.config import ConfigError
+from engine.config_base import ConfigError
 from engine.logs import get_logger
 from engine.serving.callers import ALL_SCOPES, LOCAL, Caller, Meter, Quota
 from engine.serving.file_watch import signature

@@ -3,7 +3,9 @@
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
-from engine.solving.types import Load, ModelInfo, SolveEvent, SolveSpec
+from engine.solving.events import SolveEvent
+from engine.solving.served import Load, ModelInfo
+from engine.solving.spec import SolveSpec
 from executor.sandbox import OnTest
 from executor.types import Program
 from executor.verdict import Report

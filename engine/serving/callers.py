@@ -9,7 +9,7 @@ from datetime import datetime
 
 from engine.serving.status import Forbidden, OverQuota, Unauthenticated
 from engine.serving.tokens import Scope
-from engine.solving.types import SolveSpec
+from engine.solving.spec import SolveSpec
 from executor.types import Program
 
 _SOLVE_RETRY = 1.0

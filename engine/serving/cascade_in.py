@@ -6,7 +6,7 @@ from engine.config import LimitSettings
 from engine.serving import fields
 from engine.serving.report_in import report_in
 from engine.solving.errors import InvalidRequest, Unsupported
-from engine.solving.types import Cascade, ChatPrompt, HeldTest, PriorAttempt, Prompt
+from engine.solving.spec import Cascade, ChatPrompt, HeldTest, PriorAttempt, Prompt
 from executor.types import Program
 from executor.verdict import Verdict
 

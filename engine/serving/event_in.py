@@ -6,30 +6,25 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from thresher.v1 import info_service_pb2, solve_pb2, verdict_pb2
 
+from engine.core.types import FinishReason
 from engine.serving.report_in import limit_in, report_in, test_report_in
 from engine.serving.solve_out import BRANCH, FINISH, OUTCOME, SOURCE, TIER_OUTCOME, TIER_REASON
-from engine.solving.types import (
+from engine.solving.events import (
     Accepted,
-    Accounting,
     BranchDelta,
     BranchEnded,
     BranchStarted,
-    Candidate,
     CandidateFinished,
     CandidateJudged,
-    Escalation,
     EventBody,
-    FinishReason,
-    ModelInfo,
     SamplesJoined,
     SolveEvent,
-    SolveSpec,
-    Summary,
     TestFinished,
-    TierCost,
-    TierInfo,
     TierStarted,
 )
+from engine.solving.served import ModelInfo, TierInfo
+from engine.solving.spec import SolveSpec
+from engine.solving.summary import Accounting, Candidate, Escalation, Summary, TierCost
 from executor.types import Program
 from executor.verdict import LoweredLimit, Report
 

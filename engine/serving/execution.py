@@ -96,7 +96,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             raise no_sandbox()
         report = await self._solver.executor.run(program, group=group, on_test=on_test)
         self._metrics.verdict(report.verdict, "request")
-        self._metrics.execution(
+        self._metrics.executors.execution(
             queue_seconds=report.queue_seconds,
             startup_seconds=report.startup_seconds,
             run_seconds=report.wall_seconds,

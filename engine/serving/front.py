@@ -22,7 +22,8 @@ from thresher.v1 import (
     synthesis_service_pb2_grpc,
 )
 
-from engine.config import ConfigError, Settings
+from engine.config import Settings
+from engine.config_base import ConfigError
 from engine.logs import get_logger
 from engine.metrics import Metrics
 from engine.serving.auth import Access, read_token, write_new_token
@@ -147,11 +148,13 @@ class Front:
         _log.info("listening", addresses=[str(address) for address in self.bound], metrics_port=self.metrics_port)
 
     def reload(self, *, force: bool = True) -> None:
-        """Read tokens and certificates again, and end the calls of callers who may call no longer."""
+        """Read tokens and certificates again, and end the calls and sessions of callers who may call no longer."""
         if self._tls is not None:
             self._tls.refresh(force=force)
         if self._access is not None:
-            self.calls.end_those(self._access.refresh(force=force))
+            gone = self._access.refresh(force=force)
+            self.calls.end_those(gone)
+            self.sessions.end_those(gone)
 
     async def refuse_new(self) -> None:
         """Begin to drain: health says NOT_SERVING for good, new calls are refused, and sessions begin no more turns."""

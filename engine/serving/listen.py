@@ -11,7 +11,8 @@ import grpc
 import grpc.aio
 from thresher.client.runtime import default_socket, ensure_runtime_dir
 
-from engine.config import ConfigError, ServingSettings
+from engine.config import ServingSettings
+from engine.config_base import ConfigError
 
 # sockaddr_un holds 108 bytes, the last of them a NUL.
 _LONGEST_SOCKET_PATH = 107

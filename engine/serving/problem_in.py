@@ -8,7 +8,7 @@ from engine.config import ExecutorSettings, LimitSettings
 from engine.serving import fields
 from engine.serving.limits import limits_in
 from engine.solving.errors import InvalidRequest, Unsupported
-from engine.solving.types import ChatMessage, ChatPrompt, CompletionPrompt, HeldTest, InfillPrompt, Prompt
+from engine.solving.spec import ChatMessage, ChatPrompt, CompletionPrompt, HeldTest, InfillPrompt, Prompt
 from executor.types import CallTest, Comparison, Limits, Program, SnippetTest, StdioTest, Test
 
 _ROLES = ("system", "user", "assistant")

@@ -1,8 +1,9 @@
 """The flight recorder: the last solves of this server, each with its events and the decisions on it, in a folder.
 
 A recording is what `thresher solve --record` writes, and has the decisions beside the events. It is written once its
-solve has ended, by a thread. While the recorder is on, each solve is asked for all of its events; what its caller has
-not asked for goes into the recording alone.
+solve has ended, by a thread; until then it is in memory, where all of them together take no more than they may on the
+disk. While the recorder is on, each solve is asked for all of its events; what its caller has not asked for goes into
+the recording alone.
 """
 
 import asyncio
@@ -12,44 +13,48 @@ import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from engine.config import ConfigError
+from engine.config_base import ConfigError
 from engine.config_recorder import RecorderSettings
 from engine.logs import get_logger
 from engine.serving.backend import SolverLike
 from engine.serving.solve_out import EventWriter
+from engine.solving.events import BranchDelta, BranchEnded, BranchStarted, EventBody, SolveEvent, TestFinished
 from engine.solving.flight import Decision, recording_to
-from engine.solving.types import (
-    BranchDelta,
-    BranchEnded,
-    BranchStarted,
-    EventBody,
-    EventOptions,
-    SolveEvent,
-    SolveSpec,
-    Summary,
-    TestFinished,
-)
+from engine.solving.spec import EventOptions, SolveSpec
+from engine.solving.summary import Summary
 
 VERSION = 1
 """Of the files; `thresher replay` reads it."""
 _SUFFIX = ".jsonl"
+_NAMES = f"{'[0-9]' * 20}-*{_SUFFIX}"
+"""What is a recording; whatever else is in the folder is somebody else's."""
 _SECONDS_OF_TEXT = 0.2
 _log = get_logger(__name__)
 
 
-class Recording:
-    """The lines of one solve, at most `most_bytes` of them but for its end."""
+@dataclass(slots=True)
+class Room:
+    """Bytes that recordings which are not written yet may still take, all together."""
 
-    def __init__(self, spec: SolveSpec, most_bytes: int) -> None:
+    left: int
+
+
+class Recording:
+    """The lines of one solve, at most `most_bytes` of them, and no more than `room` has, but for its end."""
+
+    def __init__(self, spec: SolveSpec, most_bytes: int, room: Room) -> None:
         self.name = f"{time.time_ns():020d}-{re.sub(r'[^A-Za-z0-9._-]', '_', spec.request_id)[:64]}{_SUFFIX}"
         self._began = time.monotonic()
         self._left = most_bytes
+        self._room = room
+        self._taken = 0
+        self._over = False
         self._left_out = 0
         self._lines: list[str] = []
         problem = {"id": spec.problem_id, "tests": len(spec.tests), "k": spec.sampling.k}
@@ -66,16 +71,27 @@ class Recording:
 
     def text(self) -> str:
         """The whole file."""
-        if self._left_out:
-            self._add({"left_out": self._left_out}, needed=True)
-        return "".join(self._lines)
+        last = [_line({"left_out": self._left_out})] if self._left_out else []
+        return "".join([*self._lines, *last])
+
+    def end(self) -> None:
+        """It is written, or nobody wants it: its room is free again, and what comes late is not kept."""
+        self._over = True
+        self._lines.clear()
+        self._room.left += self._taken
+        self._taken = 0
 
     def _add(self, document: dict[str, Any], *, needed: bool) -> None:
-        if self._left <= 0 and not needed:
+        if self._over:
+            return
+        if min(self._left, self._room.left) <= 0 and not needed:
             self._left_out += 1
             return
-        line = json.dumps(document, ensure_ascii=False) + "\n"
-        self._left -= len(line.encode())
+        line = _line(document)
+        size = len(line.encode())
+        self._left -= size
+        self._room.left -= size
+        self._taken += size
         self._lines.append(line)
 
 
@@ -85,6 +101,7 @@ class Recorder:
     def __init__(self, settings: RecorderSettings, folder: Path) -> None:
         self._settings = settings
         self._folder = folder
+        self._room = Room(settings.max_bytes)
         self._writing: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
         try:
@@ -105,7 +122,7 @@ class Recorder:
         """As `solver.solve`, and recorded."""
         asked = replace(spec, events=_all(spec.events))
         writer = EventWriter(asked)
-        recording = Recording(spec, self._settings.max_bytes // 4)
+        recording = Recording(spec, self._settings.max_bytes // 4, self._room)
         recording_to.set(recording.decision)  # of this call's own task, or of the solve's
         sequence = 0
         try:
@@ -117,8 +134,10 @@ class Recorder:
                         sequence += 1
                         yield replace(event, sequence=sequence)
         finally:
-            if sequence:  # one that was refused has nothing to tell
+            if sequence:
                 self._keep_later(recording)
+            else:
+                recording.end()  # one that was refused has nothing to tell
 
     def _keep_later(self, recording: Recording) -> None:
         """The answer does not wait for the disk."""
@@ -137,17 +156,28 @@ class Recorder:
                 await asyncio.to_thread(self._write, recording)
             except OSError as error:
                 _log.warning("a recording was not written", folder=str(self._folder), error=error.strerror)
+            finally:
+                recording.end()
 
     def _write(self, recording: Recording) -> None:
-        handle = os.open(self._folder / recording.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(recording.text())
+        written = self._folder / recording.name
+        handle = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(recording.text())
+        except OSError:
+            written.unlink(missing_ok=True)  # half a recording is none, and a full disk is not to fill with them
+            raise
         # Names begin with the time, so that their order is that of the solves' beginnings.
         kept, size = 0, 0
-        for path in sorted(self._folder.glob(f"[0-9]*-*{_SUFFIX}"), reverse=True):
+        for path in sorted(self._folder.glob(_NAMES), reverse=True):
             kept, size = kept + 1, size + path.stat().st_size
             if kept > self._settings.solves or size > self._settings.max_bytes:
                 path.unlink(missing_ok=True)
+
+
+def _line(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False) + "\n"
 
 
 def _all(events: EventOptions) -> EventOptions:

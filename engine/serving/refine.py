@@ -10,15 +10,17 @@ from thresher.v1 import refine_pb2, solve_pb2, synthesis_service_pb2
 
 from engine.config import Settings
 from engine.serving.callers import current_caller
+from engine.serving.calls import draining
 from engine.serving.fields import refuse_unknown
 from engine.serving.refine_in import action_in, check_start, rounds_in, session_in
 from engine.serving.refine_out import SessionWriter, failure_of, session_name
 from engine.solving.conversation import Conversation
-from engine.solving.errors import InvalidRequest
+from engine.solving.errors import InvalidRequest, SessionSuperseded
+from engine.solving.events import SolveEvent
 from engine.solving.refine import AddTests, Resample
 from engine.solving.session import Connection, Run, Session
 from engine.solving.sessions import Sessions
-from engine.solving.types import SolveEvent, SolveSpec
+from engine.solving.spec import SolveSpec
 
 Request = synthesis_service_pb2.RefineRequest
 Response = synthesis_service_pb2.RefineResponse
@@ -46,21 +48,24 @@ class ServedSession(Session):
 
 
 class Refining:
-    """Serves the calls of sessions. `run` solves a turn, for whoever calls then."""
+    """Serves the calls of sessions. `run` solves a turn, for whoever calls then; `closing` is set when the server
+    drains."""
 
     def __init__(
         self,
         settings: Settings,
         sessions: Sessions[ServedSession],
         run: Callable[[SolveSpec], AsyncGenerator[SolveEvent]],
+        closing: asyncio.Event,
     ) -> None:
         self._settings = settings
         self._sessions = sessions
         self._run = run
+        self._closing = closing
 
     async def serve(self, requests: AsyncIterator[Request], context: _Context, spec_of: SpecOf) -> None:
         """One call: start or resume, then actions one way and messages the other."""
-        first = await anext(requests, None)
+        first = await self._first(requests)
         if first is None:
             raise InvalidRequest("action", "is missing; the first message of a call has start or resume")
         refuse_unknown(first, "request")
@@ -69,11 +74,16 @@ class Refining:
         reading: asyncio.Task[None] | None = None
         try:
             opened = refine_pb2.SessionOpened(session=session_name(session.name), actions_taken=session.actions_taken)
-            await context.write(Response(session_opened=opened))
-            reading = asyncio.create_task(self._read(requests, session, connection))
-            async with aclosing(session.replies(connection)) as replies:
-                async for data in replies:
-                    await context.write(Response.FromString(data))
+            async with asyncio.timeout(None) as connection.call:
+                await context.write(Response(session_opened=opened))
+                reading = asyncio.create_task(self._read(requests, session, connection))
+                async with aclosing(session.replies(connection)) as replies:
+                    async for data in replies:
+                        await context.write(Response.FromString(data))
+        except TimeoutError:
+            if session.current(connection):
+                raise
+            raise SessionSuperseded(session.name) from None
         finally:
             self._sessions.disconnect(session, connection)
             if reading is not None:
@@ -83,6 +93,18 @@ class Refining:
     def transcript(self, name: str) -> refine_pb2.Transcript:
         """The conversation of a session of the caller's."""
         return self._sessions.find(current_caller().key, session_in(name, "session")).writer.transcript()
+
+    async def _first(self, requests: AsyncIterator[Request]) -> Request | None:
+        """The first message; None without. Raises Unavailable where the server drains before it comes."""
+        reading, closing = asyncio.create_task(_next(requests)), asyncio.create_task(self._closing.wait())
+        try:
+            await asyncio.wait([reading, closing], return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise draining()
+            return reading.result()
+        finally:
+            closing.cancel()
+            reading.cancel()
 
     async def _session(self, first: Request, spec_of: SpecOf) -> ServedSession:
         if first.number:
@@ -132,3 +154,7 @@ class Refining:
         session.act(action, number=request.number, size=request.ByteSize())
         if isinstance(action, AddTests):
             session.writer.add_tests(request.add_tests.tests)
+
+
+async def _next(requests: AsyncIterator[Request]) -> Request | None:
+    return await anext(requests, None)

@@ -22,7 +22,7 @@ from engine.solving.refine import (
     Resample,
     TakeBack,
 )
-from engine.solving.types import ChatPrompt, SolveSpec
+from engine.solving.spec import ChatPrompt, SolveSpec
 
 _PREFIX = "sessions/"
 

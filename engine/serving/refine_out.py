@@ -10,6 +10,7 @@ from engine.serving.limits import lowered_in
 from engine.serving.solve_out import EventWriter, accounting_out, model_name
 from engine.serving.status import refusal_of
 from engine.solving.conversation import Conversation, Turn
+from engine.solving.events import SolveEvent
 from engine.solving.refine import (
     AddTests,
     CandidateName,
@@ -23,7 +24,7 @@ from engine.solving.refine import (
     TurnOutcome,
     TurnStarted,
 )
-from engine.solving.types import ChatMessage, SolveEvent, SolveSpec
+from engine.solving.spec import ChatMessage, SolveSpec
 
 OUTCOME = {
     TurnOutcome.SOLVED: refine_pb2.TURN_OUTCOME_SOLVED,
@@ -97,7 +98,7 @@ class SessionWriter:
             session=session_name(self._name),
             model=model_name(model) if model else "",
             problem_id=talk.spec.problem_id,
-            tests=self._tests,
+            tests=map(_shown, self._tests),
             turns=turns,
             actions_since=[tests.action(action) for action in talk.since],
         )
@@ -137,12 +138,22 @@ class _Tests:
                 return refine_pb2.TranscriptAction(feedback=said)
             case AddTests():
                 begin, self._next = self._next, self._next + len(action.tests)
-                added = refine_pb2.AddTests(tests=self._tests[begin : self._next])
+                added = refine_pb2.AddTests(tests=map(_shown, self._tests[begin : self._next]))
                 return refine_pb2.TranscriptAction(add_tests=added)
             case TakeBack():
                 return refine_pb2.TranscriptAction(
                     take_back=refine_pb2.TakeBack(candidate=_candidate(action.candidate))
                 )
+
+
+def _shown(test: problem_pb2.Test) -> problem_pb2.Test:
+    """A test as a transcript has it: it may be read to a model, so that a hidden test is there without its text."""
+    if not test.hidden:
+        return test
+    bare = problem_pb2.Test(name=test.name, hidden=True)
+    if test.HasField("weight"):
+        bare.weight = test.weight
+    return bare
 
 
 def _actions(talk: Conversation) -> list[Noted]:

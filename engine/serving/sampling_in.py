@@ -3,9 +3,10 @@
 from thresher.v1 import solve_pb2
 
 from engine.config import LimitSettings
+from engine.core.types import Mode
 from engine.serving import fields
 from engine.solving.errors import InvalidRequest, Unsupported
-from engine.solving.types import Constraint, Mode, Prune, Sampling, SolveSpec
+from engine.solving.spec import Constraint, Prune, Sampling, SolveSpec
 
 MODES = {
     solve_pb2.SAMPLING_MODE_UNSPECIFIED: Mode.INDEPENDENT,

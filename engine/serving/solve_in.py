@@ -11,7 +11,7 @@ from engine.serving.limits import limits_in
 from engine.serving.problem_in import drawn_language_in, entry_point_in, prompt_in, tests_in, variants_in
 from engine.serving.sampling_in import check_reach, sampling_in
 from engine.solving.errors import InvalidRequest
-from engine.solving.types import Budget, EventOptions, Priority, ReturnPolicy, Sampling, SolveSpec
+from engine.solving.spec import Budget, EventOptions, Priority, ReturnPolicy, Sampling, SolveSpec
 from executor.types import Limits
 
 POLICIES = {

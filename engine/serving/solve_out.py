@@ -2,34 +2,26 @@
 
 from thresher.v1 import info_service_pb2, solve_pb2
 
+from engine.core.types import FinishReason
 from engine.serving.limits import lowered_out
 from engine.serving.report_out import TestPlaces, duration_out, report_out, result_out
-from engine.solving.types import (
+from engine.solving.events import (
     Accepted,
-    Accounting,
     BranchDelta,
     BranchEnded,
     BranchOutcome,
     BranchStarted,
-    Candidate,
     CandidateFinished,
     CandidateJudged,
-    CandidateSource,
-    FinishReason,
-    Load,
-    ModelInfo,
-    ReturnPolicy,
     SamplesJoined,
     SolveEvent,
-    SolveOutcome,
-    SolveSpec,
-    Summary,
     TestFinished,
-    TierCost,
-    TierOutcome,
     TierReason,
     TierStarted,
 )
+from engine.solving.served import Load, ModelInfo
+from engine.solving.spec import ReturnPolicy, SolveSpec
+from engine.solving.summary import Accounting, Candidate, CandidateSource, SolveOutcome, Summary, TierCost, TierOutcome
 from executor.verdict import LoweredLimit, Verdict
 
 FINISH = {

@@ -2,19 +2,19 @@
 
 from thresher.v1 import problem_pb2, solve_pb2
 
+from engine.core.types import Mode
 from engine.serving.problem_out import limits_out, test_out
 from engine.serving.report_out import TestPlaces, duration_out, report_out
 from engine.serving.sampling_in import MODES, PRUNES
 from engine.serving.solve_in import POLICIES, PRIORITIES
 from engine.serving.solve_out import model_name
-from engine.solving.types import (
+from engine.solving.spec import (
     Budget,
     Cascade,
     ChatPrompt,
     CompletionPrompt,
     HeldTest,
     InfillPrompt,
-    Mode,
     Prompt,
     ReturnPolicy,
     Sampling,

@@ -23,9 +23,11 @@ from engine.serving.refine import Refining, ServedSession
 from engine.serving.solve_in import solve_in
 from engine.serving.solve_out import EventWriter
 from engine.solving.errors import EngineFailed, Unavailable, Unsupported
+from engine.solving.events import SolveEvent
 from engine.solving.executor_only import no_model
 from engine.solving.sessions import Sessions
-from engine.solving.types import SolveEvent, SolveSpec, Summary
+from engine.solving.spec import SolveSpec
+from engine.solving.summary import Summary
 
 # Checking a large request parses its JSON; the event loop has other calls to serve meanwhile.
 CHECK_IN_THREAD_BYTES = 64 << 10
@@ -55,7 +57,7 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
         self._calls = calls
         self._shared = shared
         self._recorder = recorder
-        self._refining = Refining(settings, sessions, lambda spec: self._events(spec, None))
+        self._refining = Refining(settings, sessions, lambda spec: self._events(spec, None), calls.closing)
 
     # A coroutine that writes, not a generator: `LiveCalls` must see the cancel that hits a pending write.
     async def Solve(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import grpc
 
-from engine.config import ConfigError, ServingSettings
+from engine.config import ServingSettings
+from engine.config_base import ConfigError
 from engine.logs import get_logger
 from engine.serving.file_watch import signature
 

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import msgspec
 
-from engine.config import ConfigError
+from engine.config_base import ConfigError
 
 _PREFIX = "thr"
 _ID_BYTES = 4

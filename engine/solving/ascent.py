@@ -20,28 +20,17 @@ from engine.solving.errors import (
     Unavailable,
     Unsupported,
 )
+from engine.solving.events import CandidateJudged, EventBody, SolveEvent, TierReason, TierStarted
 from engine.solving.experience import Experience, worth_drawing
 from engine.solving.leg import Leg, TierBroke
 from engine.solving.legs import Bell, Ended, Happening, Late, Legs
 from engine.solving.merging import Merge, added
 from engine.solving.purse import Purse
+from engine.solving.spec import ReturnPolicy, SolveSpec
 from engine.solving.stage import Policy, Stage
+from engine.solving.summary import Accounting, SolveOutcome, Summary, TierCost, TierOutcome
 from engine.solving.tiers import asked_of
 from engine.solving.timers import GRACE_SECONDS
-from engine.solving.types import (
-    Accounting,
-    CandidateJudged,
-    EventBody,
-    ReturnPolicy,
-    SolveEvent,
-    SolveOutcome,
-    SolveSpec,
-    Summary,
-    TierCost,
-    TierOutcome,
-    TierReason,
-    TierStarted,
-)
 from engine.tracing import Span
 
 _log = structlog.stdlib.get_logger("flight")

@@ -44,11 +44,11 @@ async def watch_executor(executor: ExecutorLike, metrics: Metrics) -> None:
     seen: dict[str, int] = {}
     while True:
         stats = executor.stats()
-        metrics.executor(busy=stats.busy, idle=stats.idle, starting=stats.starting, queue_depth=stats.queue_depth)
+        metrics.executors.pool(busy=stats.busy, idle=stats.idle, starting=stats.starting, queue_depth=stats.queue_depth)
         for kind, count in _faults(stats).items():
             # An executor's process that was started again counts from zero.
             before = seen.get(kind, 0)
-            metrics.sandbox_faults(kind, count - before if count >= before else count)
+            metrics.executors.sandbox_faults(kind, count - before if count >= before else count)
             seen[kind] = count
         await asyncio.sleep(_STATS_SECONDS)
 

@@ -6,7 +6,8 @@ from collections import Counter
 from engine.core.types import BranchFinished, CoreEvent, Counts, EndReason, FirstToken, SolveEnded, SolveStarted
 from engine.metrics import Metrics
 from engine.solving.candidates import Entry
-from engine.solving.types import Accounting, BranchOutcome
+from engine.solving.events import BranchOutcome
+from engine.solving.summary import Accounting
 from executor.verdict import Report, Verdict
 
 
@@ -87,7 +88,7 @@ class Books:
             self.cost.candidates_executed += 1
             self.cost.execution_queue_time += ran.queue_seconds
             self.cost.execution_time += ran.wall_seconds
-            self._metrics.execution(
+            self._metrics.executors.execution(
                 queue_seconds=ran.queue_seconds,
                 startup_seconds=ran.startup_seconds,
                 run_seconds=ran.wall_seconds,

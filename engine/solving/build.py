@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from engine.config import ConfigError, Settings
+from engine.config import Settings
+from engine.config_base import ConfigError
 from engine.loop.client import Link, ProcessLink
 from engine.loop.messages import EngineConfig
 from engine.metrics import Metrics

@@ -2,16 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from engine.core.types import BranchFinished
-from engine.solving.types import (
-    Candidate,
-    CandidateSource,
-    CompletionPrompt,
-    FinishReason,
-    InfillPrompt,
-    PriorAttempt,
-    Prompt,
-)
+from engine.core.types import BranchFinished, FinishReason
+from engine.solving.spec import CompletionPrompt, InfillPrompt, PriorAttempt, Prompt
+from engine.solving.summary import Candidate, CandidateSource
 from engine.text.extract import extract_program
 from engine.text.middle import fill
 from engine.text.normalise import program_key

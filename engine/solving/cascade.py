@@ -15,9 +15,11 @@ from contextlib import aclosing
 from engine.metrics import Metrics
 from engine.solving.ascent import Ascent
 from engine.solving.errors import DeadlineExceeded, QueueFull, Unavailable
+from engine.solving.events import SolveEvent
+from engine.solving.served import ModelInfo, TierInfo
 from engine.solving.spans import end_solve_span, solve_span
+from engine.solving.spec import SolveSpec
 from engine.solving.stage import Policy, Stage
-from engine.solving.types import ModelInfo, SolveEvent, SolveSpec, TierInfo
 
 _SEED_BITS = 53  # exact in a JSON number
 _LEAVE_SECONDS = 2.5

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from engine.solving.errors import InvalidRequest, SessionLimit
+from engine.solving.events import Accepted, CandidateJudged, SamplesJoined, SolveEvent
 from engine.solving.feedback import ASKING, answered, quoted_test, told
 from engine.solving.refine import (
     AddTests,
@@ -21,29 +22,22 @@ from engine.solving.refine import (
     TurnOutcome,
     TurnStarted,
 )
-from engine.solving.types import (
-    Accepted,
-    Accounting,
-    Candidate,
-    CandidateJudged,
-    Cascade,
-    ChatMessage,
-    ChatPrompt,
-    HeldTest,
-    PriorAttempt,
-    SolveEvent,
-    SolveSpec,
-    Summary,
-)
+from engine.solving.spec import Cascade, ChatMessage, ChatPrompt, HeldTest, PriorAttempt, SolveSpec
+from engine.solving.summary import Accounting, Candidate, Summary
 from executor.types import Test
 from executor.verdict import Report, Verdict
 
 _JUDGED_AGAIN = 16
 """Programs that had passed and are judged again when there are more tests."""
+_MOST_TAKEN_BACK = 240
+"""Programs: together with those that are judged again, no more than a server takes as prior attempts by default."""
+_TOLD_TESTS = 8
+"""Added tests that are quoted at most: the prompt has to leave room for a program."""
 _SEEDS = 1 << 64
 _CANDIDATE_BYTES = 512
 _TEST_BYTES = 256
-"""What a candidate and the report of one test are taken to cost beside their texts."""
+_ACTION_BYTES = 256
+"""What a candidate, the report of one test and an action are taken to cost beside their texts."""
 _UNJUDGED = (Verdict.SKIPPED, Verdict.SANDBOX_FAILURE)
 
 
@@ -83,6 +77,7 @@ class Conversation:
         self._messages = list(spec.prompt.messages)
         self._quotes: list[tuple[int, CandidateName]] = []  # place in the messages, and the program quoted there
         self._taken_back: dict[str, None] = {}
+        self._former = tuple(self._messages), tuple(self._quotes)  # before the turn that is under way
         self._seeded_at = 1  # the turn that has the request's own seed
         self._more_tests = False
         self._make_room(size)
@@ -109,11 +104,12 @@ class Conversation:
             InvalidRequest: there is no such candidate.
             SessionLimit: there is no room.
         """
+        size += _ACTION_BYTES
         match action:
             case Feedback(candidate=CandidateName() as name):
                 self._find(name, "feedback.candidate")
             case TakeBack(candidate=name):
-                self._find(name, "take_back.candidate")
+                size += self._cost_of_refusing(self._find(name, "take_back.candidate").code)
             case _:
                 pass
         self._make_room(size)
@@ -140,6 +136,7 @@ class Conversation:
         number = len(self.turns) + 1
         before = self.turns[-1].prompt if self.turns else ()
         actions: tuple[Noted, ...] = ()
+        self._former = tuple(self._messages), tuple(self._quotes)
         if not same_prompt:
             if self.turns:
                 self._extend()
@@ -174,6 +171,9 @@ class Conversation:
                 turn.seed, turn.model = body.seed, body.model
             case CandidateJudged() as body:
                 self._keep(turn, body.candidate)
+            case SamplesJoined() as body:
+                if (candidate := turn.candidates.get(body.index)) is not None:
+                    self._keep(turn, _joined(candidate, body))
             case Summary() as body:
                 turn.accounting = body.accounting
                 for candidate in body.candidates:
@@ -183,8 +183,11 @@ class Conversation:
                 pass
 
     def end(self, outcome: TurnOutcome, failure: TurnFailure | None) -> None:
-        """The turn that is under way has ended."""
+        """The turn that is under way has ended. A prompt that the model has no room for is gone back on."""
         self.turns[-1].outcome, self.turns[-1].failure = outcome, failure
+        if failure is not None and failure.reason == "PROMPT_TOO_LONG":
+            messages, quotes = self._former
+            self._messages, self._quotes = list(messages), list(quotes)
 
     # Programs
 
@@ -196,6 +199,8 @@ class Conversation:
         self._drop_programs()
 
     def _drop_programs(self) -> None:
+        if self.size <= self._room:
+            return
         needed = {name for _, name in self._quotes}
         needed |= {action.candidate for action in self.since if isinstance(action, Feedback) and action.candidate}
         while self._programs and self.size > self._room:
@@ -234,6 +239,15 @@ class Conversation:
         self._fixed += size
         self._drop_programs()
 
+    def _cost_of_refusing(self, code: str) -> int:
+        if code in self._taken_back:
+            return 0
+        if len(self._taken_back) >= _MOST_TAKEN_BACK:
+            raise SessionLimit(
+                "SESSION_FULL", f"{_MOST_TAKEN_BACK} programs of this session are taken back; start another one"
+            )
+        return len(code.encode())
+
     def _take_back(self, name: CandidateName) -> None:
         candidate = self._find(name, "take_back.candidate")
         self._taken_back[candidate.code] = None
@@ -241,6 +255,7 @@ class Conversation:
         if places:
             del self._messages[places[0] :]
             self._quotes = [(place, quoted) for place, quoted in self._quotes if place < places[0]]
+            self._former = tuple(self._messages), tuple(self._quotes)
 
     def _cascade(self, number: int) -> Cascade:
         """Programs that are judged before a token is drawn, and those whose verdict is the person's own."""
@@ -313,20 +328,30 @@ class Conversation:
         quoted = {self._find(name, "").code for _, name in self._quotes}
         for turn in reversed(self.turns):
             found = [
-                (_standing(candidate), -index)
+                # Which of two finished first depends on the load of the server, and their samples do not.
+                (_standing(candidate), -min(candidate.samples, default=-1), -index)
                 for index, candidate in turn.candidates.items()
                 if _judged(candidate) and candidate.code not in quoted and candidate.code not in self._taken_back
             ]
             if found:
-                index = -max(found)[1]
+                index = -max(found)[2]
                 return CandidateName(turn.number, index) if anything_said or not max(found)[0][0] else None
         return None
 
 
 def _told_tests(tests: Sequence[Test]) -> Iterator[str]:
-    quoted = [words for words in map(quoted_test, tests) if words]
+    quoted = [words for words in map(quoted_test, tests[:_TOLD_TESTS]) if words]
     if quoted:
-        yield "It must pass these tests too:\n" + "\n".join(quoted)
+        more = [f"and {len(tests) - _TOLD_TESTS} more like these."] if len(tests) > _TOLD_TESTS else []
+        yield "\n".join(["It must pass these tests too:", *quoted, *more])
+
+
+def _joined(candidate: Candidate, more: SamplesJoined) -> Candidate:
+    drawn = dict(zip(candidate.samples, candidate.sample_logprobs, strict=False))
+    drawn |= dict(zip(more.samples, more.sample_logprobs, strict=False))
+    samples = tuple(sorted({*candidate.samples, *more.samples}))
+    logprobs = tuple(drawn[sample] for sample in samples) if len(drawn) == len(samples) else ()
+    return replace(candidate, samples=samples, sample_logprobs=logprobs)
 
 
 def _judged(candidate: Candidate) -> bool:

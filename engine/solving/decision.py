@@ -2,7 +2,8 @@
 
 from engine.core.types import EndReason
 from engine.solving.errors import SolveError, Unavailable
-from engine.solving.types import BranchOutcome, SolveOutcome
+from engine.solving.events import BranchOutcome
+from engine.solving.summary import SolveOutcome
 
 _BRANCHES = {
     EndReason.CUT_OFF: BranchOutcome.CUT_OFF,

@@ -6,7 +6,7 @@ from engine.loop.messages import Constraint as EngineConstraint
 from engine.loop.messages import Prompt as EnginePrompt
 from engine.solving.candidates import Entry
 from engine.solving.feedback import Failure, with_failures
-from engine.solving.types import (
+from engine.solving.spec import (
     ChatPrompt,
     CompletionPrompt,
     InfillPrompt,

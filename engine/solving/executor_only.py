@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
-from engine.config import ConfigError, Settings
+from engine.config import Settings
+from engine.config_base import ConfigError
 from engine.metrics import Metrics
 from engine.solving.backing import OwnedExecutor, local_executor, watch_executor
 from engine.solving.errors import Unsupported
-from engine.solving.types import Load, ModelInfo, SolveEvent, SolveSpec
+from engine.solving.events import SolveEvent
+from engine.solving.served import Load, ModelInfo
+from engine.solving.spec import SolveSpec
 from executor import ExecutorLike
 
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.solving.types import ChatMessage, ChatPrompt, HeldTest
+from engine.solving.spec import ChatMessage, ChatPrompt, HeldTest
 from executor.types import CallTest, SnippetTest, StdioTest, Test
 from executor.verdict import Report, TestReport, Verdict
 

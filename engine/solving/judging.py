@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from engine.solving.candidates import Entry
 from engine.solving.flight import Flight
 from engine.solving.spans import SolveSpans
-from engine.solving.types import ReturnPolicy, SolveSpec
+from engine.solving.spec import ReturnPolicy, SolveSpec
 from executor import ExecutionCancelled, ExecutorBusy, ExecutorLike
 from executor.passing import MOST_SLOW, SLOW_SECONDS
 from executor.sandbox import OnTest

@@ -8,22 +8,11 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 from engine.core.passrate import Verdicts
+from engine.core.types import Mode
+from engine.solving.events import BranchDelta, BranchEnded, BranchOutcome, BranchStarted, CandidateFinished
+from engine.solving.spec import Budget, PriorAttempt, SolveSpec
+from engine.solving.summary import Accounting, Summary, TierCost, TierOutcome
 from engine.solving.tiers import Cut, Terms
-from engine.solving.types import (
-    Accounting,
-    BranchDelta,
-    BranchEnded,
-    BranchOutcome,
-    BranchStarted,
-    Budget,
-    CandidateFinished,
-    Mode,
-    PriorAttempt,
-    SolveSpec,
-    Summary,
-    TierCost,
-    TierOutcome,
-)
 
 _ROOM = 1 << 20
 """Numbers kept for the samples of a leg that may start more than k."""

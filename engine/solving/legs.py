@@ -10,11 +10,11 @@ from enum import Enum
 import structlog
 
 from engine.solving.errors import EngineFailed, SolveError
+from engine.solving.events import SolveEvent
 from engine.solving.leg import Leg
 from engine.solving.purse import Purse
 from engine.solving.stage import Stage
 from engine.solving.timers import GRACE_SECONDS
-from engine.solving.types import SolveEvent
 from engine.tracing import Span, context_within
 
 _log = structlog.stdlib.get_logger("flight")

@@ -12,28 +12,22 @@ from dataclasses import dataclass, field, fields, replace
 
 from engine.core.passrate import Verdicts
 from engine.solving import policy
-from engine.solving.leg import Given, Leg, TierBroke
-from engine.solving.types import (
+from engine.solving.events import (
     Accepted,
-    Accounting,
     BranchDelta,
     BranchEnded,
     BranchStarted,
-    Candidate,
     CandidateFinished,
     CandidateJudged,
-    CandidateSource,
     EventBody,
-    PriorAttempt,
     SamplesJoined,
     SolveEvent,
-    SolveOutcome,
-    SolveSpec,
-    Summary,
     TestFinished,
-    TierCost,
     TierStarted,
 )
+from engine.solving.leg import Given, Leg, TierBroke
+from engine.solving.spec import PriorAttempt, SolveSpec
+from engine.solving.summary import Accounting, Candidate, CandidateSource, SolveOutcome, Summary, TierCost
 from engine.text.normalise import program_key
 from executor.verdict import LoweredLimit, Report, Verdict
 

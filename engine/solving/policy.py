@@ -4,7 +4,8 @@ from collections.abc import Sequence, Sized
 from typing import Protocol
 
 from engine.solving.errors import Unavailable
-from engine.solving.types import CandidateSource, Escalation, HeldTest, ReturnPolicy, SolveOutcome
+from engine.solving.spec import HeldTest, ReturnPolicy
+from engine.solving.summary import CandidateSource, Escalation, SolveOutcome
 from executor.verdict import Report, Verdict
 
 

@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.solving.spec import Budget
+from engine.solving.summary import Accounting, SolveOutcome
 from engine.solving.tiers import Terms
-from engine.solving.types import Accounting, Budget, SolveOutcome
 
 _LEAST_SECONDS = 1e-3
 

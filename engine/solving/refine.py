@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from engine.solving.types import Budget, ChatMessage, HeldTest, Sampling, SolveEvent, SolveSpec
+from engine.solving.events import SolveEvent
+from engine.solving.spec import Budget, ChatMessage, HeldTest, Sampling, SolveSpec
 
 
 class TurnOutcome(StrEnum):

@@ -5,8 +5,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 from engine.solving.cascade import CascadeSolver
 from engine.solving.errors import ModelNotFound, Unsupported
+from engine.solving.events import SolveEvent
+from engine.solving.served import Load, ModelInfo
+from engine.solving.spec import SolveSpec
 from engine.solving.tiered import Elsewhere
-from engine.solving.types import Load, ModelInfo, SolveEvent, SolveSpec
 
 _PATIENCE = 30.0
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from engine.solving.conversation import Conversation
 from engine.solving.errors import EngineFailed, InvalidRequest, SessionLimit, SessionSuperseded
+from engine.solving.events import SolveEvent
 from engine.solving.refine import (
     Action,
     EndSession,
@@ -25,7 +26,8 @@ from engine.solving.refine import (
     TurnOutcome,
 )
 from engine.solving.replay import ReplayLog
-from engine.solving.types import SolveEvent, SolveOutcome, SolveSpec, Summary
+from engine.solving.spec import SolveSpec
+from engine.solving.summary import SolveOutcome, Summary
 
 Run = Callable[[SolveSpec], AsyncGenerator[SolveEvent]]
 """Events of one solve; closing the generator, or cancelling its reader, ends the solve everywhere."""
@@ -37,12 +39,19 @@ Write = Callable[[int, Reply], bytes]
 class Connection:
     """Somebody who is told what a session says, after message `told`.
 
-    `failure`: why it has to end. `quiet`: it says nothing more, and ends when no turn is under way.
+    `failure`: why it has to end. `quiet`: it says nothing more, and ends when no turn is under way. `call`: around all
+    that waits for its client, who may read no more.
     """
 
     told: int
     failure: Exception | None = None
     quiet: bool = False
+    call: asyncio.Timeout | None = None
+
+    def end(self) -> None:
+        """A newer one has taken over: whatever it waits for, it waits no longer."""
+        if self.call is not None:
+            self.call.reschedule(asyncio.get_running_loop().time())
 
 
 @dataclass(slots=True, eq=False)
@@ -120,6 +129,7 @@ class Session:
         Raises:
             InvalidRequest: the number, or a candidate, is not one of this session's.
             SessionLimit: there is no room for it.
+            Exception: what `drain` was told, for a turn that would begin.
         """
         if self.taken(number):
             return
@@ -145,6 +155,8 @@ class Session:
         """Begin a turn, after having ended the one in progress."""
         if self._ending:
             return
+        if self._draining is not None:
+            raise self._draining
         if len(self.conversation.turns) + len(self._orders) + 1 > self._most_turns:
             raise SessionLimit("SESSION_FULL", f"this session has had its {self._most_turns} turns; start another one")
         self.end_turn()
@@ -192,6 +204,8 @@ class Session:
         Raises InvalidRequest or SessionEventsGone where that cannot be.
         """
         self._log.check(seen)
+        if self._connection is not None:
+            self._connection.end()
         self._connection = Connection(seen)
         self._tell()
         return self._connection
@@ -209,8 +223,11 @@ class Session:
         return self._connection is connection
 
     def seen(self, number: int) -> None:
-        """The client has all up to this message: nothing of it has to be kept. Raises InvalidRequest."""
+        """The client has all up to this message: nothing of it has to be kept, or told. Raises InvalidRequest."""
         self._log.trim(number)
+        if self._connection is not None:
+            self._connection.told = max(self._connection.told, number)
+            self._tell()
 
     def note_connection(self, connection: Connection, *, failure: Exception | None = None) -> None:
         """It says nothing more, or (`failure`) has to end."""
@@ -230,10 +247,11 @@ class Session:
                 raise SessionSuperseded(self.name)
             if connection.failure is not None:
                 raise connection.failure
-            data = self._log.get(connection.told + 1)
+            number = connection.told + 1
+            data = self._log.get(number)
             if data is not None:
                 yield data
-                connection.told += 1
+                connection.told = max(connection.told, number)
                 self._tell()
             elif self.ended:
                 return
@@ -314,7 +332,8 @@ class Session:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            return TurnOutcome.FAILED, self._failure_of(EngineFailed("a part of the server was cancelled"))
+            if summary is None:
+                return TurnOutcome.FAILED, self._failure_of(EngineFailed("a part of the server was cancelled"))
         except Exception as error:
             if summary is None:
                 if isinstance(error, TimeoutError) and end.expired():

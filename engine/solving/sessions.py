@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from engine.config_sessions import SessionSettings
@@ -36,13 +36,16 @@ class Sessions[S: Session]:
         self._settings = settings
         self._held: dict[str, _Held[S]] = {}
         self._leaving = 0
+        self._draining: Exception | None = None
         self._ends: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._held)
 
     def open(self, owner: str, make: Callable[[str], S]) -> S:
-        """A new session, made with its name. Raises SessionLimit, and what `make` raises."""
+        """A new session, made with its name. Raises SessionLimit, what `make` raises, and what `drain` was told."""
+        if self._draining is not None:
+            raise self._draining
         self._make_place(owner)
         name = secrets.token_urlsafe(_NAME_BYTES)
         session = make(name)
@@ -80,8 +83,14 @@ class Sessions[S: Session]:
 
     def drain(self, reason: Exception) -> None:
         """Begin no turns any more; connections end with `reason`."""
+        self._draining = reason
         for held in self._held.values():
             held.session.drain(reason)
+
+    def end_those(self, owners: Container[str]) -> None:
+        """End the sessions of some owners, with their turns."""
+        for held in [held for held in self._held.values() if held.owner in owners]:
+            self._forget(held)
 
     async def close(self) -> None:
         """End all of them."""

@@ -6,63 +6,28 @@ gone. Whoever leaves the generator early leaves through `abandon`.
 """
 
 from collections.abc import AsyncGenerator
-from dataclasses import asdict
 
-import structlog
-
-from engine.core.types import (
-    BranchCut,
-    BranchFinished,
-    BranchPruned,
-    BranchRedrawn,
-    BranchSetBack,
-    BranchText,
-    CoreEvent,
-    EndReason,
-    FirstToken,
-    SamplesFinished,
-    SolveEnded,
-    SolveStarted,
-    WidthChosen,
-    WidthHeld,
-)
-from engine.core.types import BranchStarted as CoreBranchStarted
+from engine.core.types import CoreEvent, EndReason, SolveEnded
 from engine.loop.client import EngineClient
 from engine.loop.messages import Admitted
 from engine.metrics import Metrics
 from engine.solving import policy
 from engine.solving.books import Books
+from engine.solving.branches import Branches
 from engine.solving.candidates import Candidates, Entry
 from engine.solving.decision import Decision
+from engine.solving.engine_side import EngineSide
 from engine.solving.errors import DeadlineExceeded, EngineFailed, SolveError, Unavailable
+from engine.solving.events import Accepted, CandidateFinished, CandidateJudged, EventBody, SolveEvent, TestFinished
 from engine.solving.flight import Flight
 from engine.solving.inbox import Happening, Inbox
 from engine.solving.judging import Broken, Done, HeldOut, Judged, Judging, Slow, Tested
 from engine.solving.spans import SolveSpans
+from engine.solving.spec import ReturnPolicy, SolveSpec
+from engine.solving.summary import Accounting, CandidateSource, SolveOutcome, Summary
 from engine.solving.timers import GRACE_SECONDS, Timer, Timers
-from engine.solving.types import (
-    Accepted,
-    Accounting,
-    BranchDelta,
-    BranchEnded,
-    BranchOutcome,
-    BranchStarted,
-    CandidateFinished,
-    CandidateJudged,
-    CandidateSource,
-    EventBody,
-    ReturnPolicy,
-    SamplesJoined,
-    SolveEvent,
-    SolveOutcome,
-    SolveSpec,
-    Summary,
-    TestFinished,
-)
 from executor import ExecutorLike
 from executor.verdict import Report, Verdict
-
-_log = structlog.stdlib.get_logger("flight")
 
 
 class Solve:
@@ -92,7 +57,7 @@ class Solve:
         self._flight = Flight(model)
         self.outcome = "cancelled"  # as metrics count it, until it ends in another way
         self.k = k
-        self._engine = engine
+        self.engine = EngineSide(engine)
         self._inbox = Inbox()
         self._candidates = Candidates(model, spec.prompts, spec.entry_point, spec.cascade.tier)
         self._books = Books(model, spec.priority.value, k, metrics, spans.trace_id)
@@ -100,15 +65,20 @@ class Solve:
         self._judging = Judging(
             spec, executor=executor, slots=slots, group=group, post=self._inbox.post, watch=(spans, self._flight)
         )
-        self.submitted = False  # to the engine
-        self.admitted: Admitted | None = None  # what the engine said to it
         self._before: list[EventBody] = []  # what has happened before it was admitted
         self._decision = Decision()
-        self._enough = False  # as many programs as are wanted: what is still being drawn is not
-        self._abandoned = False  # nobody reads on
+        self._branches = Branches(
+            spec,
+            model=model,
+            k=k,
+            candidates=self._candidates,
+            judging=self._judging,
+            books=self._books,
+            decision=self._decision,
+            engine=self.engine,
+            watch=(spans, self._flight),
+        )
         self._cut = False  # somebody else has solved it
-        self._told_to_end = False  # the engine
-        self._drawn = False  # the engine is done with it
         self._timers = Timers(self.interrupt)
         self._sequence = 0
 
@@ -176,16 +146,16 @@ class Solve:
 
     def submit(self) -> None:
         """The engine is asked to draw: from now on it may have begun."""
-        self.submitted = True
+        self.engine.submitted = True
         self.spans.submitting()
 
     def refuse(self) -> None:
         """The engine has not taken it."""
-        self.submitted = False
+        self.engine.submitted = False
 
     def admit(self, admitted: Admitted) -> None:
         """The engine has taken it."""
-        self.admitted = admitted
+        self.engine.admitted = admitted
         self.accounting.prompt_tokens = admitted.prompt_tokens
         self.spans.admitted(admitted.ahead)
 
@@ -199,7 +169,7 @@ class Solve:
             Accepted(
                 request_id=self.spec.request_id,
                 model=self.model,
-                queue_depth=0 if self.admitted is None else self.admitted.ahead,
+                queue_depth=0 if self.engine.admitted is None else self.engine.admitted.ahead,
                 prompt_tokens=self.accounting.prompt_tokens,
                 seed=self.seed,
             )
@@ -222,24 +192,24 @@ class Solve:
 
     async def abandon(self) -> None:
         """End everything that still runs, and wait until it is gone. Safe to call at any time, also after the end."""
-        self._abandoned = True
+        self._branches.abandoned = True
         self._decide(EndReason.CANCELLED)
         self._judging.cancel(keep_passed=False)
         self._timers.stop()  # whoever waits for this has a limit of his own
         try:
-            while self._drawing:
+            while self.engine.drawing:
                 happening = await self._inbox.get()
-                self._drawn = happening is None  # the engine may have died with its events unread
+                self.engine.done = happening is None  # it may have died with its events unread
                 for event in happening if isinstance(happening, list) else ():
-                    self._count(event)
+                    self._branches.count(event)
             await self._judging.gone()
         finally:
             self._books.close(self._candidates.entries)
 
     def give_up(self) -> None:
         """Wait no longer for an engine in a step without end, or for a sandbox that does not answer."""
-        if self._drawing:
-            self._drawn = True
+        if self.engine.drawing:
+            self.engine.done = True
             self._books.gave_up()
         self._judging.leave()
 
@@ -249,13 +219,8 @@ class Solve:
         self._sequence += 1
         return SolveEvent(self._sequence, self.seconds, body)
 
-    @property
-    def _drawing(self) -> bool:
-        """Whether the engine has the solve."""
-        return self.submitted and not self._drawn
-
     def _over(self) -> bool:
-        return self._decision.made and not self._drawing and not self._judging.running
+        return self._decision.made and not self.engine.drawing and not self._judging.running
 
     def _happen(self, happening: Happening) -> list[EventBody]:
         try:
@@ -269,7 +234,7 @@ class Solve:
             case list():
                 return [body for event in happening for body in self._on_core(event)]
             case None:
-                self._drawn = True
+                self.engine.done = True
                 self._decide(
                     EndReason.ERROR,
                     Unavailable("ENGINE_RESTARTING", "the engine died during this solve; send it again"),
@@ -297,9 +262,8 @@ class Solve:
             case HeldOut():
                 self._candidates.entries[happening.index].held_out = happening.report
             case Slow():
-                if self._judging.slow(happening.index) and self.admitted is not None:
-                    for branch in self._candidates.entries[happening.index].branches:
-                        self._engine.slow(self.admitted.solve, branch)
+                if self._judging.slow(happening.index):
+                    self.engine.slow(self._candidates.entries[happening.index])
             case Done():
                 last = self._judging.done(happening.index)
                 if last and self._candidates.entries[happening.index].report is None:
@@ -309,101 +273,13 @@ class Solve:
         return []
 
     def _on_core(self, event: CoreEvent) -> list[EventBody]:
-        self._count(event)
-        wanted = self.spec.events
-        match event:
-            case CoreBranchStarted():
-                started = BranchStarted(
-                    branch=event.branch,
-                    parent=event.parent,
-                    position=event.position,
-                    samples=event.samples,
-                    model=self.model,
-                    tier=self.spec.cascade.tier,
-                )
-                return [started] if wanted.branches else []
-            case BranchText():
-                return [BranchDelta(branch=event.branch, text=event.text, tokens=event.tokens)]
-            case BranchFinished():
-                return self._on_finished(event)
-            case SamplesFinished():
-                entry = self._candidates.join(event.branch, event.samples)
-                return [self._joined(entry, event.samples)]
-            case BranchPruned():
-                ended = BranchEnded(branch=event.branch, outcome=BranchOutcome.PRUNED, generated_tokens=event.tokens)
-                return [ended] if wanted.branches else []
-            case BranchCut():
-                ended = BranchEnded(branch=event.branch, outcome=self._cut_outcome(), generated_tokens=event.tokens)
-                return [ended] if wanted.branches else []
-            case SolveEnded():
-                if event.reason is EndReason.DEADLINE:
-                    self._decide(EndReason.DEADLINE, DeadlineExceeded(queued=not self.started))
-                elif event.reason is not EndReason.COMPLETE and not self._enough:
-                    self._decide(event.reason)
-            case SolveStarted() | FirstToken() | WidthHeld() | BranchSetBack() | BranchRedrawn():
-                pass  # of those only the books, and who looks on, hear
-            case WidthChosen():
-                _log.debug("width_chosen", request_id=self.spec.request_id, **asdict(event))
-        return []
-
-    def _count(self, event: CoreEvent) -> None:
-        """What the books need of an event, also after the solve was abandoned."""
-        self._books.engine_event(event)
-        self.spans.core(event)
-        self._flight.core(event)
-        match event:
-            case SolveEnded():
-                self._drawn = True
-            case BranchFinished() if self._enough or self._abandoned:
-                # Which texts the engine still completes depends on its steps: the k programs shall not.
-                self._books.unwanted(event, self._cut_outcome())
-                self.spans.branch_ended(event.branch, self._cut_outcome())
-            case BranchPruned():
-                self._books.branch_ended(BranchOutcome.PRUNED)
-                self.spans.branch_ended(event.branch, BranchOutcome.PRUNED)
-            case BranchCut():
-                self._books.branch_ended(self._cut_outcome())
-                self.spans.branch_ended(event.branch, self._cut_outcome())
-            case _:
-                pass
-
-    def _cut_outcome(self) -> BranchOutcome:
-        """Why a branch of this solve is cut: by its decision, or by a budget that the engine itself keeps."""
-        return BranchOutcome.CUT_OFF if self._enough else self._decision.branches
-
-    def _on_finished(self, event: BranchFinished) -> list[EventBody]:
-        if self._enough:
-            ended = BranchEnded(branch=event.branch, outcome=BranchOutcome.CUT_OFF, generated_tokens=event.tokens)
-            return [ended] if self.spec.events.branches else []
-        entry, new = self._candidates.add(event)
-        outcome = BranchOutcome.FINISHED if new else BranchOutcome.DUPLICATE
-        self._books.branch_ended(outcome)
-        self.spans.branch_ended(event.branch, outcome, entry.index if new else None)
-        bodies: list[EventBody] = []
-        if self.spec.events.branches:
-            bodies.append(
-                BranchEnded(branch=event.branch, outcome=outcome, generated_tokens=event.tokens, candidate=entry.index)
-            )
-        if not new:
-            if entry.report is not None:
-                self._tell_engine(event.branch, entry)
-            return [*bodies, self._joined(entry, event.samples)]
-        self._judging.pending.append(entry)
-        if self.spec.sampling.distinct_programs and self._candidates.drawn == self.k:
-            self._enough = True
-            self._end_drawing(EndReason.COMPLETE)
-        finished = CandidateFinished(
-            index=entry.index,
-            branch=event.branch,
-            finish_reason=event.reason,
-            generated_tokens=event.tokens,
-            samples=event.samples,
-        )
-        return [*bodies, finished]
-
-    def _joined(self, entry: Entry, samples: tuple[int, ...]) -> SamplesJoined:
-        logprobs = tuple(entry.samples[sample] for sample in samples)
-        return SamplesJoined(index=entry.index, samples=samples, sample_logprobs=logprobs)
+        self._branches.count(event)
+        if isinstance(event, SolveEnded):
+            if event.reason is EndReason.DEADLINE:
+                self._decide(EndReason.DEADLINE, DeadlineExceeded(queued=not self.started))
+            elif event.reason is not EndReason.COMPLETE and not self._branches.enough:
+                self._decide(event.reason)
+        return self._branches.take(event)
 
     def _on_judged(self, index: int, report: Report | None) -> list[EventBody]:
         entry = self._candidates.entries[index]
@@ -412,18 +288,12 @@ class Solve:
         self._books.judged(entry, report)
         self.spans.judged(index, entry.report.verdict.value)
         for branch in entry.branches:
-            self._tell_engine(branch, entry)
+            self.engine.judged(branch, entry)
         if entry.passed:
             enough = self.accounting.candidates_passed >= self.spec.stop_after_passes
             if enough and self.spec.return_policy is ReturnPolicy.FIRST_PASS:
                 self._decide(EndReason.CUT_OFF)
         return [CandidateJudged(candidate=self._candidates.public(entry))]
-
-    def _tell_engine(self, branch: int, entry: Entry) -> None:
-        told = entry.report is not None and entry.report.verdict is not Verdict.SKIPPED
-        if entry.report is not None and told and self.admitted is not None:
-            judged = entry.report.verdict is not Verdict.SANDBOX_FAILURE
-            self._engine.judged(self.admitted.solve, branch, passed=entry.passed if judged else None)
 
     # Decisions
 
@@ -433,15 +303,10 @@ class Solve:
             return
         self._books.decided(self._decision.phase)
         self._flight.ended(reason, "" if error is None else type(error).__name__)
-        self._end_drawing(reason)
+        self.engine.end(reason)
         self._judging.cancel(keep_passed=error is None)
         if not self._over():
             self._timers.start(Timer.GRACE, GRACE_SECONDS)
-
-    def _end_drawing(self, reason: EndReason) -> None:
-        if self.admitted is not None and self._drawing and not self._told_to_end:
-            self._told_to_end = True
-            self._engine.end(self.admitted.solve, reason)
 
     def _next(self) -> list[EventBody]:
         """Launch what can be launched, skip what is not wanted any more, see whether all is done."""
@@ -450,9 +315,9 @@ class Solve:
             judging.launch()
             if judging.running:
                 return []
-            if judging.spent and (judging.pending or not (self._drawn or self._enough)):
+            if judging.spent and (judging.pending or not (self.engine.done or self._branches.enough)):
                 self._decide(EndReason.BUDGET_EXECUTIONS)
-            elif self._drawn and not judging.pending:
+            elif self.engine.done and not judging.pending:
                 self._decide(EndReason.COMPLETE)
         bodies: list[EventBody] = []
         while self._decision.made and judging.pending:

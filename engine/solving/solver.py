@@ -14,29 +14,22 @@ import structlog
 
 from engine.loop.arbiter import Arbiter
 from engine.loop.client import EngineClient, EngineDown, Link, SubmitRefused
-from engine.loop.messages import Refused, StepReport
+from engine.loop.messages import StepReport
 from engine.metrics import Metrics
 from engine.solving.backing import OwnedExecutor, watch_executor
 from engine.solving.drawing import submission
-from engine.solving.errors import (
-    DeadlineExceeded,
-    EngineFailed,
-    InvalidRequest,
-    ModelNotFound,
-    QueueFull,
-    SolveError,
-    Unavailable,
-    Unsupported,
-)
+from engine.solving.engine_side import refused
+from engine.solving.errors import DeadlineExceeded, ModelNotFound, Unavailable
+from engine.solving.events import SolveEvent
 from engine.solving.memory import Memory, free_bytes
+from engine.solving.served import Load, ModelInfo
 from engine.solving.solve import Solve
 from engine.solving.spans import SolveSpans, solve_span
+from engine.solving.spec import SolveSpec
 from engine.solving.tiers import Cut
 from engine.solving.timers import Timer
-from engine.solving.types import Load, ModelInfo, SolveEvent, SolveSpec
 from executor import ExecutorLike, SandboxInfo
 
-_CONSTRAINTS = ("sampling.regex", "sampling.ebnf", "sampling.json_schema")
 _SEED_BITS = 53  # exact in a JSON number
 _RATE_SECONDS = 10.0
 _LEAVE_SECONDS = 2.5
@@ -167,7 +160,7 @@ class Solver:
         stats = self._executor.stats()
         return Load(
             solves_running=sum(1 for solve in self._live if solve.started),
-            solves_waiting=sum(1 for solve in self._live if not solve.started),
+            solves_waiting=self._waiting(),
             branches_running=sum(report.branches for report in reports),
             kv_cache_usage=max((report.kv_usage for report in reports), default=0.0),
             executor_slots=stats.slots,
@@ -175,6 +168,9 @@ class Solver:
             rows_per_second=sum(engine.rows_per_second for engine in self._engines.values()),
             draining=self._status is Status.DRAINING,
         )
+
+    def _waiting(self) -> int:
+        return sum(1 for solve in self._live if not solve.started)
 
     def models(self) -> tuple[ModelInfo, ...]:
         """The models whose engines are up."""
@@ -283,7 +279,7 @@ class Solver:
         except BaseException as error:
             late = "deadline" if isinstance(error, TimeoutError) else "error"
             solve.outcome = late if isinstance(error, Exception) else "cancelled"
-            if solve.submitted:
+            if solve.engine.submitted:
                 self._count(solve)  # the engine may have begun with it
             if solve in self._counted:
                 self._bury_later(solve, client)
@@ -296,7 +292,7 @@ class Solver:
                 case EngineDown():
                     raise Unavailable("ENGINE_RESTARTING", str(error), retry_after=5.0) from error
                 case SubmitRefused():
-                    raise self._refusal(error.refusal, client) from error
+                    raise refused(error.refusal, self._waiting()) from error
                 case _:
                     raise
         try:
@@ -363,8 +359,8 @@ class Solver:
                 )
                 self._log_end(solve)
         finally:
-            if solve.admitted is not None:
-                client.forget(solve.admitted.solve)
+            if solve.engine.admitted is not None:
+                client.forget(solve.engine.admitted.solve)
             self._leave(solve)
 
     def _log_end(self, solve: Solve) -> None:
@@ -394,21 +390,3 @@ class Solver:
             raise Unavailable("STARTING", "the server is still loading its model", retry_after=2.0)
         if self._status is Status.DRAINING:
             raise Unavailable("DRAINING", "the server is shutting down; ask another one")
-
-    def _refusal(self, refusal: Refused, client: EngineClient) -> SolveError:
-        match refusal.kind:
-            case "prompt_too_long":
-                return InvalidRequest(refusal.field, refusal.detail, reason="PROMPT_TOO_LONG")
-            case "bad_field":
-                return InvalidRequest(refusal.field, refusal.detail)
-            case "unsupported" if refusal.field in _CONSTRAINTS:
-                return Unsupported(refusal.field, refusal.detail, reason="CONSTRAINT_UNSUPPORTED")
-            case "unsupported":
-                return Unsupported(refusal.field, refusal.detail)
-            case "deadline":
-                return DeadlineExceeded(queued=True, detail=refusal.detail)
-            case "queue_full":
-                waiting = sum(1 for solve in self._live if not solve.started)
-                return QueueFull(waiting, retry_after=1.0)
-            case _:
-                return EngineFailed(f"the engine refused with {refusal.kind!r}: {refusal.detail}")

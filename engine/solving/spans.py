@@ -16,7 +16,9 @@ from engine.core.types import (
     SolveEnded,
     SolveStarted,
 )
-from engine.solving.types import Accounting, BranchOutcome, ChatPrompt, SolveSpec
+from engine.solving.events import BranchOutcome
+from engine.solving.spec import ChatPrompt, SolveSpec
+from engine.solving.summary import Accounting
 from engine.tracing import Span, Value, current_span
 from executor.verdict import Report, Verdict
 
@@ -35,7 +37,8 @@ def solve_span(spec: SolveSpec, model: str, seed: int, k: int | None) -> Span | 
         "gen_ai.operation.name": "chat" if isinstance(spec.prompt, ChatPrompt) else "text_completion",
         "gen_ai.provider.name": "thresher",
         "gen_ai.request.model": model,
-        "gen_ai.request.seed": seed,
+        # OTLP has no integers beyond these.
+        "gen_ai.request.seed": seed if seed < 1 << 63 else str(seed),
         "thresher.request_id": spec.request_id,
         "thresher.problem_id": spec.problem_id,
         "thresher.priority": spec.priority.value,
@@ -92,6 +95,8 @@ class SolveSpans:
 
     def submitting(self) -> None:
         """It is handed to the engine."""
+        # Its caller may leave before `admitted`; what the engine has begun by then is told all the same.
+        self._admitted_at = time.monotonic()
         if self._span is not None:
             self._queue = self._span.child("queue", {})
 

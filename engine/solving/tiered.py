@@ -7,8 +7,10 @@ from typing import Protocol
 
 from engine.solving.cascade import CascadeSolver
 from engine.solving.errors import ModelNotFound, Unavailable
+from engine.solving.events import SolveEvent
+from engine.solving.served import Load, ModelInfo
+from engine.solving.spec import SolveSpec
 from engine.solving.tiers import Solving
-from engine.solving.types import Load, ModelInfo, SolveEvent, SolveSpec
 from executor import ExecutorLike
 
 

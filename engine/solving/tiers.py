@@ -5,18 +5,10 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from engine.solving.types import (
-    Budget,
-    Cascade,
-    ChatPrompt,
-    Mode,
-    ModelInfo,
-    PriorAttempt,
-    Prompt,
-    ReturnPolicy,
-    SolveEvent,
-    SolveSpec,
-)
+from engine.core.types import Mode
+from engine.solving.events import SolveEvent
+from engine.solving.served import ModelInfo
+from engine.solving.spec import Budget, Cascade, ChatPrompt, PriorAttempt, Prompt, ReturnPolicy, SolveSpec
 
 Cut = asyncio.Future[None]
 """Done once the solve is over without this tier."""

@@ -15,7 +15,8 @@ import yaml
 from typer.testing import CliRunner
 
 from engine.cli.main import app
-from engine.config import Settings, load_settings
+from engine.config import Settings
+from engine.config_layers import load_settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -9,17 +9,9 @@ from typing import Any
 
 import pytest
 
-from engine.config import (
-    Arithmetic,
-    ConfigError,
-    Section,
-    Settings,
-    load_settings,
-    parse_assignments,
-    section_fields,
-    to_json,
-    to_toml,
-)
+from engine.config import Arithmetic, Settings, section_fields
+from engine.config_base import ConfigError, Section
+from engine.config_layers import load_settings, parse_assignments, to_json, to_toml
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +149,8 @@ def test_every_field_is_described() -> None:
 
 def test_settings_load_neither_torch_nor_grpc() -> None:
     program = (
-        "import sys, engine.config, engine.metrics, engine.logs; print(sorted({'torch', 'grpc'} & set(sys.modules)))"
+        "import sys, engine.config_layers, engine.metrics, engine.logs;"
+        "print(sorted({'torch', 'grpc'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -7,7 +7,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from engine.metric_words import BRANCH_OUTCOMES, ESCALATIONS, OUTCOMES, PRIORITIES, VERDICTS, WASTE, WASTE_OF
 from engine.metrics import Metrics
-from engine.solving.types import Accounting, BranchOutcome, Priority, SolveOutcome, TierReason
+from engine.solving.events import BranchOutcome, TierReason
+from engine.solving.spec import Priority
+from engine.solving.summary import Accounting, SolveOutcome
 from executor.verdict import Verdict
 from tests.support.prometheus import needs_prometheus, promtool
 
@@ -96,7 +98,7 @@ def test_times_of_a_traced_solve_have_exemplars_for_those_who_ask(metrics: Metri
     metrics.solve_waiting("m")
     metrics.solve_started("m", "batch", 0.25, trace_id=trace)
     metrics.first_token("m", 0.5, trace_id=trace)
-    metrics.execution(queue_seconds=0.1, startup_seconds=0.1, run_seconds=0.2, trace_id=trace)
+    metrics.executors.execution(queue_seconds=0.1, startup_seconds=0.1, run_seconds=0.2, trace_id=trace)
     metrics.solve_ended("m", "solved", "batch", COST, 2.0, trace_id=trace)
     named = {
         sample.name.removesuffix("_bucket"): sample.exemplar.labels["trace_id"]
@@ -138,7 +140,7 @@ def test_words_that_are_no_label_are_refused(metrics: Metrics) -> None:
         lambda: metrics.cancel_latency("whim", 1.0),
         lambda: metrics.engine_idle("lunch", 1.0),
         lambda: metrics.branch_ended("m", "bored"),
-        lambda: metrics.sandbox_faults("bad luck", 1),
+        lambda: metrics.executors.sandbox_faults("bad luck", 1),
     ):
         with pytest.raises(ValueError, match="no value of this label"):
             call()
@@ -158,10 +160,10 @@ def exercise(metrics: Metrics) -> None:
     metrics.step("m", 12, 0.03)
     metrics.engine_state("m", 12, 0.5, 7)
     metrics.engine_idle("waiting_executor", 0.5)
-    metrics.executor(busy=1, idle=2, starting=3, queue_depth=4)
-    metrics.execution(queue_seconds=0.1, startup_seconds=0.01, run_seconds=0.2)
+    metrics.executors.pool(busy=1, idle=2, starting=3, queue_depth=4)
+    metrics.executors.execution(queue_seconds=0.1, startup_seconds=0.01, run_seconds=0.2)
     metrics.grpc_request("/thresher.v1.SynthesisService/Solve", "OK", 1.0)
-    metrics.sandbox_faults("kill_alarm", 1)
+    metrics.executors.sandbox_faults("kill_alarm", 1)
     metrics.event_loop_lag(0.001)
     metrics.build(version="0.1.0", torch="2.11.0", triton="", device="cpu")
 
@@ -189,7 +191,7 @@ def test_gauges_and_steps(metrics: Metrics) -> None:
 
 def test_every_metric_is_told_of(metrics: Metrics) -> None:
     exercise(metrics)
-    metrics.serve_executors(["local"])
+    metrics.executors.serve(["local"])
     kinds = {family.name: family.type for family in metrics.registry.collect()}
     suffixes = {"counter": "_total", "info": "_info"}
     told = {family.name.removesuffix(suffixes.get(family.kind, "")): family.kind for family in metrics.families}
@@ -225,13 +227,13 @@ def test_promtool_finds_nothing_to_say(metrics: Metrics) -> None:
 
 
 def test_several_executors_are_told_apart(metrics: Metrics) -> None:
-    metrics.serve_executors(["local", "h:1"])
+    metrics.executors.serve(["local", "h:1"])
     assert value(metrics, "thresher_executor_programs_total", executor="h:1", end="lost") == 0
-    metrics.executor_state("h:1", up=True, outstanding=3)
-    metrics.executor_ended("h:1", "judged")
+    metrics.executors.state("h:1", up=True, outstanding=3)
+    metrics.executors.ended("h:1", "judged")
     assert value(metrics, "thresher_executor_up", executor="h:1") == 1
     assert value(metrics, "thresher_executor_up", executor="local") == 0
     assert value(metrics, "thresher_executor_outstanding", executor="h:1") == 3
     assert value(metrics, "thresher_executor_programs_total", executor="h:1", end="judged") == 1
     with pytest.raises(ValueError, match="vanished"):
-        metrics.executor_ended("h:1", "vanished")
+        metrics.executors.ended("h:1", "vanished")

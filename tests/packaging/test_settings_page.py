@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.cli.main import app
-from engine.config import Settings, load_settings
+from engine.config import Settings
+from engine.config_layers import load_settings
 from scripts.settings_page import PAGE, page
 
 TEXT = PAGE.read_text(encoding="utf-8")

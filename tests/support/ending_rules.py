@@ -1,7 +1,7 @@
 """What must come of an order in which endings, verdicts and last words arrive at a solve."""
 
 from engine.core.types import EndReason
-from engine.solving.types import ReturnPolicy
+from engine.solving.spec import ReturnPolicy
 from tests.support.endings import Ending
 
 ERRORS = {

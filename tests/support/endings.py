@@ -23,9 +23,10 @@ from engine.core.types import (
     SolveStarted,
 )
 from engine.loop.messages import StepReport, enveloped
+from engine.solving.events import SolveEvent
 from engine.solving.solver import Solver
+from engine.solving.spec import SolveSpec
 from engine.solving.timers import Timer
-from engine.solving.types import SolveEvent, SolveSpec
 from executor.verdict import Report, TestReport, Verdict
 from tests.support.hand_loop import HandLoop
 from tests.support.held_parts import MODEL, HeldExecutor, Noted, ScriptedConnection

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from engine.core.admission import pages_for
 from engine.core.drafts import Bargain, Draft, Source
-from engine.core.scheduler import Scheduler
 from engine.core.types import (
     BranchCut,
     BranchFinished,
@@ -58,10 +58,9 @@ def run(seed: int) -> Tally:
     random = np.random.default_rng(seed)
     keep = int(random.integers(1, 4)) if random.random() < 0.5 else None
     page_size = int(random.choice([1, 4, 5]))
-    least = Scheduler(pages=1, page_size=page_size)
     common = random.integers(1, 12, 24).tolist()
     asked = {solve: _request(random, solve, common) for solve in range(int(random.integers(1, 9)))}
-    pages = max(least.pages_for(one) for one in asked.values()) + int(random.integers(0, 30))
+    pages = max(pages_for(one, page_size) for one in asked.values()) + int(random.integers(0, 30))
     harness = Harness(
         ScriptedRunner(pages=pages, page_size=page_size, keep=keep),
         rows=int(random.integers(1, 13)),

@@ -10,18 +10,10 @@ import grpc.aio
 from thresher.client.true_status import keep_true_status
 from thresher.v1 import problem_pb2, refine_pb2, solve_pb2, synthesis_service_pb2
 
-from engine.solving.types import (
-    Accounting,
-    Candidate,
-    CandidateFinished,
-    CandidateJudged,
-    ChatPrompt,
-    Escalation,
-    FinishReason,
-    SolveOutcome,
-    SolveSpec,
-    Summary,
-)
+from engine.core.types import FinishReason
+from engine.solving.events import CandidateFinished, CandidateJudged
+from engine.solving.spec import ChatPrompt, SolveSpec
+from engine.solving.summary import Accounting, Candidate, Escalation, SolveOutcome, Summary
 from executor.verdict import Report, TestReport, Verdict
 from tests.support.scripted_solver import Step, accepted, passed_report
 from tests.support.served import Served

@@ -4,23 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
+from engine.core.types import FinishReason
 from engine.solving.errors import Unavailable
-from engine.solving.types import (
-    Accepted,
-    Accounting,
-    Candidate,
-    CandidateFinished,
-    CandidateJudged,
-    Escalation,
-    EventBody,
-    FinishReason,
-    Load,
-    ModelInfo,
-    SolveEvent,
-    SolveOutcome,
-    SolveSpec,
-    Summary,
-)
+from engine.solving.events import Accepted, CandidateFinished, CandidateJudged, EventBody, SolveEvent
+from engine.solving.served import Load, ModelInfo
+from engine.solving.spec import SolveSpec
+from engine.solving.summary import Accounting, Candidate, Escalation, SolveOutcome, Summary
 from executor.types import Program
 from executor.verdict import Evidence, Report, TestReport, Verdict
 

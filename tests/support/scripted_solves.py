@@ -5,25 +5,21 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 from thresher.v1 import problem_pb2, solve_pb2
 
+from engine.core.types import FinishReason
 from engine.solving.errors import DeadlineExceeded, EngineFailed, QueueFull, Unavailable
-from engine.solving.types import (
+from engine.solving.events import (
     Accepted,
-    Accounting,
     BranchDelta,
     BranchEnded,
     BranchOutcome,
     BranchStarted,
-    Candidate,
     CandidateFinished,
     CandidateJudged,
-    Escalation,
     EventBody,
-    FinishReason,
     SamplesJoined,
-    SolveOutcome,
-    Summary,
     TestFinished,
 )
+from engine.solving.summary import Accounting, Candidate, Escalation, SolveOutcome, Summary
 from executor.verdict import Report, TestReport, Verdict
 
 _FAILED = (Verdict.WRONG_ANSWER, Verdict.TIME_LIMIT, Verdict.COMPILE_ERROR, Verdict.SANDBOX_FAILURE)

@@ -6,33 +6,27 @@ from dataclasses import dataclass, field, replace
 
 import grpc
 
+from engine.core.types import FinishReason
 from engine.metrics import Metrics
 from engine.serving.solve_out import EventWriter
 from engine.serving.solve_spec_out import solve_spec_out
 from engine.solving.cascade import CascadeSolver
-from engine.solving.stage import Policy, Stage
-from engine.solving.tiers import Cut, Terms, Tier
-from engine.solving.types import (
+from engine.solving.events import (
     Accepted,
-    Accounting,
     BranchEnded,
     BranchOutcome,
     BranchStarted,
-    Candidate,
     CandidateFinished,
     CandidateJudged,
-    CandidateSource,
-    Escalation,
     EventBody,
-    FinishReason,
-    ModelInfo,
-    ReturnPolicy,
     SamplesJoined,
     SolveEvent,
-    SolveOutcome,
-    SolveSpec,
-    Summary,
 )
+from engine.solving.served import ModelInfo
+from engine.solving.spec import ReturnPolicy, SolveSpec
+from engine.solving.stage import Policy, Stage
+from engine.solving.summary import Accounting, Candidate, CandidateSource, Escalation, SolveOutcome, Summary
+from engine.solving.tiers import Cut, Terms, Tier
 from executor.verdict import Report, TestReport, Verdict
 from tests.support.event_order import EventOrderChecker
 

@@ -12,7 +12,7 @@ from engine.config import LogFormat, LogLevel, Settings
 from engine.logs import configure_logs
 from engine.metrics import Metrics
 from engine.serving.app import run
-from engine.solving.types import SolveSpec
+from engine.solving.spec import SolveSpec
 from tests.support.scripted_solver import ScriptedSolver, Step, forever, passing_script
 
 

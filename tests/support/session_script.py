@@ -6,26 +6,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from engine.core.types import FinishReason
 from engine.solving.conversation import Conversation
 from engine.solving.errors import EngineFailed
+from engine.solving.events import Accepted, CandidateJudged, EventBody, SolveEvent
 from engine.solving.refine import Reply, Resample, SessionEnded, TurnEnded, TurnFailure, TurnStarted
 from engine.solving.session import Connection, Session
-from engine.solving.types import (
-    Accepted,
-    Accounting,
-    Candidate,
-    CandidateJudged,
-    ChatMessage,
-    ChatPrompt,
-    Escalation,
-    EventBody,
-    FinishReason,
-    HeldTest,
-    SolveEvent,
-    SolveOutcome,
-    SolveSpec,
-    Summary,
-)
+from engine.solving.spec import ChatMessage, ChatPrompt, HeldTest, SolveSpec
+from engine.solving.summary import Accounting, Candidate, Escalation, SolveOutcome, Summary
 from executor.types import SnippetTest
 from executor.verdict import Evidence, Report, TestReport, Verdict
 

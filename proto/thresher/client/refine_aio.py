@@ -77,9 +77,8 @@ class AsyncRefineSession:
         """Begin: the first turn is a whole solve."""
         if self.dialogue.asked:
             raise ValueError("the session has begun; say something, or resample")
-        asked = self._asked()
         await self._connect()
-        return asked
+        return self._asked()
 
     async def say(
         self,

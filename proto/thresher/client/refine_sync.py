@@ -84,9 +84,8 @@ class RefineSession:
         """Begin: the first turn is a whole solve."""
         if self.dialogue.asked:
             raise ValueError("the session has begun; say something, or resample")
-        asked = self._asked()
         self._connect()
-        return asked
+        return self._asked()
 
     def say(
         self,

@@ -531,7 +531,7 @@ class Transcript(_message.Message):
     problem_id: _builtins.str
     @_builtins.property
     def tests(self) -> _containers.RepeatedCompositeFieldContainer[_problem_pb2.Test]:
-        """those of the start, and those that were added"""
+        """those of the start, and those that were added; a hidden one without what it runs"""
 
     @_builtins.property
     def turns(self) -> _containers.RepeatedCompositeFieldContainer[Global___TranscriptTurn]: ...

@@ -11,18 +11,10 @@ from benchmarks.experiments.experiment import Draw
 from benchmarks.experiments.repair_rounds import PriorAttempts, Turn, Way
 from benchmarks.experiments.repair_session import Sessions
 from benchmarks.experiments.served import ServerSource
-from engine.solving.types import (
-    Accounting,
-    Candidate,
-    CandidateFinished,
-    CandidateJudged,
-    ChatPrompt,
-    Escalation,
-    FinishReason,
-    SolveOutcome,
-    SolveSpec,
-    Summary,
-)
+from engine.core.types import FinishReason
+from engine.solving.events import CandidateFinished, CandidateJudged
+from engine.solving.spec import ChatPrompt, SolveSpec
+from engine.solving.summary import Accounting, Candidate, Escalation, SolveOutcome, Summary
 from executor.verdict import Report, TestReport, Verdict
 
 DRAW = Draw(samples=1, seed=3, sampling={"temperature": 0.8})

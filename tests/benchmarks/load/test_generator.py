@@ -11,7 +11,7 @@ from benchmarks.load.calls import Answer
 from benchmarks.load.generator import Generator, Target
 from benchmarks.load.mix import Mix, mix_of
 from engine.solving.errors import QueueFull
-from engine.solving.types import SolveSpec
+from engine.solving.spec import SolveSpec
 from tests.support.scripted_solver import ScriptedSolver, Step, accepted, forever, passing_script
 from tests.support.served import serving, until
 

@@ -75,6 +75,13 @@ def test_a_recording_is_bounded_and_says_what_it_lacks(tmp_path: Path) -> None:
     assert found.events[-1].HasField("summary")
 
 
+def test_a_program_may_hold_what_other_readers_take_for_the_end_of_a_line(tmp_path: Path) -> None:
+    odd = event(0.9, candidate_judged=judged(0, verdict_pb2.VERDICT_PASSED, "x = 'a\u2028b\u0085c\u2029d'"))
+    with Recorder(tmp_path / "r.jsonl", SPEC) as recorder:
+        recorder.handle(odd)
+    assert read_recording(tmp_path / "r.jsonl").events == [odd]
+
+
 def test_the_picture_has_forks_verdicts_and_the_first_pass() -> None:
     found = picture_of(RECORDED)
     assert (found.model, found.prompt_tokens, found.outcome, found.end) == ("m", 9, "solved", 1.0)
@@ -90,6 +97,12 @@ def test_a_program_cannot_end_the_script_that_holds_it() -> None:
     page = page_of(picture_of(replace(RECORDED, problem={"id": "<b>"})))
     assert page.count("</script>") == 1
     assert not re.search(r"(src|href)=", page), "nothing is fetched"
+
+
+def test_a_seed_is_told_to_its_last_digit() -> None:
+    """A browser's numbers are exact up to 2^53, a seed goes up to 2^64."""
+    accepted = event(0.0, accepted=solve_pb2.Accepted(model="models/m", seed=2**64 - 1))
+    assert f'"seed": "{2**64 - 1}"' in page_of(picture_of(replace(RECORDED, events=[accepted])))
 
 
 @pytest.mark.parametrize(

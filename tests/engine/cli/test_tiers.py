@@ -10,7 +10,9 @@ from typer.testing import CliRunner, Result
 
 from engine.cli import route, serve
 from engine.cli._tiers import build_router, with_cascade
-from engine.config import ConfigError, Settings, tier_of
+from engine.config import Settings
+from engine.config_base import ConfigError
+from engine.config_cascade import tier_of
 from engine.metrics import Metrics
 from engine.solving.tiered import TieredSolver
 from tests.support.scripted_engine import FakeExecutor, Script, scripted_solver

@@ -45,7 +45,7 @@ def test_rates_are_of_the_window_and_what_is_old_falls_out() -> None:
     assert (first.window, first.models[0].row_rate) == (0.0, 0.0)
     for _ in range(8):
         metrics.verdict("passed", "request")
-    metrics.executor(busy=3, idle=1, starting=0, queue_depth=7)
+    metrics.executors.pool(busy=3, idle=1, starting=0, queue_depth=7)
     metrics.branch_ended("m", "finished")
     found = history.add(scrape(metrics), now=104.0)
     assert (found.window, found.programs_rate, found.passed_rate) == (4.0, 2.0, 2.0)

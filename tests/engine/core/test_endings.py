@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.core.admission import pages_for
 from engine.core.distribution import Distribution, from_probabilities
 from engine.core.limits import Limits
 from engine.core.scheduler import Scheduler
@@ -102,7 +103,7 @@ class Order:
         # With this seed the samples 0 and 1 draw different first tokens.
         asked = request(solve=solve, prompt=[8 + solve, 8, 9], k=k, new=new, seed=11, max_rows=max_rows)
         self.scheduler.submit(asked)
-        return self.scheduler.pages_for(asked)
+        return pages_for(asked, self.scheduler.page_size)
 
     def play(self) -> None:
         """All of it, checked at every step."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.core.scheduler import Scheduler
+from engine.core.admission import pages_for
 from engine.core.types import CoreRequest, EndReason, Mode
 from tests.support.core_harness import Harness, request
 from tests.support.random_schedule import drawn
@@ -54,7 +54,7 @@ def run(asked: list[CoreRequest], pages: int) -> tuple[Harness, int]:
 def test_every_solve_ends_as_with_plenty(seed: int) -> None:
     asked = solves(seed)
     plenty, most = run(asked, PLENTY)
-    least = max(Scheduler(pages=1, page_size=PAGE_SIZE).pages_for(one) for one in asked)
+    least = max(pages_for(one, PAGE_SIZE) for one in asked)
     preempted: list[int] = []
     for demand in (1.05, 2.0, 10.0):
         pages = int(most / demand)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.core.admission import pages_for
 from engine.core.limits import Limits, NeverFits, QueueIsFull
 from engine.core.scheduler import Scheduler
 from engine.core.types import (
@@ -152,8 +153,7 @@ def test_tight_memory_changes_nothing(data: st.DataObject) -> None:
     ]
     keep = data.draw(st.one_of(st.none(), st.integers(1, 3)))
     page_size = data.draw(st.sampled_from([1, 4, 5]))
-    probe = Scheduler(pages=1, page_size=page_size)
-    least = max(probe.pages_for(one) for one in asked)
+    least = max(pages_for(one, page_size) for one in asked)
     pages = least + data.draw(st.integers(0, 12))
     runner = ScriptedRunner(pages=pages, page_size=page_size, keep=keep)
     harness = Harness(runner, rows=data.draw(st.integers(1, 12)), least_prefill=data.draw(st.sampled_from([1, 4, 32])))

@@ -1,6 +1,23 @@
+"""How long steps take: what is learned of rows, context and prefill, and what no noise may make of it."""
+
 import random
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.core.steptime import StepTime
+
+ALL_ROWS = (0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 17, 30, 63, 64, 65, 100, 192, 300, 512, 700)
+OBSERVATIONS = st.lists(
+    st.tuples(
+        st.integers(0, 300),
+        st.integers(0, 50_000),
+        st.sampled_from([0, 0, 0, 1, 64]),
+        st.floats(1e-6, 10.0),
+    ),
+    max_size=40,
+)
 
 
 def test_budgets_stay_near_the_truth_after_long_steady_decoding() -> None:
@@ -82,3 +99,17 @@ def test_what_does_not_vary_keeps_its_price() -> None:
         learned.observe(8, 100, 0, 0.046 * noise.uniform(0.9, 1.1))
     assert abs(learned.predict(8, 100, 0) - 0.046) < 0.004
     assert abs(learned.predict(32, 100, 0) - 0.094) < 0.03
+
+
+@settings(max_examples=150, deadline=None)
+@given(observations=OBSERVATIONS, context=st.integers(0, 50_000))
+def test_no_prediction_is_negative_or_falls_with_more_rows(
+    observations: list[tuple[int, int, int, float]], context: int
+) -> None:
+    """Whatever steps have taken: narrow ones that were slow by chance must not make wide ones cheap."""
+    learned = StepTime()
+    for observed in observations:
+        learned.observe(*observed)
+        predicted = [learned.predict(rows, context, 0) for rows in ALL_ROWS]
+        assert predicted[0] >= 0.0
+        assert all(fewer <= more + 1e-9 * (1.0 + more) for fewer, more in pairwise(predicted)), predicted

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine.core.passrate import RATES, PassRates, Verdicts, posterior
 from engine.core.scheduler import Plan
+from engine.core.steptime import StepTime
 from engine.core.types import BranchFinished, EndReason, WidthChosen
 from engine.core.width import choose
 from tests.support.core_harness import Harness, request
@@ -70,6 +71,17 @@ def test_failures_widen_and_load_narrows() -> None:
     ]
     assert shared == sorted(shared, reverse=True)
     assert shared[-1] < shared[0]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_choice_promises_less_than_no_time(seed: int) -> None:
+    """Where a step costs nothing but the machine's jitter, narrow ones are often slower than wide ones. That a width
+    saves time to the solves beside it is never to be believed."""
+    jitter, prior, times = random.Random(seed), PassRates().prior, StepTime()
+    for _ in range(60):
+        rows = jitter.choice([1, 2, 3, 4, 6, 8])
+        times.observe(rows, 20 * rows, 0, 0.001 + jitter.expovariate(1250.0) / rows)
+        assert choose(prior, 64, 64, lambda width: times.predict(4 + width, 100 + 40 * width, 0), 80.0, 8).seconds > 0.0
 
 
 def test_the_prior_is_learned_and_rules_nothing_out() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from support.tiny_gguf import vocabulary, write_gguf
 
-from engine.config import ConfigError, Settings
+from engine.config import Settings
+from engine.config_base import ConfigError
 from engine.metrics import Metrics
 from engine.models.catalogue import CATALOGUE, DEFAULT_MODEL, check_ahead
 from engine.models.errors import ModelCorrupt, UnknownModel, UnsupportedModel

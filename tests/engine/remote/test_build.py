@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from engine.config import ConfigError, Settings
+from engine.config import Settings
+from engine.config_base import ConfigError
 from engine.metrics import Metrics
 from engine.remote.balanced import BalancedExecutor
 from engine.remote.build import build_executor

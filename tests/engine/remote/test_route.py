@@ -16,7 +16,7 @@ from engine.remote.replica import Replica
 from engine.remote.tier import RemoteTier
 from engine.solving.errors import InvalidRequest, QueueFull, Unavailable
 from engine.solving.routing import NoTier, Router
-from engine.solving.types import SolveSpec
+from engine.solving.spec import SolveSpec
 from tests.support.event_order import EventOrderChecker
 from tests.support.fake_server import FakeServer, solved_events
 from tests.support.routed import Routed, routed

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from thresher.client.runtime import read_runtime_file
 from thresher.v1 import info_service_pb2, info_service_pb2_grpc, synthesis_service_pb2_grpc
 
-from engine.config import ConfigError
+from engine.config_base import ConfigError
 from engine.serving.auth import Access, read_token, write_new_token
 from engine.serving.status import Unauthenticated
 from tests.support.served import once_request, refused, serving, solve_request

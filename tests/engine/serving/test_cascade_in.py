@@ -8,7 +8,7 @@ from thresher.v1 import solve_pb2, verdict_pb2
 from engine.config import LimitSettings
 from engine.serving.cascade_in import cascade_in
 from engine.solving.errors import InvalidRequest, SolveError, Unsupported
-from engine.solving.types import Cascade, ChatMessage, ChatPrompt, CompletionPrompt, HeldTest, PriorAttempt, Prompt
+from engine.solving.spec import Cascade, ChatMessage, ChatPrompt, CompletionPrompt, HeldTest, PriorAttempt, Prompt
 from executor.types import SnippetTest
 from executor.verdict import Verdict
 

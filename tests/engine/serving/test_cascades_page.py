@@ -20,7 +20,8 @@ from thresher.client import solve_spec
 from typer.testing import CliRunner
 
 from engine.cli.main import app
-from engine.config import Settings, TierSettings
+from engine.config import Settings
+from engine.config_cascade import TierSettings
 from engine.loop.client import thread_starter
 from engine.metric_words import ESCALATIONS
 from engine.metrics import Metrics

@@ -12,7 +12,7 @@ from thresher.v1 import solve_pb2, synthesis_service_pb2
 from engine.config import Settings
 from engine.serving.solve_in import solve_in
 from engine.serving.solve_out import EventWriter
-from engine.solving.types import SolveEvent
+from engine.solving.events import SolveEvent
 from tests.support.event_order import EventOrderChecker, EventOrderError, check_stream
 from tests.support.scripted_solver import ScriptedSolver
 from tests.support.scripted_solves import ScriptedSolve, scripted_solves

@@ -20,8 +20,8 @@ from engine.loop.client import EngineClient, EngineDown, Link, thread_starter
 from engine.metrics import Metrics
 from engine.serving.solve_in import solve_in
 from engine.solving import solve as solving
+from engine.solving.events import BranchDelta
 from engine.solving.solver import Solver
-from engine.solving.types import BranchDelta
 from tests.support.scripted_engine import NAME, FakeExecutor, Script, scripted_solver, serve_script
 from tests.support.scripted_solver import ScriptedSolver, accepted, passing_script
 from tests.support.served import Served, refused, serving, solve_request, until

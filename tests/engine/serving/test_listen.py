@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from thresher.client.runtime import read_runtime_file
 
-from engine.config import ConfigError
+from engine.config_base import ConfigError
 from engine.serving.listen import TcpAddress, UnixAddress, addresses, clear_stale_socket, parse_address
 from tests.support.scripted_solver import ScriptedSolver
 from tests.support.served import serving

@@ -5,26 +5,13 @@ from enum import StrEnum
 import pytest
 from thresher.v1 import solve_pb2, verdict_pb2
 
+from engine.core.types import FinishReason
 from engine.serving import report_out, solve_out
 from engine.serving.report_out import TestPlaces, duration_out
 from engine.serving.solve_out import EventWriter
-from engine.solving.types import (
-    BranchOutcome,
-    Candidate,
-    CandidateJudged,
-    CandidateSource,
-    CompletionPrompt,
-    EventOptions,
-    FinishReason,
-    HeldTest,
-    ReturnPolicy,
-    SolveEvent,
-    SolveOutcome,
-    SolveSpec,
-    TestFinished,
-    TierOutcome,
-    TierReason,
-)
+from engine.solving.events import BranchOutcome, CandidateJudged, SolveEvent, TestFinished, TierReason
+from engine.solving.spec import CompletionPrompt, EventOptions, HeldTest, ReturnPolicy, SolveSpec
+from engine.solving.summary import Candidate, CandidateSource, SolveOutcome, TierOutcome
 from executor.types import SnippetTest
 from executor.verdict import Evidence, Report, TestReport, Verdict
 

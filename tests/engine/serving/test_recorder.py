@@ -1,6 +1,7 @@
 """The flight recorder of a server: what it keeps, what callers see of it, that it is bounded, and the page of it."""
 
 import asyncio
+import errno
 import json
 import shutil
 import stat
@@ -8,16 +9,22 @@ import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import ByteSize
 from thresher.client import AsyncClient, ThresherError
 from thresher.v1 import problem_pb2, solve_pb2
 
 from engine.cli._recording import Recorded, read_recording
 from engine.cli._replay import page_of, picture_of
-from engine.config import ConfigError
+from engine.config_base import ConfigError
+from engine.config_recorder import RecorderSettings
+from engine.serving.recorder import Recorder, Recording
+from engine.solving.events import Accepted, BranchDelta, SolveEvent
 from engine.solving.flight import DecisionKind
+from engine.solving.spec import CompletionPrompt, SolveSpec
 from tests.support.event_order import EventOrderChecker
 from tests.support.scripted_engine import FakeExecutor, Script, scripted_solver
 from tests.support.served import serving, until
@@ -151,6 +158,57 @@ async def test_one_solve_cannot_take_all_the_room(tmp_path: Path) -> None:
         assert recorded.left_out > 0 and recorded.events[-1].HasField("summary")
         longest = max(len(line) for line in path.read_bytes().splitlines())
         assert path.stat().st_size < (1 << 14) + 3 * longest
+
+
+async def test_many_solves_at_once_hold_no_more_than_the_room_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in memory until each has ended and the disk has taken it."""
+    spec = SolveSpec(request_id="r", prompt=CompletionPrompt("p", part_of_program=False), tests=())
+    settings = RecorderSettings(folder=tmp_path, max_bytes=ByteSize(1 << 16))
+    recorder, gate, held = Recorder(settings, tmp_path), asyncio.Event(), list[int]()
+    monkeypatch.setattr(recorder, "_write", lambda recording: held.append(len(recording.text())))  # type: ignore
+
+    async def told(_: SolveSpec, *, deadline: float | None) -> AsyncGenerator[SolveEvent]:
+        yield SolveEvent(1, 0.0, Accepted(request_id="r", model="m", queue_depth=0, prompt_tokens=1, seed=1))
+        for number in range(100):
+            yield SolveEvent(2 + number, 0.0, BranchDelta(branch=0, text="x" * 1000, tokens=1))
+        await gate.wait()
+
+    async def recorded() -> None:
+        async for _ in recorder.solve(SimpleNamespace(solve=told), spec, deadline=None):  # type: ignore[arg-type]
+            pass
+
+    for solves in (12, 4):  # what was written makes room again
+        held.clear()
+        gate.clear()
+        running = [asyncio.create_task(recorded()) for _ in range(solves)]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*running)
+        await recorder.close()
+        assert len(held) == solves and (1 << 15) < sum(held) < (1 << 16) + solves * 2000
+
+
+async def test_a_full_disk_ends_no_solve_and_does_not_fill_with_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Recording) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Recording, "text", full)
+    async with server(tmp_path) as client:
+        for _ in range(3):
+            assert (await seen(client, asked("hard")))[-1].HasField("summary")
+    assert not files(tmp_path)
+
+
+async def test_other_files_of_the_folder_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "2026-11-results.jsonl").write_text("mine")
+    async with server(tmp_path, solves=1) as client:
+        for _ in range(2):
+            await seen(client, asked("hard"))
+    assert len(files(tmp_path)) == 2 and (tmp_path / "2026-11-results.jsonl").read_text() == "mine"
 
 
 async def test_nothing_is_recorded_unless_it_is_asked_for(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from thresher.client import RefineSession, Turn
 from typer.testing import CliRunner
 
 from engine.cli.main import app
-from engine.config import SessionSettings
+from engine.config_sessions import SessionSettings
 from tests.support.fake_server import FakeServer, unsolved_events
 from tests.support.refine_talk import failing_until
 from tests.support.scripted_solver import ScriptedSolver

@@ -11,9 +11,7 @@ import grpc.aio
 import pytest
 from thresher.v1 import problem_pb2, refine_pb2, solve_pb2, synthesis_service_pb2
 
-from engine.solving.types import (
-    SolveSpec,
-)
+from engine.solving.spec import SolveSpec
 from tests.support.refine_talk import (
     RIGHT,
     WRONG,

@@ -8,9 +8,10 @@ from google.protobuf.duration_pb2 import Duration
 from thresher.v1 import problem_pb2, solve_pb2
 
 from engine.config import Settings
+from engine.core.types import Mode
 from engine.serving.solve_in import solve_in
 from engine.solving.errors import InvalidRequest, Unsupported
-from engine.solving.types import ChatPrompt, CompletionPrompt, Constraint, InfillPrompt, Mode, Prune, SolveSpec
+from engine.solving.spec import ChatPrompt, CompletionPrompt, Constraint, InfillPrompt, Prune, SolveSpec
 from tests.support.served import spec
 
 SETTINGS = Settings.model_validate({"limits": {"max_k": 100}})

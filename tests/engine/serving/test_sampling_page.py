@@ -14,7 +14,7 @@ from engine.config import Settings
 from engine.metric_words import BRANCH_OUTCOMES
 from engine.metrics import Metrics
 from engine.serving.solve_in import solve_in
-from engine.solving.types import Accounting
+from engine.solving.summary import Accounting
 from executor.types import Program, SnippetTest
 from executor.verdict import Report, TestReport, Verdict
 from tests.support.fake_server import FakeServer

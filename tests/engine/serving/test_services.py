@@ -14,7 +14,7 @@ from thresher.v1 import (
 
 from engine.serving.execution import most_in_flight
 from engine.serving.info import FEATURES
-from engine.solving.types import ReturnPolicy
+from engine.solving.spec import ReturnPolicy
 from tests.support.event_order import check_stream
 from tests.support.scripted_solver import ScriptedSolver, accepted, passing_script
 from tests.support.served import once_request, refused, serving, solve_request, spec

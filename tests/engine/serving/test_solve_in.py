@@ -14,7 +14,7 @@ from engine.config import Settings
 from engine.serving.problem_in import program_in
 from engine.serving.solve_in import solve_in
 from engine.solving.errors import InvalidRequest, Unsupported
-from engine.solving.types import (
+from engine.solving.spec import (
     ChatMessage,
     ChatPrompt,
     CompletionPrompt,

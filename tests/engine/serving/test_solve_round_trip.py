@@ -11,50 +11,52 @@ from hypothesis import strategies as st
 from thresher.v1 import info_service_pb2, solve_pb2
 
 from engine.config import ExecutorSettings, Settings
+from engine.core.types import FinishReason, Mode
 from engine.serving.event_in import EventReader, model_info_in
 from engine.serving.solve_in import solve_in
 from engine.serving.solve_out import EventWriter, model_out
 from engine.serving.solve_spec_out import solve_spec_out
-from engine.solving.types import (
+from engine.solving.events import (
     Accepted,
-    Accounting,
     BranchDelta,
     BranchEnded,
     BranchOutcome,
     BranchStarted,
-    Budget,
-    Candidate,
     CandidateFinished,
     CandidateJudged,
-    CandidateSource,
+    SamplesJoined,
+    SolveEvent,
+    TestFinished,
+    TierReason,
+    TierStarted,
+)
+from engine.solving.served import ModelInfo, TierInfo
+from engine.solving.spec import (
+    Budget,
     Cascade,
     ChatMessage,
     ChatPrompt,
     CompletionPrompt,
     Constraint,
-    Escalation,
     EventOptions,
-    FinishReason,
     HeldTest,
     InfillPrompt,
-    Mode,
-    ModelInfo,
     PriorAttempt,
     Priority,
     Prune,
     ReturnPolicy,
-    SamplesJoined,
     Sampling,
-    SolveEvent,
-    SolveOutcome,
     SolveSpec,
+)
+from engine.solving.summary import (
+    Accounting,
+    Candidate,
+    CandidateSource,
+    Escalation,
+    SolveOutcome,
     Summary,
-    TestFinished,
     TierCost,
-    TierInfo,
     TierOutcome,
-    TierReason,
-    TierStarted,
 )
 from executor.types import Comparison, Limits, SnippetTest
 from executor.verdict import LoweredLimit, Report, TestReport, Verdict

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import structlog
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from thresher.client import AsyncClient, ThresherError
 from thresher.v1 import problem_pb2, solve_pb2
@@ -134,6 +137,15 @@ async def test_a_solve_is_a_tree_of_spans_below_its_callers(collector: Collector
         assert execute.name == "execute" and inside(execute, candidate) and execute.end <= candidate.end
         assert execute.attributes["thresher.verdict"] == "passed"
     assert not any(span.failed for span in collector.spans)
+
+
+async def test_a_seed_that_no_collector_can_count_to_is_told_in_digits(collector: Collector) -> None:
+    spec = asked("secret-easy")
+    spec.sampling.seed = 2**64 - 1
+    async with server() as running:
+        await running.client.solve_once(spec, timeout=30)
+    (solve,) = collector.named("solve")
+    assert solve.attributes["gen_ai.request.seed"] == str(2**64 - 1)
 
 
 async def test_no_text_is_in_any_span(collector: Collector) -> None:
@@ -290,6 +302,19 @@ async def test_a_dead_collector_costs_no_solve(monkeypatch: pytest.MonkeyPatch) 
     assert answer.summary.outcome == solve_pb2.SOLVE_OUTCOME_SOLVED
 
 
+def test_a_collector_that_says_nothing_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
+        monkeypatch.setattr("engine.otel._FLUSH_SECONDS", 0.2)
+        kept = tracing.start_tracing()
+        assert kept is not None
+        kept.called(f"/{RPC}", {}).end()
+        began = time.monotonic()
+        kept.close()
+        assert time.monotonic() - began < 10
+
+
 def test_nothing_is_imported_where_spans_are_off() -> None:
     code = (
         "import json, sys; import engine.serving.front, engine.solving.spans; from engine.tracing import start_tracing;"
@@ -297,6 +322,24 @@ def test_nothing_is_imported_where_spans_are_off() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={})
     assert json.loads(done.stdout) == [True, []]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "9999"),
+    ],
+)
+def test_a_variable_that_the_sdk_cannot_read_is_told_and_stops_nothing(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv(name, value)
+    with structlog.testing.capture_logs() as logs:
+        assert tracing.start_tracing() is None
+    assert [line["event"] for line in logs] == ["no_spans"]
 
 
 @pytest.mark.parametrize(

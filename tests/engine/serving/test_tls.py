@@ -19,7 +19,7 @@ from thresher.client import AsyncClient, Client, ThresherError, Tls
 from thresher.client.runtime import read_runtime_file
 from thresher.v1 import info_service_pb2, info_service_pb2_grpc
 
-from engine.config import ConfigError
+from engine.config_base import ConfigError
 from engine.serving.tls import names_in_certificate
 from tests.support.certificates import Authority, Files
 from tests.support.scripted_solver import ScriptedSolver

@@ -22,7 +22,7 @@ from thresher.v1 import (
     synthesis_service_pb2_grpc,
 )
 
-from engine.config import ConfigError
+from engine.config_base import ConfigError
 from engine.serving.app import _signals
 from engine.serving.auth import Access
 from engine.serving.status import Unauthenticated

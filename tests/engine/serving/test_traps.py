@@ -11,9 +11,9 @@ import grpc.aio
 import pytest
 from thresher.v1 import execution_service_pb2
 
-from engine.config import ConfigError
+from engine.config_base import ConfigError
 from engine.serving.listen import server_options
-from engine.solving.types import BranchDelta
+from engine.solving.events import BranchDelta
 from tests.support.scripted_solver import ScriptedSolver, accepted, forever
 from tests.support.served import once_request, refused, serving, solve_request, spec, until
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from thresher.v1 import problem_pb2, solve_pb2, synthesis_service_pb2
 
-from engine.config import ConfigError, Settings
+from engine.config import Settings
+from engine.config_base import ConfigError
 from engine.loop.client import thread_starter
 from engine.loop.messages import Ready, frame
 from engine.metrics import Metrics

@@ -5,23 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from engine.core.types import Mode
 from engine.solving.errors import DeadlineExceeded, Unavailable
+from engine.solving.events import Accepted, CandidateFinished, CandidateJudged
 from engine.solving.feedback import ASKING, Failure, told, with_failures
-from engine.solving.types import (
-    Accepted,
-    Budget,
-    CandidateFinished,
-    CandidateJudged,
-    CandidateSource,
-    Cascade,
-    ChatMessage,
-    ChatPrompt,
-    HeldTest,
-    Mode,
-    PriorAttempt,
-    ReturnPolicy,
-    SolveOutcome,
-)
+from engine.solving.spec import Budget, Cascade, ChatMessage, ChatPrompt, HeldTest, PriorAttempt, ReturnPolicy
+from engine.solving.summary import CandidateSource, SolveOutcome
 from executor.types import CallTest, SnippetTest, StdioTest
 from executor.verdict import Report, TestReport, Verdict
 from tests.engine.solving.test_solver import HELD_OUT, collect, nothing_left, solver_over, spec, summary_of

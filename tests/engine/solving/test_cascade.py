@@ -7,39 +7,38 @@ from typing import Any
 import grpc
 import pytest
 
+from engine.core.types import Mode
 from engine.metrics import Metrics
 from engine.solving.errors import DeadlineExceeded, EngineFailed, InvalidRequest, QueueFull, Unavailable
-from engine.solving.experience import Experience
-from engine.solving.stage import Policy
-from engine.solving.tiers import Terms
-from engine.solving.types import (
+from engine.solving.events import (
     Accepted,
     BranchEnded,
     BranchOutcome,
     BranchStarted,
-    Budget,
     CandidateFinished,
     CandidateJudged,
-    CandidateSource,
+    SamplesJoined,
+    SolveEvent,
+    TierReason,
+    TierStarted,
+)
+from engine.solving.experience import Experience
+from engine.solving.spec import (
+    Budget,
     Cascade,
     ChatMessage,
     ChatPrompt,
     CompletionPrompt,
     EventOptions,
     HeldTest,
-    Mode,
     PriorAttempt,
     ReturnPolicy,
-    SamplesJoined,
     Sampling,
-    SolveEvent,
-    SolveOutcome,
     SolveSpec,
-    Summary,
-    TierOutcome,
-    TierReason,
-    TierStarted,
 )
+from engine.solving.stage import Policy
+from engine.solving.summary import CandidateSource, SolveOutcome, Summary, TierOutcome
+from engine.solving.tiers import Terms
 from executor.types import SnippetTest
 from executor.verdict import Verdict
 from tests.support.scripted_tiers import (

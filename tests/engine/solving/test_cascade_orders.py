@@ -16,22 +16,13 @@ import structlog
 from engine.metrics import Metrics
 from engine.solving.cascade import CascadeSolver
 from engine.solving.errors import SolveError, Unavailable
+from engine.solving.events import SolveEvent
 from engine.solving.legs import Bell, Late
+from engine.solving.served import ModelInfo
+from engine.solving.spec import Budget, CompletionPrompt, EventOptions, HeldTest, Sampling, SolveSpec
 from engine.solving.stage import Policy, Stage
+from engine.solving.summary import SolveOutcome, Summary, TierOutcome
 from engine.solving.tiers import Cut, Terms
-from engine.solving.types import (
-    Budget,
-    CompletionPrompt,
-    EventOptions,
-    HeldTest,
-    ModelInfo,
-    Sampling,
-    SolveEvent,
-    SolveOutcome,
-    SolveSpec,
-    Summary,
-    TierOutcome,
-)
 from executor.types import SnippetTest
 from executor.verdict import Verdict
 from tests.support.every_path import every_path

@@ -14,18 +14,12 @@ from typing import Any
 
 import pytest
 
+from engine.core.types import Mode
 from engine.metrics import Metrics
+from engine.solving.events import TierStarted
 from engine.solving.solver import Solver
-from engine.solving.types import (
-    CompletionPrompt,
-    HeldTest,
-    Mode,
-    Sampling,
-    SolveOutcome,
-    SolveSpec,
-    Summary,
-    TierStarted,
-)
+from engine.solving.spec import CompletionPrompt, HeldTest, Sampling, SolveSpec
+from engine.solving.summary import SolveOutcome, Summary
 from executor.types import SnippetTest
 from tests.support.scripted_engine import FakeExecutor, Script, scripted_solver
 from tests.support.scripted_tiers import FAILED, PASSED, Play, ScriptedTier, Step, cascade_of, checked

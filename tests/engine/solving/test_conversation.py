@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from engine.solving.conversation import Conversation
 from engine.solving.errors import InvalidRequest, SessionLimit
+from engine.solving.events import CandidateJudged
 from engine.solving.refine import AddTests, CandidateName, Feedback, Resample, TakeBack, TurnOutcome
-from engine.solving.types import Budget, CandidateJudged, ChatPrompt, HeldTest, Sampling
+from engine.solving.spec import Budget, ChatPrompt, HeldTest, Sampling
 from executor.types import SnippetTest
 from executor.verdict import Verdict
 from tests.support.session_script import chat_spec, event, judged, summary

@@ -32,20 +32,9 @@ from engine.metric_words import CANCEL_PHASES
 from engine.metrics import Metrics
 from engine.solving import candidates
 from engine.solving.errors import SolveError
-from engine.solving.types import (
-    BranchEnded,
-    BranchStarted,
-    Budget,
-    CandidateFinished,
-    CandidateJudged,
-    CompletionPrompt,
-    EventOptions,
-    HeldTest,
-    ReturnPolicy,
-    Sampling,
-    SolveSpec,
-    Summary,
-)
+from engine.solving.events import BranchEnded, BranchStarted, CandidateFinished, CandidateJudged
+from engine.solving.spec import Budget, CompletionPrompt, EventOptions, HeldTest, ReturnPolicy, Sampling, SolveSpec
+from engine.solving.summary import Summary
 from executor.types import SnippetTest
 from tests.support.ending_rules import CUT, Rules
 from tests.support.endings import Ending

@@ -13,7 +13,7 @@ from engine.solving.candidates import Entry
 from engine.solving.flight import Flight
 from engine.solving.judging import Done, Judged, Judging, Posted, Slow
 from engine.solving.spans import SolveSpans
-from engine.solving.types import CompletionPrompt, HeldTest, ReturnPolicy, Sampling, SolveSpec
+from engine.solving.spec import CompletionPrompt, HeldTest, ReturnPolicy, Sampling, SolveSpec
 from executor.passing import MOST_SLOW
 from executor.types import SnippetTest
 from executor.verdict import Report, TestReport, Verdict

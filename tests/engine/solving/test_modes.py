@@ -5,24 +5,17 @@ from typing import Any
 
 import pytest
 
-from engine.solving.types import (
+from engine.core.types import Mode
+from engine.solving.events import (
     BranchEnded,
     BranchOutcome,
     BranchStarted,
-    Budget,
     CandidateFinished,
-    CompletionPrompt,
-    EventOptions,
-    HeldTest,
-    Mode,
-    ReturnPolicy,
     SamplesJoined,
-    Sampling,
     SolveEvent,
-    SolveOutcome,
-    SolveSpec,
-    Summary,
 )
+from engine.solving.spec import Budget, CompletionPrompt, EventOptions, HeldTest, ReturnPolicy, Sampling, SolveSpec
+from engine.solving.summary import SolveOutcome, Summary
 from executor.types import SnippetTest
 from tests.support.scripted_engine import FakeExecutor, Script, scripted_solver
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.config import SessionSettings
+from engine.config_sessions import SessionSettings
 from engine.solving.errors import SessionLimit, SessionNotFound
 from engine.solving.session import Session
 from engine.solving.sessions import Sessions

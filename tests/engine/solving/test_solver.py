@@ -13,14 +13,18 @@ from prometheus_client import generate_latest
 from engine.exposition import read, total
 from engine.metrics import Metrics
 from engine.solving.errors import DeadlineExceeded, InvalidRequest, ModelNotFound, QueueFull, Unavailable, Unsupported
-from engine.solving.solver import Solver
-from engine.solving.types import (
+from engine.solving.events import (
     BranchEnded,
     BranchOutcome,
     BranchStarted,
-    Budget,
     CandidateFinished,
     CandidateJudged,
+    SolveEvent,
+    TestFinished,
+)
+from engine.solving.solver import Solver
+from engine.solving.spec import (
+    Budget,
     ChatMessage,
     ChatPrompt,
     CompletionPrompt,
@@ -29,12 +33,9 @@ from engine.solving.types import (
     InfillPrompt,
     ReturnPolicy,
     Sampling,
-    SolveEvent,
-    SolveOutcome,
     SolveSpec,
-    Summary,
-    TestFinished,
 )
+from engine.solving.summary import SolveOutcome, Summary
 from engine.text.infill import InfillForm
 from executor.types import SnippetTest
 from executor.verdict import Verdict

@@ -11,20 +11,13 @@ import pytest
 from engine.metrics import Metrics
 from engine.solving.cascade import CascadeSolver
 from engine.solving.errors import ModelNotFound, Unavailable
+from engine.solving.events import BranchEnded, BranchOutcome, CandidateJudged
 from engine.solving.solver import Solver
+from engine.solving.spec import Budget, ReturnPolicy, SolveSpec
 from engine.solving.stage import Policy, Stage
+from engine.solving.summary import SolveOutcome, TierOutcome
 from engine.solving.tiered import TieredSolver
 from engine.solving.tiers import LocalTier, Terms
-from engine.solving.types import (
-    BranchEnded,
-    BranchOutcome,
-    Budget,
-    CandidateJudged,
-    ReturnPolicy,
-    SolveOutcome,
-    SolveSpec,
-    TierOutcome,
-)
 from tests.engine.solving.test_solver import HELD_OUT, LONG, spec, summary_of
 from tests.support.scripted_engine import FakeExecutor, Script, serve_script
 from tests.support.scripted_tiers import checked

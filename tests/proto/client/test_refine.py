@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -89,6 +90,24 @@ async def test_the_same_by_asyncio(served: Served) -> None:
     assert served.solver.specs[-1].sampling.k == 2
 
 
+async def test_a_session_that_could_not_be_started_can_be_started_again(served: Served) -> None:
+    def ask(client: Client) -> bool:
+        with client.refine(task(), rounds=3) as session:
+            served.solver.status = "starting"
+            with pytest.raises(ThresherError, match="STARTING"):
+                session.start()
+            served.solver.status = "ready"
+            return session.start().run().solved
+
+    assert await blocking(served, ask)
+    async with AsyncClient(f"unix:{served.folder}/s") as client, client.refine(task(), rounds=3) as session:
+        served.solver.status = "starting"
+        with pytest.raises(ThresherError, match="STARTING"):
+            await session.start()
+        served.solver.status = "ready"
+        assert (await (await session.start()).run()).solved
+
+
 async def test_a_question_while_another_one_is_open_ends_that_one(served: Served) -> None:
     served.solver.script = lambda spec: [accepted(spec), forever]
 
@@ -167,7 +186,9 @@ async def test_what_cannot_be_said_is_refused_at_once(served: Served) -> None:
 # Dropped connections
 
 
-async def cut_often(line: Cable, times: int) -> None:
+async def cut_often(line: Cable, times: int, opened: threading.Event) -> None:
+    """Cut it from when the session is open: before, a client knows of none to take up."""
+    await until(opened.is_set)
     for _ in range(times):
         await asyncio.sleep(0.05)
         line.cut()
@@ -177,12 +198,15 @@ async def cut_often(line: Cable, times: int) -> None:
 async def test_a_cut_line_loses_no_message_and_doubles_none(served: Served, kind: str) -> None:
     served.solver.script = failing_until(6)
     async with cable(served.folder) as line:
-        cutting = asyncio.create_task(cut_often(line, 6))
+        opened = threading.Event()
+        cutting = asyncio.create_task(cut_often(line, 6, opened))
         if kind == "sync":
-            told = await blocking(served, _long_talk, line.address)
+            told = await blocking(served, lambda client: _long_talk(client, opened), line.address)
         else:
             async with AsyncClient(line.address) as client, client.refine(task()) as session:
-                told = [reply.sequence async for reply in await session.start()]
+                started = await session.start()
+                opened.set()
+                told = [reply.sequence async for reply in started]
                 for number in range(5):
                     await asyncio.sleep(0.04)
                     told += [reply.sequence async for reply in await session.say(f"Word {number}.")]
@@ -194,9 +218,11 @@ async def test_a_cut_line_loses_no_message_and_doubles_none(served: Served, kind
     assert [said.count(f"Word {number}.") for number in range(5)] == [1] * 5
 
 
-def _long_talk(client: Client) -> list[int]:
+def _long_talk(client: Client, opened: threading.Event) -> list[int]:
     with client.refine(task()) as session:
-        told = [reply.sequence for reply in session.start()]
+        started = session.start()
+        opened.set()
+        told = [reply.sequence for reply in started]
         for number in range(5):
             told += [reply.sequence for reply in session.say(f"Word {number}.")]
         return told

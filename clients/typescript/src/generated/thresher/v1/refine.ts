@@ -223,7 +223,7 @@ export interface Transcript {
   /** "models/{model}" */
   model: string;
   problemId: string;
-  /** those of the start, and those that were added */
+  /** those of the start, and those that were added; a hidden one without what it runs */
   tests: Test[];
   turns: TranscriptTurn[];
   /** for the next turn */
