@@ -48,6 +48,7 @@ class Noted:
 
     def __init__(self) -> None:
         self.calls: dict[str, list[tuple[Any, ...]]] = {}
+        self.executors = self  # its calls are kept like the others
 
     def __getattr__(self, name: str) -> Any:
         return lambda *values, **named: self.calls.setdefault(name, []).append((*values, *named.values()))
