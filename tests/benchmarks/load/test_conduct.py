@@ -60,7 +60,9 @@ def test_a_run_leaves_its_result_its_pages_and_its_calls(server: LoadServer, mix
     out = tmp_path / "made" / "run.json"
     done = asked(server, "--rate", "25", "--seconds", "2", "--warm-up", "0.5", "--mix", mix, "--out", out, "--slo", "1")
     assert done.exit_code == 0, done.output
-    assert "goodput" in done.output and "time to first pass" in done.output
+    # On a machine too busy to call in time the last line is a warning in their place.
+    words = out.with_suffix(".md").read_text() if "generator itself was late" in done.output else done.output
+    assert "goodput" in words and "time to first pass" in words
     result = json.loads(out.read_text())
     assert result["books"]["agree"] is True and result["books"]["exact"] is True
     assert result["books"]["differences"] == []
