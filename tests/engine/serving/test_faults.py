@@ -193,10 +193,13 @@ async def test_a_crowd_of_solves_is_refused_or_waits_and_goes(count: int, waitin
 
         await until(settled, 240)
         refused = codes.get(grpc.StatusCode.RESOURCE_EXHAUSTED, 0)
+        # gRPC's core ends by itself what a busy front has not taken within 30 s, or what stands behind 3,000 others.
+        untaken = codes.get(grpc.StatusCode.CANCELLED, 0)
         # How many were drawn and are being judged or told, and how many are done, is a matter of the machine's speed.
-        assert refused >= refusals // 2 if refusals else not refused
+        assert refused + untaken >= refusals // 2 if refusals else not refused
         # The server still answers others, and lets all of them go at once.
         assert await asyncio.wait_for(check_health(served), 30) == SERVING
+        ended = set(codes)  # what a call says that its own client has cancelled is gRPC's affair
         for one in crowd:
             one.cancel()
         await asyncio.wait(crowd)
@@ -208,7 +211,7 @@ async def test_a_crowd_of_solves_is_refused_or_waits_and_goes(count: int, waitin
         await until(idle, 240)
         assert len(served.front.calls) == 0
         await until(lambda: len(asyncio.all_tasks()) <= tasks + 2, 30)
-        assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert ended <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
         answer = await served.synthesis.SolveOnce(once("easy"))
         assert answer.summary.outcome == solve_pb2.SOLVE_OUTCOME_SOLVED
 
