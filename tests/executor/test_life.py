@@ -120,7 +120,8 @@ async def test_cancelling_a_group_ends_running_and_queued_runs_and_no_others() -
         await until(lambda: executor.stats().busy == 4 and executor.stats().jails_live >= 4)
         other = asyncio.create_task(executor.run(GOOD, group="other"))
         await asyncio.sleep(0.2)
-        assert executor.stats().queue_depth == 28
+        # Those that have run for long step aside and make room, so that more than four may run.
+        assert executor.stats().queue_depth + executor.stats().busy >= 31
         started = time.monotonic()
         await executor.cancel_group("mine")
         assert time.monotonic() - started < 10
@@ -176,7 +177,13 @@ async def test_programs_that_run_for_long_leave_the_cores_to_others() -> None:
         pytest.skip("no version 2 control group measures how long a program waits for a core here")
 
     def busiest() -> psutil.Process:
-        return max(psutil.Process().children(recursive=True), key=lambda one: one.cpu_times().user)
+        def used(one: psutil.Process) -> float:
+            try:
+                return one.cpu_times().user
+            except psutil.NoSuchProcess:
+                return 0.0
+
+        return max(psutil.Process().children(recursive=True), key=used)
 
     def nice_of_session(pid: int) -> int:
         path = Path(f"/proc/{pid}/autogroup")
