@@ -112,7 +112,7 @@ def vanishing_while_drawing(server: Server, client: Client) -> float:
 def vanishing_while_judging(server: Server, client: Client) -> float:
     """Seconds from the client's death until the candidates it had running are gone."""
     problem = document(0, setup_code="import time\ntime.sleep(30)", limits={"cpu_seconds": 20, "wall_seconds": 60})
-    process = vanish(server, client, problem, "complete")
+    process = vanish(server, client, problem, "program 0")
     time.sleep(1.0)
     doomed = running_candidates(server)
     if not doomed:
