@@ -193,7 +193,7 @@ async def test_a_crowd_of_solves_is_refused_or_waits_and_goes(count: int, waitin
 
         await until(settled, 240)
         refused = codes.get(grpc.StatusCode.RESOURCE_EXHAUSTED, 0)
-        # gRPC's core ends by itself what a busy front has not taken within 30 s, or what stands behind 3,000 others.
+        # Calls that never reached a handler: gRPC's core, it seems, bounds how many wait to be taken, and for how long.
         untaken = codes.get(grpc.StatusCode.CANCELLED, 0)
         # How many were drawn and are being judged or told, and how many are done, is a matter of the machine's speed.
         assert refused + untaken >= refusals // 2 if refusals else not refused
