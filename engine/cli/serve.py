@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from engine.config import Arithmetic, LogFormat, LogLevel, Settings
 from engine.config_base import ConfigError
 from engine.config_cascade import tier_of
 from engine.config_layers import load_settings, parse_assignments, to_json, to_toml
-from engine.logs import configure_logs
+from engine.logs import configure_logs, get_logger
 from engine.metrics import Metrics
 from engine.serving.app import EXIT_USAGE, SolverFactory, run
 from engine.serving.backend import SolverLike
@@ -155,6 +156,9 @@ def serve(
         typer.echo(to_json(settings) if json_output else to_toml(settings))
         return
     configure_logs(settings.log.level, settings.log.format)
+    # At once: what comes next takes seconds, and on a first start minutes.
+    models = [] if settings.serving.executor_only else list(settings.models.serve)
+    get_logger(__name__).info("starting", version=version("thresher"), models=models)
     sys.exit(run(settings, _factory(settings)))
 
 

@@ -21,6 +21,7 @@ from engine.loop.messages import (
     EngineConfig,
     Failed,
     FromEngine,
+    Loaded,
     Loading,
     Ready,
     Refused,
@@ -323,7 +324,11 @@ class EngineClient:
     def _take(self, message: FromEngine) -> None:
         match message:
             case Loading():
-                _log.info("engine_loading", part=message.part)
+                _log.info("engine_loading", model=message.model, part=message.part)
+            case Loaded():
+                how = {"how": message.how} if message.how else {}
+                seconds = round(message.seconds, 1)
+                _log.info("engine_loaded", model=message.model, part=message.part, seconds=seconds, **how)
             case Ready():
                 self.facts = message
                 if self._first is not None and not self._first.done():

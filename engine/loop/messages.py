@@ -177,11 +177,21 @@ class TurnOver(msgspec.Struct, frozen=True, kw_only=True, tag="turn_over"):
 class Loading(msgspec.Struct, frozen=True, tag="loading"):
     """What an engine process does before it is ready: each part may take long on a first start."""
 
+    model: str
     part: str
 
 
+class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
+    """A part is there. `how`: where it came from, in words; empty where there is one way only."""
+
+    model: str
+    part: str
+    seconds: float
+    how: str = ""
+
+
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
-    """The model is loaded. After `Loading`, the first message of an engine process.
+    """The model is loaded. After `Loading` and `Loaded`, the first message of an engine process.
 
     `deterministic`: what a sample draws does not depend on what else is drawn, bit for bit. `resident_bytes`: of this
     process in memory; `pool_bytes`: of keys and values, which are not there yet (0 on a GPU: they lie elsewhere).
@@ -345,7 +355,7 @@ class StepReport(msgspec.Struct, frozen=True, kw_only=True, tag="step"):
 
 
 ToEngine = Submit | Verdict | Slow | End | TurnGranted | TurnAsked
-FromEngine = Loading | Ready | Failed | Admitted | Refused | StepReport | TurnWanted | TurnOver
+FromEngine = Loading | Loaded | Ready | Failed | Admitted | Refused | StepReport | TurnWanted | TurnOver
 
 encoder = msgspec.msgpack.Encoder()
 to_engine = msgspec.msgpack.Decoder(ToEngine)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.loop.messages import EngineConfig, Failed, Loading, Ready, frame
+from engine.loop.messages import EngineConfig, Failed, Loaded, Loading, Ready, frame
 
 
 def serve(connection: socket.socket, config: EngineConfig) -> None:
@@ -21,6 +21,7 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
     A model that cannot be served is told as Failed; any other exception leaves the function.
     """
     began = time.monotonic()
+    connection.sendall(frame(Loading(config.name, "torch")))
     # Heavy imports belong to this process alone, and their failures to the message below.
     import torch
 
@@ -34,6 +35,7 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
         arithmetic_for,
         device_for,
         device_name,
+        kernels_of,
         limits_of,
         load_for,
         runner_for,
@@ -50,7 +52,8 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
             raise ValueError(
                 "engine.kv_bytes: several models share this GPU; say how many bytes each gets for its pages"
             )
-        connection.sendall(frame(Loading("the model's weights")))
+        connection.sendall(frame(Loading(config.name, "weights, and the tokenizer")))
+        part_began = time.monotonic()
         text = read_model_text(path)
         decoder = load_for(
             device,
@@ -60,7 +63,9 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
             packed=packed_path(path, cache_folder()),
             strict=config.strict,
         )
-        connection.sendall(frame(Loading("kernels, compiled for this processor at the first start")))
+        connection.sendall(frame(Loaded(config.name, "weights", time.monotonic() - part_began)))
+        connection.sendall(frame(Loading(config.name, "kernels, compiled where no earlier start has")))
+        part_began = time.monotonic()
         runner = runner_for(
             decoder,
             kv_bytes=config.kv_bytes,
@@ -68,6 +73,8 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
             strict=config.strict,
             rows=limits.rows,
         )
+        seconds = time.monotonic() - part_began
+        connection.sendall(frame(Loaded(config.name, "kernels", seconds, kernels_of(runner))))
     except (ModelError, ValueError, OSError, torch.OutOfMemoryError) as error:
         connection.sendall(frame(Failed(f"model {config.name}: {error}")))
         return

@@ -85,7 +85,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
 
 
 def check_ahead(name: str) -> None:
-    """What can be told of a model before it is loaded: whether there is one of that name, and whether its file fits.
+    """What can be told of a model before it is loaded: whether there is one of that name, and whether its files fit.
 
     A model that is still to be fetched is good. Raises UnknownModel, ModelCorrupt, UnsupportedModel, ModelFileError or
     OSError.
@@ -101,3 +101,8 @@ def check_ahead(name: str) -> None:
         header = read_header(found)
         check_head(header)
         header.require_tokenizer()
+    else:
+        # Likewise `safetensors`.
+        from engine.models.folder_head import check_folder
+
+        check_folder(found)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.models.decoder_config import DecoderConfig
+
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q [T, heads, head_dim], k [T, kv_heads, head_dim], v [T, kv_heads, head_dim]) -> [T, heads * head_dim].
 
@@ -19,28 +21,6 @@ q and k are after the rotation. The three are views of one buffer of the current
 
 Linear = Callable[[Tensor], Tensor]
 """[T, in] -> [T, out] in the decoder's arithmetic."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecoderConfig:
-    """The shape of a decoder. `rope_factors` are head_dim / 2 numbers by which the rotations' frequencies are divided;
-    None for all 1."""
-
-    architecture: str
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    hidden: int
-    intermediate: int
-    vocab: int
-    rope_theta: float
-    norm_eps: float
-    context_length: int
-    qkv_bias: bool
-    qk_norm: bool
-    tied_embeddings: bool
-    rope_factors: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,13 @@ def load_for(
     return on_device(load.load_decoder(path, arithmetic=arithmetic, linear=ToDevice(device)), device)
 
 
+def kernels_of(runner: CpuRunner | CompiledRunner | CudaRunner) -> str:
+    """Where a runner's kernels have come from, in words."""
+    if isinstance(runner, CudaRunner):
+        return "compiled by Triton or taken from its cache"
+    return f"{runner.compiled} compiled for this processor" if runner.compiled else "taken from the cache"
+
+
 def runner_for(
     decoder: Decoder,
     *,

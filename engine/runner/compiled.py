@@ -104,13 +104,14 @@ class CompiledRunner:
         self._program: Program | None = None
         self._buffers: dict[str, Tensor] = {}
         self._logits = torch.empty(0)
-        for kernel in (
+        kernels = (
             *KERNELS[self._size],
             rotation.place_kernel,
             attention.attend_kernel,
             sampling.sample_kernel,
-        ):
-            kernel.compile()
+        )
+        self.compiled = sum([kernel.compile() for kernel in kernels])
+        """Kernels that no earlier start had compiled and kept."""
 
     @torch.inference_mode()
     def run(self, step: Step) -> list[list[Distribution]]:

@@ -39,7 +39,8 @@ class CpuRunner:
         shape = (self.pages * page_size, 2, config.kv_heads, config.head_dim * decoder.dtype.itemsize)
         self._pool = [torch.from_numpy(np.zeros(shape, np.uint8)).view(decoder.dtype) for _ in range(config.layers)]
         # Now, and not in the first step, whose time would mislead the scheduler.
-        sample_kernel.compile()
+        self.compiled = int(sample_kernel.compile())
+        """Kernels that no earlier start had compiled and kept."""
 
     @torch.inference_mode()
     def run(self, step: Step) -> list[list[Distribution]]:

@@ -9,9 +9,10 @@ from engine.config_base import ConfigError
 from engine.loop.client import Link, ProcessLink
 from engine.loop.messages import EngineConfig
 from engine.metrics import Metrics
-from engine.models.catalogue import check_ahead, fetch
+from engine.models.catalogue import check_ahead
 from engine.models.errors import ModelError
 from engine.solving.backing import OwnedExecutor
+from engine.solving.model_files import obtained
 from engine.solving.solver import Solver
 
 
@@ -48,7 +49,7 @@ def _starter(name: str, settings: Settings) -> Callable[[], Awaitable[Link]]:
 
     async def start() -> Link:
         # The first start fetches the file; later ones find it in the cache.
-        path = await asyncio.to_thread(fetch, name)
+        path = await asyncio.to_thread(obtained, name, model_name(name))
         return await ProcessLink.start(
             EngineConfig(
                 name=model_name(name),

@@ -102,10 +102,11 @@ class Kernel:
         self._compiled: Any = None
         self._address = 0
 
-    def compile(self) -> None:
-        """Compile now, or load from numba's cache; otherwise the first call does it."""
+    def compile(self) -> bool:
+        """Compile now, or load from numba's cache; otherwise the first call does it. Whether it had to be compiled."""
         self._compiled = numba.cfunc(_SIGNATURE, cache=_CACHE, error_model=_ERRORS, fastmath=_FASTMATH)(self._body)
         self._address = self._compiled.address
+        return not self._compiled.cache_hits
 
     def __call__(self, *arguments: int) -> None:
         """Run on as many threads as torch has; returns when all are done."""

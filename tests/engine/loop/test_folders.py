@@ -100,8 +100,18 @@ async def test_an_engine_over_a_folder(tmp_path: Path, make: Callable[[Path], Pa
     )
     with capture_logs() as logs:
         facts = await client.start()
-    told = [str(log["part"]) for log in logs if log["event"] == "engine_loading"]
-    assert [part.split(",")[0] for part in told] == ["the model's weights", "kernels"]
+    told = [log for log in logs if log["event"] in ("engine_loading", "engine_loaded")]
+    assert {log["model"] for log in told} == {"tiny"}
+    assert [(log["event"], str(log["part"]).split(",")[0]) for log in told] == [
+        ("engine_loading", "torch"),
+        ("engine_loading", "weights"),
+        ("engine_loaded", "weights"),
+        ("engine_loading", "kernels"),
+        ("engine_loaded", "kernels"),
+    ]
+    # This machine may have compiled them before, or not.
+    assert re.fullmatch(r"taken from the cache|\d+ compiled for this processor", told[-1]["how"])
+    assert all(log["seconds"] >= 0 for log in told if log["event"] == "engine_loaded")
     try:
         assert (facts.context_length, facts.dtype, facts.deterministic) == (512, "float32", False)
         assert (facts.chat, facts.infill) == ((True, False) if make is qwen else (False, True))

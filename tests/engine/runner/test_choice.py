@@ -7,9 +7,17 @@ import torch
 from support.random_decoders import config, packed_as, random_decoder
 
 from engine.runner.arithmetic import best_arithmetic
-from engine.runner.choice import CPU_KV_BYTES, arithmetic_for, device_for, device_name, limits_of, runner_for
+from engine.runner.choice import (
+    CPU_KV_BYTES,
+    arithmetic_for,
+    device_for,
+    device_name,
+    kernels_of,
+    limits_of,
+    runner_for,
+)
 from engine.runner.compiled import CompiledRunner
-from engine.runner.cuda import bytes_per_token, pool_bytes
+from engine.runner.cuda import CudaRunner, bytes_per_token, pool_bytes
 
 Gpu = Callable[[bool], None]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -62,6 +70,16 @@ def test_a_cpu_has_a_pool_of_its_own_size() -> None:
     assert isinstance(runner, CompiledRunner)
     assert runner.page_size == 16
     assert runner.pages == CPU_KV_BYTES // (bytes_per_token(config(), torch.float32) * 16)
+
+
+def test_where_kernels_came_from_is_told() -> None:
+    runner = runner_for(packed_as("float32", random_decoder(config())), kv_bytes=1 << 22)
+    assert isinstance(runner, CompiledRunner)
+    runner.compiled = 3
+    assert kernels_of(runner) == "3 compiled for this processor"
+    runner.compiled = 0
+    assert kernels_of(runner) == "taken from the cache"
+    assert kernels_of(CudaRunner.__new__(CudaRunner)) == "compiled by Triton or taken from its cache"
 
 
 def test_a_pool_leaves_room_for_a_step_on_the_gpu() -> None:

@@ -1,9 +1,11 @@
 """Where compiled code is kept."""
 
+import importlib.util
 import os
 from pathlib import Path
 
 import numba.core.config
+import pytest
 
 from kernels.cpu import launch
 
@@ -29,3 +31,14 @@ def test_old_folders_go_but_for_the_latest(tmp_path: Path) -> None:
         os.utime(tmp_path / str(number), (number, number))
     launch.sweep(tmp_path / "3")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "4", "5", "6", "7"]
+
+
+def test_a_kernel_says_whether_it_had_to_be_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.core.config, "CACHE_DIR", str(tmp_path / "kept"))
+    source = tmp_path / "body.py"
+    source.write_text("def body(arguments):\n    arguments[0] = 1\n")
+    spec = importlib.util.spec_from_file_location("body", source)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert [launch.Kernel(module.body).compile() for _ in range(3)] == [True, False, False]
