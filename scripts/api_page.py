@@ -29,6 +29,10 @@ for any other language generate one from the files.
 - A server on TCP wants the metadata `authorization: Bearer TOKEN`. The metadata `thresher-client` names whom the server
   divides its time by ([scheduling.md](scheduling.md)).
 - Cancelling a call, a deadline and a client that is gone end the solve at its next step, programs that run included.
+  Such a call has no [Summary](#summary); the server's log says in its line `solve_ended` what became of the solve:
+  `"outcome": "cancelled"`, or `"deadline"`.
+- Some events of a solve come only if [EventOptions](#eventoptions) ask for them, and [SolveEvent](#solveevent) says
+  which; the others come always.
 - `grpc.health.v1` and reflection are served as well.
 """
 

@@ -6,15 +6,10 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
+from thresher.client.account import Cost
 from thresher.client.plain import enum_word
 from thresher.client.progress import verdict_words
 from thresher.v1 import solve_pb2, verdict_pb2
-
-
-def winner(summary: solve_pb2.Summary) -> solve_pb2.Candidate | None:
-    """The program to hand out: the first candidate that passed; None where none did."""
-    passed = (c for c in summary.candidates if c.report.verdict == verdict_pb2.VERDICT_PASSED)
-    return next(passed, None)
 
 
 def outcome_word(summary: solve_pb2.Summary) -> str:
@@ -30,51 +25,15 @@ def print_program(console: Console, code: str) -> None:
         console.file.write(code if code.endswith("\n") else code + "\n")
 
 
-def cost_table(summary: solve_pb2.Summary) -> Table:
-    """What the solve cost, in the words of design.md: samples are draws, rows are what the model really computed."""
-    cost = summary.accounting
+def print_cost(console: Console, summary: solve_pb2.Summary) -> None:
+    """Prints what the solve cost: a table on a terminal, plain lines otherwise."""
+    if not console.is_terminal:
+        console.file.write(f"{Cost(summary)!r}\n")
+        return
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), show_edge=False)
-    first_pass = "none passed"
-    if cost.HasField("time_to_first_pass"):
-        first_pass = f"{cost.time_to_first_pass.ToTimedelta().total_seconds():.2f} s"
-    saved = f" ({100 * cost.rows_saved / cost.generated_tokens:.0f} %)" if cost.generated_tokens else ""
-    table.add_row("time to first pass", first_pass)
-    best = winner(summary)
-    if best is not None and best.HasField("held_out"):
-        table.add_row("held-out tests", f"{best.held_out.tests_passed} of {best.held_out.tests_total} passed")
-    table.add_row(
-        "candidates",
-        f"{cost.candidates_finished} distinct, {cost.candidates_executed} executed, {cost.candidates_passed} passed",
-    )
-    pruned = f", {cost.samples_pruned} given up" if cost.samples_pruned else ""
-    table.add_row(
-        "samples",
-        f"{cost.samples_requested} asked for, {cost.samples_finished} complete, {cost.samples_passed} of them passed, "
-        f"{cost.samples_cut_off} cut off{pruned}",
-    )
-    table.add_row("prompt", f"{cost.prompt_tokens} tokens, {cost.cached_prompt_tokens} of them cached")
-    table.add_row("tokens drawn", f"{cost.generated_tokens} over all samples")
-    table.add_row("rows computed", f"{cost.rows_computed}")
-    table.add_row("rows saved", f"{cost.rows_saved}{saved}")
-    if cost.drafted_tokens:
-        right = f"{100 * cost.accepted_draft_tokens / cost.drafted_tokens:.0f} %"
-        table.add_row("tokens guessed ahead", f"{cost.drafted_tokens}, {cost.accepted_draft_tokens} right ({right})")
-    table.add_row("tokens cut off", f"{cost.wasted_tokens}")
-    table.add_row("seed", f"{summary.seed}")
-    for tier in summary.tiers:
-        table.add_row(f"tier {tier.name}", _tier_words(tier))
-    return table
-
-
-def _tier_words(tier: solve_pb2.TierCost) -> str:
-    cost = tier.accounting
-    words = [
-        enum_word(solve_pb2.TierOutcome.DESCRIPTOR, tier.outcome).replace("_", " "),
-        f"{cost.samples_finished} samples complete",
-        f"{cost.generated_tokens} tokens{' at least' if tier.partial else ''}",
-        *([f"price {tier.price:.4g}"] if tier.HasField("price") else []),
-    ]
-    return ", ".join(words) + (f" ({tier.detail})" if tier.detail else "")
+    for name, words in Cost(summary).rows:
+        table.add_row(Text(name), Text(words))
+    console.print(table)
 
 
 def lowered_line(lowered: Iterable[verdict_pb2.LoweredLimit]) -> str:

@@ -21,11 +21,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.rule import Rule
 from rich.text import Text
 from thresher.client import Client, ProblemError, ThresherError, load_document, solve_spec
+from thresher.client.account import winner
 from thresher.v1 import solve_pb2
 
 from engine.cli._live import SolveDisplay
 from engine.cli._output import EXIT_FAILED, EXIT_GOOD, EXIT_INTERRUPTED, EXIT_NOT_SOLVED, EXIT_USAGE
-from engine.cli._report import cost_table, outcome_word, print_program, winner
+from engine.cli._report import outcome_word, print_cost, print_program
 from engine.cli.main import run_app
 
 _EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -152,8 +153,7 @@ def _tail(log: Path, lines: int = 15) -> str:
 
 
 def _solve(console: Console, address: str, spec: solve_pb2.SolveSpec) -> solve_pb2.Summary:
-    spec.events.branches = True
-    spec.events.token_deltas = console.is_terminal
+    spec.events.branches = spec.events.token_deltas = console.is_terminal
     for test in spec.problem.tests:
         hidden = "held out: " if test.hidden else ""
         kind = test.WhichOneof("kind")
@@ -176,7 +176,7 @@ def _solve(console: Console, address: str, spec: solve_pb2.SolveSpec) -> solve_p
         _step(console, 4, f"the program that passed: program {best.index}")
         print_program(console, best.code)
     console.print()
-    console.print(cost_table(summary))
+    print_cost(console, summary)
     return summary
 
 

@@ -59,6 +59,10 @@ def execute(
 ) -> None:
     """Run programs against tests in the sandbox and say what each came to.
 
+    The column "evidence" says where a result was compared:
+    "stdout" and "values" outside the sandbox, "judge" in a second one,
+    "in process" where the program could have forged it.
+
     Exit code: 0 all passed, 1 not all passed, 2 wrong use, 3 server or sandbox failure, 130 interrupted.
     """
     try:

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from thresher.client import Client, ProblemError, ThresherError, solve_spec, to_plain
-from thresher.client.errors import with_option
+from thresher.client.account import winner
+from thresher.client.errors import waiting_words, with_option
 from thresher.client.plain import enum_words
 from thresher.v1 import solve_pb2
 
@@ -37,7 +38,7 @@ from engine.cli._output import (
     usage_error,
 )
 from engine.cli._recording import Recorder
-from engine.cli._report import cost_table, lowered_line, outcome_word, print_program, prune_line, winner
+from engine.cli._report import lowered_line, outcome_word, print_cost, print_program, prune_line
 from engine.cli._rounds import solve_in_rounds
 
 _POLICIES = enum_words(solve_pb2.ReturnPolicy.DESCRIPTOR)
@@ -144,8 +145,8 @@ def solve(
     if rounds > 1 and record is not None:
         raise usage_error("--record: one solve is recorded, and --rounds makes several; leave one out", as_json=as_json)
     if not as_json and not quiet and rounds == 1:
-        spec.events.branches = True
-        spec.events.token_deltas = sys.stderr.isatty()
+        # Only the table shows branches; the lines in a pipe tell of programs.
+        spec.events.branches = spec.events.token_deltas = sys.stderr.isatty()
     if record is not None:
         spec.events.branches = spec.events.token_deltas = spec.events.failing_code = True
     deadline = None if timeout is None else rounds * timeout + _GRACE_SECONDS
@@ -181,8 +182,9 @@ def _run(
     except ThresherError as error:
         if error.reason != "STARTING":
             raise call_error(error, as_json=as_json, options=options) from error
+        waiting = waiting_words(error)
     if not as_json and not quiet:
-        typer.echo("thresher: the server is loading its model; waiting for it", err=True)
+        typer.echo(f"thresher: {waiting}; that does not count towards --timeout", err=True)
     try:
         with connect() as client:
             client.wait_ready(_LOADING_SECONDS)
@@ -246,7 +248,7 @@ def _solve(
     if not quiet:
         notes = Console(stderr=True)
         notes.print("solved" if best is not None else f"not solved ({outcome_word(summary)})", style="bold")
-        notes.print(cost_table(summary))
+        print_cost(notes, summary)
         for line in filter(None, (lowered_line(summary.lowered_limits), prune_line(spec, summary))):
             notes.print(line, style="yellow", soft_wrap=True)
     return EXIT_GOOD if best is not None else EXIT_NOT_SOLVED

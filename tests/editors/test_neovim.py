@@ -60,18 +60,52 @@ def test_a_keystroke_in_the_function_cancels(tmp_path: Path, server: FakeServer,
         vim.keys("6GA  # mine<Esc>")
         assert server.cancelled.wait(20)
         vim.until(lambda: vim.virtual_text == "")
+        vim.until(lambda: "Thresher: double stopped: the function was edited" in vim.messages)
+        assert vim.lua("require('thresher').status()") == ""
         assert vim.lines[5] == "    ...  # mine"
         assert "ERROR" not in vim.messages.upper()
 
 
-def test_a_command_cancels(tmp_path: Path, server: FakeServer, file: Path) -> None:
+@pytest.mark.parametrize("start", [":ThresherSolve<CR>", ":lua vim.lsp.buf.code_action({ apply = true })<CR>"])
+def test_a_command_cancels(tmp_path: Path, server: FakeServer, file: Path, start: str) -> None:
+    server.hang = True
+    with neovim(tmp_path, file, server.address) as vim:
+        vim.keys(f"1G{start}")
+        vim.until(lambda: "drawing from fake" in vim.virtual_text)
+        assert vim.lua("require('thresher').status()") == "Thresher: 1 running"
+        vim.keys(":ThresherCancel<CR>")
+        assert server.cancelled.wait(20)
+        vim.until(lambda: "Thresher: double stopped" in vim.messages)
+        vim.until(lambda: vim.lua("require('thresher').status()") == "")
+        assert vim.virtual_text == ""
+        vim.keys(":ThresherCancel<CR>")
+        vim.until(lambda: "Thresher: nothing is running" in vim.messages)
+        assert vim.messages.count("double stopped") == 1
+
+
+def test_what_waits_for_the_language_server_is_cancelled_too(tmp_path: Path, server: FakeServer, file: Path) -> None:
+    with neovim(tmp_path, file, server.address, slow=True) as vim:
+        vim.until(lambda: vim.lines == STUB)
+        vim.keys("1G:ThresherSolve<CR>")
+        vim.until(lambda: vim.lua("require('thresher').status()") == "Thresher: 1 running")
+        vim.keys(":ThresherCancel<CR>")
+        vim.until(lambda: "Thresher: stopped before it began" in vim.messages)
+        assert vim.lua("require('thresher').status()") == ""
+        vim.until(lambda: vim.lua("#vim.lsp.get_clients({name = 'thresher'})") == 1)
+        vim.keys("1G:ThresherSolve<CR>")
+        vim.until(lambda: "    return n * 2" in vim.lines)
+    assert len(server.specs) == 1
+
+
+def test_a_language_server_that_ends_leaves_nothing_running(tmp_path: Path, server: FakeServer, file: Path) -> None:
     server.hang = True
     with neovim(tmp_path, file, server.address) as vim:
         vim.keys("1G:ThresherSolve<CR>")
-        vim.until(lambda: "drawing" in vim.virtual_text)
-        vim.keys(":ThresherCancel<CR>")
-        assert server.cancelled.wait(20)
-        vim.until(lambda: vim.virtual_text == "")
+        vim.until(lambda: "drawing from fake" in vim.virtual_text)
+        vim.keys(":lua vim.lsp.get_clients({ name = 'thresher' })[1].rpc.terminate()<CR>")
+        vim.until(lambda: "Thresher: its language server ended" in vim.messages)
+        assert vim.lua("require('thresher').status()") == ""
+        assert vim.virtual_text == ""
 
 
 def test_what_failed_is_shown_and_told_in_the_next_round(tmp_path: Path, server: FakeServer, file: Path) -> None:

@@ -88,7 +88,7 @@ def _set_up(settings: str, slow: bool) -> str:
     command = f"sleep 2; exec {server}" if slow else f"exec {server}"
     for old, new in {
         '"/path/to/thresher/editors/nvim"': json.dumps(str(PLUGIN)),
-        '{ "thresher", "lsp" }': f'{{ "sh", "-c", {json.dumps(command)} }}',
+        '{ "/path/to/thresher/.venv/bin/thresher", "lsp" }': f'{{ "sh", "-c", {json.dumps(command)} }}',
         "{ k = 16, seconds = 120 }": settings,
     }.items():
         assert old in text

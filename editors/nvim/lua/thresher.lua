@@ -3,7 +3,7 @@ local M = {}
 
 local NAME = "thresher"
 local space = vim.api.nvim_create_namespace(NAME)
-local running = {} -- progress token -> where its line of progress stands, and the request
+local running = {} -- progress token -> where its line of progress stands, its language server, whether that was asked
 local started = {} -- buffer -> the id of its language server, which it has from the moment that it is being started
 
 M.options = {
@@ -40,49 +40,68 @@ local function client_of(buffer)
   return client or (started[buffer] and vim.lsp.get_client_by_id(started[buffer]))
 end
 
+-- Stops waiting for the language server `id`, which has ended: it will answer nothing.
+local function abandon(id)
+  for token, at in pairs(running) do
+    if at.client == id then
+      finish(token)
+      say("Thresher: its language server ended; :LspLog says why", vim.log.levels.ERROR)
+    end
+  end
+end
+
+local function ask(token, words)
+  local at = running[token]
+  local client = at and vim.lsp.get_client_by_id(at.client)
+  if not client then
+    return -- stopped before it began
+  end
+  if not client.initialized then
+    vim.api.nvim_create_autocmd("LspAttach", {
+      buffer = at.buffer,
+      once = true,
+      callback = function()
+        ask(token, words)
+      end,
+    })
+    return
+  end
+  show(token, "Thresher: asking")
+  at.asked = true
+  local params = {
+    textDocument = vim.lsp.util.make_text_document_params(at.buffer),
+    position = { line = vim.api.nvim_buf_get_extmark_by_id(at.buffer, space, at.mark, {})[1], character = 0 },
+    feedback = words,
+    workDoneToken = token,
+  }
+  local sent = client:request("thresher/solve", params, function(problem, result)
+    finish(token)
+    if problem then
+      say(problem.message, vim.log.levels.ERROR)
+    elseif result.outcome == "solved" or result.outcome == "cancelled" then
+      say(("Thresher: %s %s"):format(result["function"], result.message))
+    else
+      say(("Thresher: %s: %s"):format(result["function"], result.message), vim.log.levels.WARN)
+    end
+  end, at.buffer)
+  if not sent then
+    finish(token)
+  end
+end
+
 local function solve_at(buffer, row, words)
   local client = client_of(buffer)
   if not client or client:is_stopped() then
     say("Thresher: its language server does not run here; is `thresher` on PATH?", vim.log.levels.ERROR)
     return
   end
+  local token = ("%s-%d-%d"):format(NAME, buffer, vim.uv.hrtime())
+  local mark = vim.api.nvim_buf_set_extmark(buffer, space, row, 0, {})
+  running[token] = { buffer = buffer, row = row, mark = mark, client = client.id }
   if not client.initialized then
     say("Thresher: its language server is starting")
-    vim.api.nvim_create_autocmd("LspAttach", {
-      buffer = buffer,
-      once = true,
-      callback = function()
-        solve_at(buffer, row, words)
-      end,
-    })
-    return
   end
-  local token = ("%s-%d-%d"):format(NAME, buffer, vim.uv.hrtime())
-  running[token] = { buffer = buffer, row = row, mark = vim.api.nvim_buf_set_extmark(buffer, space, row, 0, {}) }
-  show(token, "Thresher: asking")
-  local params = {
-    textDocument = vim.lsp.util.make_text_document_params(buffer),
-    position = { line = row, character = 0 },
-    feedback = words,
-    workDoneToken = token,
-  }
-  local sent, id = client:request("thresher/solve", params, function(problem, result)
-    finish(token)
-    if problem then
-      say(problem.message, vim.log.levels.ERROR)
-    elseif result.outcome == "solved" then
-      say(("Thresher: %s %s"):format(result["function"], result.message))
-    elseif result.outcome ~= "cancelled" then
-      say(("Thresher: %s: %s"):format(result["function"], result.message), vim.log.levels.WARN)
-    end
-  end, buffer)
-  if sent then
-    running[token].cancel = function()
-      client:cancel_request(id)
-    end
-  else
-    finish(token)
-  end
+  ask(token, words)
 end
 
 -- Solves the function under the cursor. `words`: nil from the start; else a round that tells what fails now, and the words.
@@ -90,13 +109,21 @@ function M.solve(words)
   solve_at(vim.api.nvim_get_current_buf(), vim.api.nvim_win_get_cursor(0)[1] - 1, words)
 end
 
--- Stops all solves.
+-- Stops all solves. Each says so when it has ended.
 function M.cancel()
+  if vim.tbl_isempty(running) then
+    say("Thresher: nothing is running")
+  end
   for token, at in pairs(running) do
-    if at.cancel then
-      at.cancel()
+    local client = vim.lsp.get_client_by_id(at.client)
+    if at.asked and client then
+      -- Not by cancelling the request: of that Neovim shows no answer.
+      show(token, "Thresher: stopping")
+      client:notify("window/workDoneProgress/cancel", { token = token })
+    else
+      finish(token)
+      say("Thresher: stopped before it began")
     end
-    finish(token)
   end
 end
 
@@ -118,9 +145,17 @@ function M.setup(options)
         cmd = M.options.cmd,
         init_options = M.options.settings,
         root_dir = vim.fs.root(event.buf, { "pyproject.toml", ".git" }),
+        on_exit = vim.schedule_wrap(function(_, _, id)
+          abandon(id)
+        end),
       }, { bufnr = event.buf })
     end,
   })
+  -- The code actions' command: asked from here, it has its progress beside the function and a line at the end, too.
+  vim.lsp.commands["thresher.solve"] = function(command, context)
+    local where = command.arguments[1]
+    solve_at(context.bufnr, where.position.line, where.feedback)
+  end
   vim.api.nvim_create_autocmd("LspProgress", {
     group = group,
     callback = function(event)

@@ -143,7 +143,7 @@ function initializationOptions(): object {
 
 async function explain(error: unknown): Promise<void> {
   const command = settings().get<string[]>("command", []).join(" ");
-  const advice = "is it installed (pip install 'thresher[lsp]'), and does thresher.command name it?";
+  const advice = "is it installed (the extension's README says how), and does thresher.command name it?";
   const open = "Open Settings";
   const message = `Thresher: \`${command}\` does not start; ${advice} (${String(error)})`;
   if ((await vscode.window.showErrorMessage(message, open)) === open) {

@@ -80,7 +80,7 @@ export function steps({ editor, file, server, settings }) {
       await row.hover();
       await editor.shot("running");
       await row.getByRole("button", { name: "Stop" }).click();
-      await row.filter({ hasText: "stopped: it was stopped" }).waitFor();
+      await row.filter({ hasText: "stopped: as you asked" }).waitFor();
       await cancelled;
     },
     async "an edit of the function stops it"() {

@@ -264,7 +264,7 @@ test("a language server that does not start is named, with a way to its setting"
   seen.answers.push("Open Settings");
   const failed = await start();
   assert.deepEqual(failed.shown, []);
-  assert.match(seen.errors[0] ?? "", /`.*` does not start; is it installed \(pip install 'thresher\[lsp\]'\)/);
+  assert.match(seen.errors[0] ?? "", /`.*` does not start; is it installed \(the extension's README says how\)/);
   assert.deepEqual(seen.executed, [["workbench.action.openSettings", "thresher.command"]]);
   await run("thresher.solveFunction");
   assert.match(seen.errors[1] ?? "", /does not run; see thresher.command/);

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from thresher.client.account import Cost
     from thresher.client.aio import AsyncClient, AsyncSolveStream
     from thresher.client.dialogue import Turn
     from thresher.client.document import Problem
@@ -38,6 +39,7 @@ __all__ = [
     "AsyncTurnStream",
     "Attempt",
     "Client",
+    "Cost",
     "ExecuteStream",
     "LocalServer",
     "Problem",
@@ -71,6 +73,7 @@ _HOME = {
     "AsyncTurnStream": "refine_aio",
     "Attempt": "progress",
     "Client": "sync",
+    "Cost": "account",
     "ExecuteStream": "execute_sync",
     "LocalServer": "local",
     "Problem": "document",

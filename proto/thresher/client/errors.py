@@ -86,6 +86,12 @@ def not_ready(target: str, timeout: float, status: str) -> ThresherError:
     return ThresherError(grpc.StatusCode.DEADLINE_EXCEEDED, "NOT_READY", message, advice="look at its log")
 
 
+def waiting_words(error: ThresherError) -> str:
+    """What a client does that a server refused with STARTING: `waiting for the server to load qwen`."""
+    model = error.details.get("metadata", {}).get("model")
+    return f"waiting for the server to {f'load {model}' if model else 'start'}"
+
+
 def from_rpc(error: grpc.RpcError) -> ThresherError:
     """Turns the error of a sync or async call into ours, with the details that the server attached to it."""
     # Both kinds of call carry these, but the base class that they share declares none of them.

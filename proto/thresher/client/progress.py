@@ -75,15 +75,9 @@ class Progress:
             case "tier_started":
                 self.tier = event.tier_started.name
                 return f"asking {self.tier} ({_plain(solve_pb2.TierReason.DESCRIPTOR, event.tier_started.reason)})"
-            case "branch_started":
-                return self._branch_started(event.branch_started)
-            case "branch_delta":
-                if branch := self.branches.get(event.branch_delta.branch):
-                    branch.tail = (branch.tail + event.branch_delta.text)[-_TAIL_CHARACTERS:]
-                    branch.tokens = event.branch_delta.tokens
+            case "branch_started" | "branch_delta" | "branch_ended":
+                self._branch(event)
                 return ""
-            case "branch_ended":
-                return self._branch_ended(event.branch_ended)
             case "candidate_finished":
                 return self._finished(event.candidate_finished)
             case "samples_joined":
@@ -124,28 +118,27 @@ class Progress:
         waiting = f", {_count(accepted.queue_depth, 'solve')} ahead" if accepted.queue_depth else ""
         return f"drawing from {self.model}, {accepted.prompt_tokens} prompt tokens, seed {self.seed}{waiting}"
 
-    def _branch_started(self, started: solve_pb2.BranchStarted) -> str:
-        branch = self.branches[started.branch] = Branch(list(started.samples), started.position)
-        origin = "from the prompt"
-        if started.HasField("parent"):
-            origin = f"from branch {started.parent} after {started.position} tokens"
-            if parent := self.branches.get(started.parent):
+    def _branch(self, event: solve_pb2.SolveEvent) -> None:
+        """A table shows branches; a line says nothing of them that a reader could use."""
+        if event.HasField("branch_started"):
+            started = event.branch_started
+            branch = self.branches[started.branch] = Branch(list(started.samples), started.position)
+            if started.HasField("parent") and (parent := self.branches.get(started.parent)):
                 parent.samples = [sample for sample in parent.samples if sample not in branch.samples]
-        return f"branch {started.branch}: {origin}, {sample_words(branch.samples)}"
-
-    def _branch_ended(self, ended: solve_pb2.BranchEnded) -> str:
-        self.branches.pop(ended.branch, None)
-        self.branches_ended[enum_word(solve_pb2.BranchOutcome.DESCRIPTOR, ended.outcome)] += 1
-        made = f", program {ended.candidate}" if ended.HasField("candidate") else ""
-        word = _plain(solve_pb2.BranchOutcome.DESCRIPTOR, ended.outcome)
-        return f"branch {ended.branch}: {word} after {ended.generated_tokens} tokens{made}"
+        elif event.HasField("branch_delta"):
+            if branch := self.branches.get(event.branch_delta.branch):
+                branch.tail = (branch.tail + event.branch_delta.text)[-_TAIL_CHARACTERS:]
+                branch.tokens = event.branch_delta.tokens
+        else:
+            self.branches.pop(event.branch_ended.branch, None)
+            self.branches_ended[enum_word(solve_pb2.BranchOutcome.DESCRIPTOR, event.branch_ended.outcome)] += 1
 
     def _finished(self, new: solve_pb2.CandidateFinished) -> str:
         self.attempts[new.index] = Attempt(new.index, list(new.samples), new.generated_tokens)
         if not new.samples and not new.generated_tokens:
             return f"program {new.index}: was there before"
         reason = _plain(solve_pb2.FinishReason.DESCRIPTOR, new.finish_reason)
-        return f"program {new.index}: {new.generated_tokens} tokens ({reason}), {sample_words(new.samples)}"
+        return f"program {new.index}: drawn by {sample_words(new.samples)}, {new.generated_tokens} tokens ({reason})"
 
     def _judged(self, candidate: solve_pb2.Candidate) -> Attempt:
         fresh = Attempt(candidate.index, list(candidate.samples), candidate.generated_tokens)

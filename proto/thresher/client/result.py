@@ -4,9 +4,10 @@ import html
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from thresher.client.account import Cost, winner
 from thresher.client.plain import enum_word
 from thresher.client.progress import Attempt, Progress, failure_words
-from thresher.v1 import solve_pb2, verdict_pb2
+from thresher.v1 import solve_pb2
 
 _FAILURES_SHOWN = 5
 _NO_FAILURE = ("", "passed", "skipped", "sandbox_failure")
@@ -35,8 +36,8 @@ class Result:
     @property
     def code(self) -> str | None:
         """The program that passed all visible tests, the best one where the policy asks for several; None without."""
-        passed = (one for one in self.summary.candidates if one.report.verdict == verdict_pb2.VERDICT_PASSED)
-        return next((one.code for one in passed), None)
+        best = winner(self.summary)
+        return None if best is None else best.code
 
     @property
     def solved(self) -> bool:
@@ -54,6 +55,11 @@ class Result:
         cost = self.summary.accounting
         found = cost.HasField("time_to_first_pass")
         return cost.time_to_first_pass.ToTimedelta().total_seconds() if found else None
+
+    @property
+    def cost(self) -> Cost:
+        """What it cost, to be printed or shown in a notebook."""
+        return Cost(self.summary)
 
     @property
     def failed(self) -> tuple[Attempt, ...]:

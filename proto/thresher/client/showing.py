@@ -28,6 +28,11 @@ class Shown:
             display: Any = importlib.import_module("IPython.display")
             self._handle = display.display(self, display_id=True)
 
+    def waiting(self, words: str) -> None:
+        """Shows what is waited for before there are events."""
+        if self._lines:
+            print(words, file=sys.stderr)
+
     def apply(self, event: solve_pb2.SolveEvent) -> None:
         """Takes an event in and shows it."""
         line = self.progress.apply(event)

@@ -11,7 +11,7 @@ from typing import Any
 from thresher.client.aio import AsyncClient
 from thresher.client.asking import LOADING_SECONDS, Asked, Tests, deadline, request, round_after, to_execute
 from thresher.client.document import Problem
-from thresher.client.errors import ThresherError
+from thresher.client.errors import ThresherError, waiting_words
 from thresher.client.result import Result
 from thresher.client.showing import Shown
 from thresher.client.sync import Client
@@ -118,6 +118,7 @@ def _solve(spec: solve_pb2.SolveSpec, client: Client | None, show: bool | None) 
         except ThresherError as error:
             if error.reason != "STARTING":
                 raise
+            shown.waiting(waiting_words(error))
         one.wait_ready(LOADING_SECONDS)
         return _drawn(spec, one, shown)
 
@@ -137,6 +138,7 @@ async def _solve_async(spec: solve_pb2.SolveSpec, client: AsyncClient | None, sh
         except ThresherError as error:
             if error.reason != "STARTING":
                 raise
+            shown.waiting(waiting_words(error))
         await one.wait_ready(LOADING_SECONDS)
         return await _drawn_async(spec, one, shown)
 

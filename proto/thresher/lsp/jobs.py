@@ -12,7 +12,7 @@ from thresher.lsp.solving import Ended
 EDITED = "the function was edited"
 CLOSED = "the file was closed"
 ASKED_AGAIN = "it was asked for again"
-STOPPED = "it was stopped"
+STOPPED = "as you asked"
 
 
 @dataclass(eq=False, slots=True)

@@ -50,21 +50,41 @@ def test_solved_prints_only_the_program_on_stdout(server: FakeServer, problem: s
     assert result.exit_code == 0
     assert result.stdout == PROGRAM
     assert "program 0: wrong answer, 0 of 1 tests: got -1, expected 3" in result.stderr
-    assert "branch 1: from branch 0 after 6 tokens, samples 1-2" in result.stderr
+    assert "branch" not in result.stderr
     assert "tokens cut off" in result.stderr
     (spec,) = server.specs
-    assert spec.events.branches
+    assert not spec.events.branches
     assert not spec.events.token_deltas
 
 
-def test_a_server_that_is_still_loading_is_waited_for(server: FakeServer, problem: str) -> None:
-    server.error = rich_error(code_pb2.UNAVAILABLE, "STARTING", "loading")
+@pytest.mark.parametrize(
+    ("metadata", "line"),
+    [
+        ({"model": "qwen"}, "thresher: waiting for the server to load qwen; that does not count towards --timeout"),
+        ({}, "thresher: waiting for the server to start; that does not count towards --timeout"),
+    ],
+)
+def test_a_server_that_is_still_loading_is_waited_for(
+    server: FakeServer, problem: str, metadata: dict[str, str], line: str
+) -> None:
+    server.error = rich_error(code_pb2.UNAVAILABLE, "STARTING", "loading", metadata=metadata)
     server.errors_left = 1
     server.set_serving(True)
     result = thresher("solve", problem, "--address", server.address)
     assert (result.exit_code, result.stdout) == (0, PROGRAM)
-    assert "waiting for it" in result.stderr
+    assert result.stderr.splitlines()[0] == line
     assert server.calls == 2
+
+
+@pytest.mark.parametrize("option", ["--json", "--quiet"])
+def test_waiting_for_a_server_that_loads_is_not_told_where_nothing_is(
+    server: FakeServer, problem: str, option: str
+) -> None:
+    server.error = rich_error(code_pb2.UNAVAILABLE, "STARTING", "loading")
+    server.errors_left = 1
+    server.set_serving(True)
+    result = thresher("solve", problem, "--address", server.address, option)
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 def test_quiet_shows_nothing_else(server: FakeServer, problem: str) -> None:

@@ -10,6 +10,7 @@ from engine.cli._deploy import deploy_findings, folder_findings, init_finding, l
 from engine.cli._findings import Finding, Status
 from engine.cli.main import app
 from engine.config import Settings
+from engine.solving.control_groups import ControlGroups
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def limits(folder: Path, settings: Settings, **files: str) -> dict[str, Finding]
         path = folder / name.replace("__", "/").replace("_", ".", 1)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
-    return named(list(limit_findings(settings, folder)))
+    return named(list(limit_findings(settings, ControlGroups(folder, folder / "own"))))
 
 
 SLOTS = Settings.model_validate({"executor": {"slots": 2, "max_memory_bytes": "1GiB"}, "engine": {"threads": 2}})
@@ -59,6 +60,15 @@ def test_control_groups_of_the_first_version_count_too(tmp_path: Path) -> None:
     assert limits(tmp_path, SLOTS)["memory"].status is Status.NOTE
     (folder / "memory.limit_in_bytes").write_text("9223372036854771712\n")
     assert limits(tmp_path, SLOTS)["memory"].detail.startswith("no bound")
+
+
+def test_a_limit_of_the_unit_it_runs_in_counts(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("0::/system.slice/thresher.service\n")
+    unit = tmp_path / "system.slice" / "thresher.service"
+    limits(unit, SLOTS, memory_max=str(1 << 30), pids_max="100", cpu_max="100000 100000")
+    found = named(list(limit_findings(SLOTS, ControlGroups(tmp_path, tmp_path / "own"))))
+    assert found["memory"].detail.startswith("1.0 GiB") and found["memory"].status is Status.NOTE
+    assert found["tasks"].detail.startswith("100;") and found["cores"].detail.endswith("quota 1")
 
 
 def test_without_control_groups_there_is_no_bound(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_server_that_is_still_loading_is_waited_for(server: FakeServer) -> Non
     server.set_serving(True)
     result = thresher("--rounds", "2")
     assert (result.exit_code, result.stdout) == (0, PROGRAM)
-    assert "waiting for it" in result.stderr
+    assert result.stderr.startswith("thresher: waiting for the server to start; ")
 
 
 def test_a_recording_is_of_one_solve(server: FakeServer, tmp_path: Path) -> None:

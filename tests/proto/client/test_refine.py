@@ -11,12 +11,13 @@ import pytest
 import pytest_asyncio
 from support.cable import Cable, cable
 from support.refine_talk import RIGHT, WRONG, failing_until, prompt, task
-from support.scripted_solver import ScriptedSolver, accepted, forever
+from support.scripted_solver import ScriptedSolver, accepted, cut_summary, forever
 from support.served import Served, serving, until
 from thresher.client import AsyncClient, Client, ThresherError, TurnStream, to_plain
 from thresher.client.problems import ProblemError
 from thresher.v1 import problem_pb2, solve_pb2
 
+from engine.serving.solve_out import accounting_out
 from engine.solving.errors import Unavailable
 
 
@@ -130,7 +131,33 @@ async def test_stop_ends_the_turn(served: Served) -> None:
         await session.stop()
         await asked.run()
         assert [turn.outcome for turn in asked.turns] == ["cut_off"]
+        (turn,) = (await session.end()).turns
     assert not served.solver.live
+    assert asked.summary is None
+    assert asked.turns[0].accounting == turn.accounting == accounting_out(cut_summary().accounting)
+
+
+async def test_a_turn_that_was_cut_off_while_nobody_was_connected_says_what_it_cost(served: Served) -> None:
+    served.solver.script = lambda spec: [accepted(spec), forever]
+    async with AsyncClient(f"unix:{served.folder}/s") as client, client.refine(task()) as session:
+        asked = await session.start()
+        await anext(asked)
+        await until(lambda: served.solver.live == 1)
+        session._call.cancel()  # pyright: ignore[reportPrivateUsage]
+        await until(lambda: not len(served.front.calls))
+        (held,) = served.front.sessions._held.values()  # pyright: ignore[reportPrivateUsage]
+        held.session.end_turn()  # as it does itself once nobody has been connected for `sessions.linger_seconds`
+        await until(lambda: not served.solver.live)
+        await asked.run()
+        assert [turn.outcome for turn in asked.turns] == ["cut_off"]
+        assert asked.turns[0].accounting == accounting_out(cut_summary().accounting)
+
+
+async def test_a_turn_with_a_summary_has_that_one_s_account(served: Served) -> None:
+    async with AsyncClient(f"unix:{served.folder}/s") as client, client.refine(task()) as session:
+        asked = await (await session.start()).run()
+        assert asked.summary is not None
+        assert asked.turns[0].accounting == asked.summary.accounting
 
 
 async def test_a_turn_that_fails_is_told_and_the_session_goes_on(served: Served) -> None:

@@ -103,6 +103,16 @@ def test_a_result_tells_itself(server: FakeServer) -> None:
     assert "<td>NameError: c</td>" in failed._repr_html_()
 
 
+def test_a_result_tells_what_it_cost(server: FakeServer) -> None:
+    cost = thresher.client.solve("Write median(numbers).", TESTS).cost
+    assert dict(cost.rows)["seed"] == "7"
+    lines = repr(cost).splitlines()
+    assert len({line.index(words) for line, (_, words) in zip(lines, cost.rows, strict=True)}) == 1, "a column"
+    assert any(line.startswith("tokens drawn  ") for line in lines)
+    assert "<tr><th>seed</th><td>7</td></tr>" in cost._repr_html_()
+    assert cost._repr_html_().count("<tr>") == len(lines)
+
+
 def test_a_broken_sandbox_is_no_failure_of_a_program(server: FakeServer) -> None:
     report = verdict_pb2.ExecutionReport(verdict="VERDICT_SANDBOX_FAILURE", tests_total=2)
     judged = solve_pb2.Candidate(index=0, samples=[0], code=BAD, report=report)
@@ -168,10 +178,16 @@ def test_a_program_is_executed(server: FakeServer, call: Callable[..., Any]) -> 
     assert second.tests[0].stdio.stdin == b"a"
 
 
-def test_a_server_that_loads_its_model_is_waited_for(server: FakeServer, call: Callable[..., Any]) -> None:
-    server.error = rich_error(14, "STARTING", "the model is being loaded")
+def test_a_server_that_loads_its_model_is_waited_for(
+    server: FakeServer, call: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.error = rich_error(14, "STARTING", "the model is being loaded", metadata={"model": "qwen"})
     server.errors_left = 1
     assert call("solve", "Write median(numbers).", TESTS)
+    assert capsys.readouterr() == ("", "")
+    server.errors_left = 1
+    assert call("solve", "Write median(numbers).", TESTS, show=True)
+    assert capsys.readouterr().err.startswith("waiting for the server to load qwen\n")
     server.error = rich_error(8, "QUEUE_FULL", "full")
     server.errors_left = 1
     with pytest.raises(ThresherError, match="QUEUE_FULL"):

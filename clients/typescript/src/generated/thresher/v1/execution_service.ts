@@ -70,6 +70,17 @@ export interface RunProgram {
     | undefined;
   /** one reply for each test as it ends, before the report */
   testResults: boolean;
+  /** the server's span of this program goes on with it; absent: it has none */
+  traceContext: TraceContext | undefined;
+}
+
+/**
+ * The W3C context of a trace (https://www.w3.org/TR/trace-context/), which other calls have in their metadata. One that
+ * cannot be read begins a trace.
+ */
+export interface TraceContext {
+  traceparent: string;
+  tracestate: string;
 }
 
 /** Ends one program. */
@@ -463,7 +474,7 @@ export const ExecuteManyRequest: MessageFns<ExecuteManyRequest> = {
 };
 
 function createBaseRunProgram(): RunProgram {
-  return { program: undefined, testResults: false };
+  return { program: undefined, testResults: false, traceContext: undefined };
 }
 
 export const RunProgram: MessageFns<RunProgram> = {
@@ -473,6 +484,9 @@ export const RunProgram: MessageFns<RunProgram> = {
     }
     if (message.testResults !== false) {
       writer.uint32(16).bool(message.testResults);
+    }
+    if (message.traceContext !== undefined) {
+      TraceContext.encode(message.traceContext, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -506,6 +520,14 @@ export const RunProgram: MessageFns<RunProgram> = {
             message.testResults = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.traceContext = TraceContext.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -527,6 +549,76 @@ export const RunProgram: MessageFns<RunProgram> = {
       ? Program.fromPartial(object.program)
       : undefined;
     message.testResults = object.testResults ?? false;
+    message.traceContext = (object.traceContext !== undefined && object.traceContext !== null)
+      ? TraceContext.fromPartial(object.traceContext)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseTraceContext(): TraceContext {
+  return { traceparent: "", tracestate: "" };
+}
+
+export const TraceContext: MessageFns<TraceContext> = {
+  encode(message: TraceContext, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.traceparent !== "") {
+      writer.uint32(10).string(message.traceparent);
+    }
+    if (message.tracestate !== "") {
+      writer.uint32(18).string(message.tracestate);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TraceContext {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTraceContext();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.traceparent = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.tracestate = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TraceContext>, I>>(base?: I): TraceContext {
+    return TraceContext.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TraceContext>, I>>(object: I): TraceContext {
+    const message = createBaseTraceContext();
+    message.traceparent = object.traceparent ?? "";
+    message.tracestate = object.tracestate ?? "";
     return message;
   },
 };

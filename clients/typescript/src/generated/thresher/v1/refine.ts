@@ -20,7 +20,7 @@ export enum TurnOutcome {
   TURN_OUTCOME_SOLVED = "TURN_OUTCOME_SOLVED",
   /** TURN_OUTCOME_UNSOLVED - with a Summary */
   TURN_OUTCOME_UNSOLVED = "TURN_OUTCOME_UNSOLVED",
-  /** TURN_OUTCOME_CUT_OFF - by the person, or because nobody was connected any more; no Summary */
+  /** TURN_OUTCOME_CUT_OFF - By the person, or because nobody was connected any more; no Summary, and what it cost stands in TurnEnded. */
   TURN_OUTCOME_CUT_OFF = "TURN_OUTCOME_CUT_OFF",
   /** TURN_OUTCOME_FAILED - see TurnFailure; no Summary */
   TURN_OUTCOME_FAILED = "TURN_OUTCOME_FAILED",
@@ -177,6 +177,11 @@ export interface TurnEnded {
     | undefined;
   /** by itself */
   anotherFollows: boolean;
+  /**
+   * What a turn that was cut off has cost, all of it; of a tier on another server what its events had told. Absent where a
+   * Summary tells it, where the turn failed, and where its solve never began.
+   */
+  accounting: Accounting | undefined;
 }
 
 /** Last message of a session. */
@@ -212,7 +217,7 @@ export interface TranscriptTurn {
   seed?:
     | bigint
     | undefined;
-  /** absent without a Summary */
+  /** of the Summary, or of TurnEnded where it was cut off */
   accounting: Accounting | undefined;
 }
 
@@ -1024,7 +1029,13 @@ export const TurnFailure: MessageFns<TurnFailure> = {
 };
 
 function createBaseTurnEnded(): TurnEnded {
-  return { turn: 0, outcome: TurnOutcome.TURN_OUTCOME_UNSPECIFIED, failure: undefined, anotherFollows: false };
+  return {
+    turn: 0,
+    outcome: TurnOutcome.TURN_OUTCOME_UNSPECIFIED,
+    failure: undefined,
+    anotherFollows: false,
+    accounting: undefined,
+  };
 }
 
 export const TurnEnded: MessageFns<TurnEnded> = {
@@ -1040,6 +1051,9 @@ export const TurnEnded: MessageFns<TurnEnded> = {
     }
     if (message.anotherFollows !== false) {
       writer.uint32(32).bool(message.anotherFollows);
+    }
+    if (message.accounting !== undefined) {
+      Accounting.encode(message.accounting, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -1089,6 +1103,14 @@ export const TurnEnded: MessageFns<TurnEnded> = {
             message.anotherFollows = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.accounting = Accounting.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1112,6 +1134,9 @@ export const TurnEnded: MessageFns<TurnEnded> = {
       ? TurnFailure.fromPartial(object.failure)
       : undefined;
     message.anotherFollows = object.anotherFollows ?? false;
+    message.accounting = (object.accounting !== undefined && object.accounting !== null)
+      ? Accounting.fromPartial(object.accounting)
+      : undefined;
     return message;
   },
 };

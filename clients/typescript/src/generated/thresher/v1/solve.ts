@@ -680,9 +680,13 @@ export interface Budget {
 
 /** Which events the caller wants. */
 export interface EventOptions {
+  /** BranchDelta: the text of each branch while it is drawn */
   tokenDeltas: boolean;
-  /** coalesce deltas; default 50 */
-  deltaIntervalMs?: number | undefined;
+  /** with token_deltas: milliseconds between two deltas of a branch; default 50 */
+  deltaIntervalMs?:
+    | number
+    | undefined;
+  /** TestFinished: each test of each candidate as it has run */
   testResults: boolean;
   /** include the code of failing candidates */
   failingCode: boolean;
@@ -756,11 +760,19 @@ export interface SolveEvent {
   elapsed: Duration | undefined;
   event:
     | { $case: "accepted"; value: Accepted }
-    | { $case: "branchStarted"; value: BranchStarted }
-    | { $case: "branchDelta"; value: BranchDelta }
-    | { $case: "branchEnded"; value: BranchEnded }
+    | //
+    /** only where EventOptions.branches asks for it */
+    { $case: "branchStarted"; value: BranchStarted }
+    | //
+    /** only where EventOptions.token_deltas asks for it */
+    { $case: "branchDelta"; value: BranchDelta }
+    | //
+    /** only where EventOptions.branches asks for it */
+    { $case: "branchEnded"; value: BranchEnded }
     | { $case: "candidateFinished"; value: CandidateFinished }
-    | { $case: "testFinished"; value: TestFinished }
+    | //
+    /** only where EventOptions.test_results asks for it */
+    { $case: "testFinished"; value: TestFinished }
     | { $case: "candidateJudged"; value: CandidateJudged }
     | { $case: "samplesJoined"; value: SamplesJoined }
     | { $case: "summary"; value: Summary }
@@ -862,6 +874,12 @@ export interface Summary {
   loweredLimits: LoweredLimit[];
   /** of a cascade: those that were asked; they add up to the accounting */
   tiers: TierCost[];
+  /**
+   * Draws until the first pass, on average over all orders of the samples drawn: (n + 1) / (c + 1), n of them finished
+   * and c passed. For ALL and BEST, where all k independent samples are finished and judged; absent otherwise, where
+   * none passed, and for a cascade.
+   */
+  expectedDraws?: number | undefined;
 }
 
 /** What one tier of a cascade has cost. */
@@ -3209,6 +3227,7 @@ function createBaseSummary(): Summary {
     seed: 0n,
     loweredLimits: [],
     tiers: [],
+    expectedDraws: undefined,
   };
 }
 
@@ -3237,6 +3256,9 @@ export const Summary: MessageFns<Summary> = {
     }
     for (const v of message.tiers) {
       TierCost.encode(v!, writer.uint32(58).fork()).join();
+    }
+    if (message.expectedDraws !== undefined) {
+      writer.uint32(65).double(message.expectedDraws);
     }
     return writer;
   },
@@ -3310,6 +3332,14 @@ export const Summary: MessageFns<Summary> = {
             message.tiers.push(TierCost.decode(reader, reader.uint32()));
             continue;
           }
+          case 8: {
+            if (tag !== 65) {
+              break;
+            }
+
+            message.expectedDraws = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3338,6 +3368,7 @@ export const Summary: MessageFns<Summary> = {
     message.seed = (object.seed !== undefined && object.seed !== null) ? BigInt(object.seed) : 0n;
     message.loweredLimits = object.loweredLimits?.map((e) => LoweredLimit.fromPartial(e)) || [];
     message.tiers = object.tiers?.map((e) => TierCost.fromPartial(e)) || [];
+    message.expectedDraws = object.expectedDraws ?? undefined;
     return message;
   },
 };
