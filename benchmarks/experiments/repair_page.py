@@ -8,6 +8,7 @@ from benchmarks.experiments.parts import (
     interval,
     page,
     percent,
+    points,
     problem_strips,
     problem_table,
     set_words,
@@ -73,7 +74,7 @@ def _figures(scores: Mapping[str, Any]) -> Figures:
 
 def _points(label: str, found: Mapping[str, Any], more: str) -> Figure:
     low, high = found["interval_95"]
-    return Figure(label=label, value=f"{100 * found['value']:+.1f} points", note=interval(low, high) + more)
+    return Figure(label=label, value=f"{points(found['value'])} points", note=interval(low, high) + more)
 
 
 def _curves(points: Sequence[Mapping[str, Any]], words: str) -> Curves:
@@ -125,12 +126,11 @@ def _equal_tokens(by_tokens: Mapping[str, Any]) -> Table:
 
 
 def _three(found: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    low, high = found["difference"]["interval_95"]
     return (
         percent(found[REPAIR]["value"]),
         percent(found[RESAMPLING]["value"]),
-        f"{100 * found['difference']['value']:+.1f}",
-        f"{100 * low:+.1f} to {100 * high:+.1f}",
+        points(found["difference"]["value"]),
+        " to ".join(map(points, found["difference"]["interval_95"])),
     )
 
 

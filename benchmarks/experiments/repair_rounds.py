@@ -3,6 +3,7 @@
 How a round comes about is the affair of a `Way`; who counts tokens and passes sees its turns alone.
 """
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -20,13 +21,14 @@ from benchmarks.experiments.served import ServerSource, TokensBySample, outcome_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What one call drew. failure: of its best program, None where one passed. rows, executed: as in Outcome."""
+    """What one call drew. failure: of its best program, None where one passed. Of the others see Outcome."""
 
     candidates: tuple[Candidate, ...]
     spent: Spent
     failure: Failure | None
     rows: int = 0
     executed: int = 0
+    seconds: float = 0.0
 
     @property
     def tried(self) -> Tried:
@@ -121,14 +123,14 @@ async def solved(
     source: ServerSource, task: Task, draw: Draw, spec: solve_pb2.SolveSpec
 ) -> tuple[solve_pb2.Summary, Turn]:
     """One solve, and what it drew."""
-    tokens = TokensBySample()
+    tokens, began = TokensBySample(), time.monotonic()
     summary = await source.solved(spec, tokens)
-    return summary, turn_of(task, draw, summary, tokens)
+    return summary, turn_of(task, draw, summary, tokens, time.monotonic() - began)
 
 
-def turn_of(task: Task, draw: Draw, summary: solve_pb2.Summary, tokens: TokensBySample) -> Turn:
+def turn_of(task: Task, draw: Draw, summary: solve_pb2.Summary, tokens: TokensBySample, seconds: float) -> Turn:
     """What a solve drew; programs that it was given and nobody drew are left out. Raises RunFailed."""
-    outcome = outcome_of(task, draw, summary, tokens, 0.0)
+    outcome = outcome_of(task, draw, summary, tokens, seconds)
     drawn = tuple(one for one in outcome.candidates if one.samples)
     books = summary.accounting
     spent = Spent(prompt=books.prompt_tokens, cached=books.cached_prompt_tokens, generated=books.generated_tokens)
@@ -138,7 +140,12 @@ def turn_of(task: Task, draw: Draw, summary: solve_pb2.Summary, tokens: TokensBy
         best = max(failed, key=lambda one: one.report.tests_passed)
         failure = failure_of(best.report, task.document["tests"])
     return Turn(
-        candidates=drawn, spent=spent, failure=failure, rows=books.rows_computed, executed=books.candidates_executed
+        candidates=drawn,
+        spent=spent,
+        failure=failure,
+        rows=books.rows_computed,
+        executed=books.candidates_executed,
+        seconds=outcome.seconds,
     )
 
 

@@ -230,6 +230,7 @@ def outcome_of_turns(task: Task, asked: int, turns: Sequence[Turn], said: Sequen
         asked=asked,
         finished=samples,
         candidates=tuple(candidates),
+        seconds=round(sum(turn.seconds for turn in turns), 3),
         generated_tokens=sum(turn.spent.generated for turn in turns),
         rows=sum(turn.rows for turn in turns),
         executed=sum(turn.executed for turn in turns),

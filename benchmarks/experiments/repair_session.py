@@ -1,5 +1,6 @@
 """Conversations as sessions of the server (Refine): it keeps the prompt, which only grows, and begins the rounds."""
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -49,7 +50,7 @@ class _Session:
 
     async def _turn(self, replies: AsyncTurnStream) -> Turn:
         """The next turn; those that begin by themselves follow each other in one stream."""
-        tokens = TokensBySample()
+        tokens, began = TokensBySample(), time.monotonic()
         summary: solve_pb2.Summary | None = None
         async for reply in replies:
             match reply.WhichOneof("reply"):
@@ -62,7 +63,7 @@ class _Session:
                     if ended.outcome not in _ENDED_WELL or summary is None:
                         how = enum_word(refine_pb2.TurnOutcome.DESCRIPTOR, ended.outcome)
                         raise RunFailed(f"{self._task.id}: a turn ended as {how}: {ended.failure.message}")
-                    return turn_of(self._task, self._draw, summary, tokens)
+                    return turn_of(self._task, self._draw, summary, tokens, time.monotonic() - began)
                 case _:
                     pass
         raise RunFailed(f"{self._task.id}: no round follows in the middle of a conversation")

@@ -17,11 +17,11 @@ from engine.serving.auth import Access, read_token
 from engine.serving.listen import TcpAddress, addresses, require_tcp
 from engine.serving.tls import ServerTls
 from engine.solving.backing import executor_config
-from engine.solving.memory import cgroup_limit
+from engine.solving.control_groups import ControlGroups
 from executor.doctor import run_checks
 
 _PART = "deploy"
-_CGROUPS = Path("/sys/fs/cgroup")
+_GROUPS = ControlGroups()
 _PROCESSES = Path("/proc")
 _LEAST_FILES = 4096
 # Processes of the server itself and the threads of its libraries.
@@ -30,7 +30,7 @@ _KV_BYTES = 1 << 30
 _REAPERS = ("tini", "docker-init", "dumb-init", "catatonit", "systemd", "init")
 
 
-def deploy_findings(cgroups: Path = _CGROUPS, processes: Path = _PROCESSES) -> Iterator[Finding]:
+def deploy_findings(groups: ControlGroups = _GROUPS, processes: Path = _PROCESSES) -> Iterator[Finding]:
     """All findings, those of the sandbox as the settings ask for it."""
     try:
         settings = load_settings()
@@ -41,7 +41,7 @@ def deploy_findings(cgroups: Path = _CGROUPS, processes: Path = _PROCESSES) -> I
     yield Finding(_PART, "settings", Status.OK, f"{source}, and {_variables()} THRESHER_* variables")
     yield serving_finding(settings)
     yield from folder_findings(settings)
-    yield from limit_findings(settings, cgroups)
+    yield from limit_findings(settings, groups)
     yield init_finding(processes)
     if settings.executor.remotes and LOCAL not in settings.executor.remotes:
         detail = f"programs run elsewhere ({', '.join(settings.executor.remotes)}); none is needed here"
@@ -89,10 +89,10 @@ def folder_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding(_PART, "cache", Status.OK, f"{folder}; on a volume it outlives this container")
 
 
-def limit_findings(settings: Settings, cgroups: Path = _CGROUPS) -> Iterator[Finding]:
+def limit_findings(settings: Settings, groups: ControlGroups = _GROUPS) -> Iterator[Finding]:
     """What this container may use, beside what the settings may ask of it."""
     slots = executor_config(settings).effective_slots
-    memory = cgroup_limit(cgroups, "memory.max", "memory/memory.limit_in_bytes")
+    memory = groups.limit("memory", "memory.max", "memory.limit_in_bytes")
     programs = slots * settings.executor.max_memory_bytes
     served = () if settings.serving.executor_only else settings.models.serve
     kv = sum(settings.engine.share(name).kv_bytes or _KV_BYTES for name in served)
@@ -102,7 +102,7 @@ def limit_findings(settings: Settings, cgroups: Path = _CGROUPS) -> Iterator[Fin
         yield Finding(_PART, "memory", Status.NOTE, detail, fix)
     else:
         yield Finding(_PART, "memory", Status.OK, detail)
-    cores, quota = len(os.sched_getaffinity(0)), _cores(cgroups)
+    cores, quota = len(os.sched_getaffinity(0)), groups.cores()
     if quota is not None and quota < cores and None in (settings.engine.threads, settings.executor.slots):
         detail = f"{cores} cores are seen, and a quota gives {quota:g} of them: threads beyond it stand still by turns"
         fix = f"set engine.threads and executor.slots to {max(1, int(quota))}, or give whole cores (cpuset)"
@@ -110,7 +110,7 @@ def limit_findings(settings: Settings, cgroups: Path = _CGROUPS) -> Iterator[Fin
     else:
         yield Finding(_PART, "cores", Status.OK, f"{cores}" if quota is None else f"{cores}, quota {quota:g}")
     tasks, needed = (
-        cgroup_limit(cgroups, "pids.max", "pids/pids.max"),
+        groups.limit("pids", "pids.max", "pids.max"),
         _OWN_TASKS + slots * settings.executor.max_processes,
     )
     good = tasks is None or tasks >= needed
@@ -136,16 +136,6 @@ def init_finding(processes: Path = _PROCESSES) -> Finding:
 
 def _variables() -> int:
     return sum(name.startswith("THRESHER_") for name in os.environ)
-
-
-def _cores(cgroups: Path) -> float | None:
-    """Cores that the quota gives; None without one."""
-    try:
-        quota, period = (cgroups / "cpu.max").read_text().split()
-    except OSError:
-        found = [cgroup_limit(cgroups, f"cpu/cpu.cfs_{name}_us") for name in ("quota", "period")]
-        return None if None in found else (found[0] or 0) / (found[1] or 1)
-    return None if quota == "max" else int(quota) / int(period)
 
 
 def _size(count: int | None) -> str:

@@ -49,8 +49,7 @@ def _line(turn: Turn, rounds: int) -> str:
         best = max(judged, key=lambda one: one.report.tests_passed)
         passed = f"{best.report.tests_passed} of {best.report.tests_total} tests"
         parts.append(f"the best of {len(judged)} programs passes {passed}")
-    if turn.summary is not None:
-        cost = turn.summary.accounting
+    if (cost := turn.accounting) is not None:
         parts.append(f"prompt of {cost.prompt_tokens} tokens, {cost.cached_prompt_tokens} of them cached")
     return "; ".join(parts)
 

@@ -62,8 +62,9 @@ def route(
 ) -> None:
     """Serve solves over gRPC by passing them to other Thresher servers, cheap ones first (docs/cascades.md).
 
-    It has no model and no sandbox, and keeps nothing: any number of them may stand before the same servers. Settings
-    come from where those of `thresher serve` do; of the sections models and engine nothing has an effect.
+    It has no model and no sandbox, and keeps nothing but its sessions: any number of them may stand before the same
+    servers. Settings come from where those of `thresher serve` do; of the sections models and engine nothing has an
+    effect.
     Exit codes: 0 stopped on request, 2 wrong settings, 3 the front failed.
     """
     named: dict[str, dict[str, Any]] = {

@@ -167,7 +167,9 @@ def _beginning(spec: SolveSpec) -> bytes:
         case CompletionPrompt(text=text):
             start = text
         case ChatPrompt(messages=messages):
-            start = "\0".join(f"{message.role}\0{message.content}" for message in messages)
+            # What a session adds to its chat leaves its beginning, and so its replica, as it was.
+            asked = next((n for n, message in enumerate(messages, start=1) if message.role == "user"), len(messages))
+            start = "\0".join(f"{message.role}\0{message.content}" for message in messages[:asked])
         case InfillPrompt(prefix=prefix):
             start = prefix
     return hashlib.blake2b(start[:_BEGINNING].encode("utf-8", "replace")).digest()

@@ -6,6 +6,7 @@ from typing import Protocol
 from engine.solving.events import SolveEvent
 from engine.solving.served import Load, ModelInfo
 from engine.solving.spec import SolveSpec
+from engine.solving.tiers import Cut
 from executor.sandbox import OnTest
 from executor.types import Program
 from executor.verdict import Report
@@ -59,10 +60,13 @@ class SolverLike(Protocol):
 
     async def start(self) -> None: ...
 
-    def solve(self, spec: SolveSpec, *, deadline: float | None) -> AsyncGenerator[SolveEvent, None]:
+    def solve(
+        self, spec: SolveSpec, *, deadline: float | None, cut: Cut | None = None
+    ) -> AsyncGenerator[SolveEvent, None]:
         """Events of one solve; `deadline` is in seconds from now. Raises the errors of `engine.solving.errors`.
 
-        Closing the generator, or cancelling the task that reads it, ends the solve everywhere.
+        Closing the generator, or cancelling the task that reads it, ends the solve everywhere; `cut`, once done, ends
+        it with a summary.
         """
         ...
 

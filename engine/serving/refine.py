@@ -1,7 +1,7 @@
 """Refine: a session over calls that come and go. What a session is, `engine.solving.session` says."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -16,7 +16,6 @@ from engine.serving.refine_in import action_in, check_start, rounds_in, session_
 from engine.serving.refine_out import SessionWriter, failure_of, session_name
 from engine.solving.conversation import Conversation
 from engine.solving.errors import InvalidRequest, SessionSuperseded
-from engine.solving.events import SolveEvent
 from engine.solving.refine import AddTests, Resample
 from engine.solving.session import Connection, Run, Session
 from engine.solving.sessions import Sessions
@@ -55,7 +54,7 @@ class Refining:
         self,
         settings: Settings,
         sessions: Sessions[ServedSession],
-        run: Callable[[SolveSpec], AsyncGenerator[SolveEvent]],
+        run: Run,
         closing: asyncio.Event,
     ) -> None:
         self._settings = settings

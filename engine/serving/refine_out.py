@@ -82,6 +82,7 @@ class SessionWriter:
                         outcome=OUTCOME[reply.outcome],
                         failure=_failure(reply.failure),
                         another_follows=reply.another_follows,
+                        accounting=None if reply.accounting is None else accounting_out(reply.accounting),
                     )
                 )
             case SessionEnded():

@@ -28,6 +28,7 @@ from engine.solving.executor_only import no_model
 from engine.solving.sessions import Sessions
 from engine.solving.spec import SolveSpec
 from engine.solving.summary import Summary
+from engine.solving.tiers import Cut
 
 # Checking a large request parses its JSON; the event loop has other calls to serve meanwhile.
 CHECK_IN_THREAD_BYTES = 64 << 10
@@ -57,7 +58,7 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
         self._calls = calls
         self._shared = shared
         self._recorder = recorder
-        self._refining = Refining(settings, sessions, lambda spec: self._events(spec, None), calls.closing)
+        self._refining = Refining(settings, sessions, lambda spec, cut: self._events(spec, None, cut), calls.closing)
 
     # A coroutine that writes, not a generator: `LiveCalls` must see the cancel that hits a pending write.
     async def Solve(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -122,7 +123,7 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
 
     async def _spec(self, message: solve_pb2.SolveSpec, client: str) -> SolveSpec:
         if self._solver.status == "starting":
-            raise starting()
+            raise starting(self._solver)
         if message.ByteSize() > CHECK_IN_THREAD_BYTES:
             spec = await asyncio.to_thread(solve_in, message, "spec", self._settings)
         else:
@@ -134,18 +135,20 @@ class SynthesisService(synthesis_service_pb2_grpc.SynthesisServiceServicer):
     def _writer(self, message: solve_pb2.SolveSpec, spec: SolveSpec) -> EventWriter:
         return EventWriter(spec, lowered_in(message.problem.limits, message.problem.tests, self._settings.executor))
 
-    async def _events(self, spec: SolveSpec, deadline: float | None) -> AsyncGenerator[SolveEvent]:
+    async def _events(
+        self, spec: SolveSpec, deadline: float | None, cut: Cut | None = None
+    ) -> AsyncGenerator[SolveEvent]:
         """The solver's events up to its Summary. Raises EngineFailed if it ends without one."""
         with current_caller().solving(self._settings.limits.max_solves_per_caller):
-            async with aclosing(self._solved(spec, deadline)) as events:
+            async with aclosing(self._solved(spec, deadline, cut)) as events:
                 async for event in events:
                     yield event
 
-    async def _solved(self, spec: SolveSpec, deadline: float | None) -> AsyncGenerator[SolveEvent]:
+    async def _solved(self, spec: SolveSpec, deadline: float | None, cut: Cut | None) -> AsyncGenerator[SolveEvent]:
         if self._recorder is None:
-            events = self._solver.solve(spec, deadline=deadline)
+            events = self._solver.solve(spec, deadline=deadline, cut=cut)
         else:
-            events = self._recorder.solve(self._solver, spec, deadline=deadline)
+            events = self._recorder.solve(self._solver, spec, deadline=deadline, cut=cut)
         ended_well = False
         try:
             async for event in events:
@@ -210,6 +213,8 @@ def _seconds_left(context: _Context) -> float | None:
     return cast("float | None", context.time_remaining())
 
 
-def starting() -> Unavailable:
+def starting(solver: SolverLike) -> Unavailable:
     """The error of a server whose models or sandbox are not there yet."""
-    return Unavailable("STARTING", "this server is still starting", _STARTING_RETRY)
+    model = "" if solver.executor is None else solver.default_model  # a front without a sandbox loads none
+    doing = f"loading {model}" if model else "starting"
+    return Unavailable("STARTING", f"this server is still {doing}", _STARTING_RETRY, model)

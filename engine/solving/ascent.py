@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import structlog
 
+from engine.core.types import EndReason
 from engine.metrics import Metrics
 from engine.solving.errors import (
     DeadlineExceeded,
@@ -74,6 +75,7 @@ class Ascent:
         self._legs: list[Leg] = []  # all that were asked, in their order
         self._refusals: list[SolveError] = []
         self._decided: SolveOutcome | SolveError | None = None
+        self._left = False  # its caller has left it before it was decided
         self._sequence = 0
 
     @property
@@ -95,6 +97,10 @@ class Ascent:
         """The server stops: end it."""
         self._live.post(Bell.DRAIN)
 
+    def leave(self) -> None:
+        """Its caller wants no more of it than its account."""
+        self._live.post(Bell.LEFT)
+
     async def events(self) -> AsyncGenerator[SolveEvent, None]:
         """All events, the summary last. Raises SolveError instead of a summary."""
         try:
@@ -111,7 +117,7 @@ class Ascent:
             for body in [*self._merge.accept_at_last(), *self._merge.rest()]:
                 yield self._event(body)
             outcome = self._decided or SolveOutcome.EXHAUSTED
-            self.outcome = outcome.value
+            self.outcome = "cancelled" if self._left else outcome.value
             yield self._event(self._merge.summary(outcome, self._costs()))
         finally:
             await self._live.end_all()
@@ -197,6 +203,8 @@ class Ascent:
                 self._decide(DeadlineExceeded(queued=not self.started))
             case Bell.BUDGET:
                 self._decide(SolveOutcome.BUDGET_TIME)
+            case Bell.LEFT:
+                self._leave()
             case Bell.DRAIN:
                 self._decide(Unavailable("DRAINING", "the server is shutting down; ask another one"))
         return []
@@ -327,6 +335,16 @@ class Ascent:
         for leg in self._live:
             if leg is not but:
                 self._live.cut(leg, at_once=failed)
+        if self._live:
+            self._live.post_later(Bell.GRACE, GRACE_SECONDS)
+
+    def _leave(self) -> None:
+        """End it, each tier with its account."""
+        if self._decided is None:
+            passed = self.spec.return_policy is not ReturnPolicy.FIRST_PASS and self._merge.passed
+            self._decided, self._left = SolveOutcome.SOLVED if passed else SolveOutcome.EXHAUSTED, not passed
+        for leg in self._live:
+            self._live.cut(leg, EndReason.CANCELLED)
         if self._live:
             self._live.post_later(Bell.GRACE, GRACE_SECONDS)
 

@@ -20,6 +20,7 @@ from engine.solving.served import ModelInfo, TierInfo
 from engine.solving.spans import end_solve_span, solve_span
 from engine.solving.spec import SolveSpec
 from engine.solving.stage import Policy, Stage
+from engine.solving.tiers import Cut
 
 _SEED_BITS = 53  # exact in a JSON number
 _LEAVE_SECONDS = 2.5
@@ -77,10 +78,13 @@ class CascadeSolver:
             ),
         )
 
-    async def solve(self, spec: SolveSpec, *, deadline: float | None) -> AsyncGenerator[SolveEvent, None]:
+    async def solve(
+        self, spec: SolveSpec, *, deadline: float | None, cut: Cut | None = None
+    ) -> AsyncGenerator[SolveEvent, None]:
         """Events of one solve; `deadline` is in seconds from now.
 
-        Closing the generator, or cancelling the task that reads it, ends the solve in every tier.
+        Closing the generator, or cancelling the task that reads it, ends the solve in every tier; `cut`, once done,
+        ends it with its summary.
 
         Raises:
             SolveError: one of `engine.solving.errors`.
@@ -105,6 +109,8 @@ class CascadeSolver:
             span=span,
         )
         self._live.add(ascent)
+        if cut is not None:
+            cut.add_done_callback(lambda _: ascent.leave())
         self._idle.clear()
         self._metrics.solve_waiting(self.name)
         started = False

@@ -53,12 +53,13 @@ class QueueFull(SolveError):
 
 
 class Unavailable(SolveError):
-    """Starting, draining, or a part of the server is down. `retry_after` is in seconds."""
+    """Starting, draining, or a part of the server is down. `retry_after` in seconds, `model` what is being loaded."""
 
-    def __init__(self, reason: str, message: str, retry_after: float = 1.0) -> None:
+    def __init__(self, reason: str, message: str, retry_after: float = 1.0, model: str = "") -> None:
         super().__init__(message)
         self.reason = reason  # STARTING, DRAINING, SANDBOX_UNAVAILABLE, ENGINE_RESTARTING
         self.retry_after = retry_after
+        self.model = model
 
 
 class DeadlineExceeded(SolveError):

@@ -11,6 +11,7 @@ from engine.solving.errors import Unsupported
 from engine.solving.events import SolveEvent
 from engine.solving.served import Load, ModelInfo
 from engine.solving.spec import SolveSpec
+from engine.solving.tiers import Cut
 from executor import ExecutorLike
 
 
@@ -59,7 +60,9 @@ class ExecutorOnly:
         self._gauges = asyncio.create_task(watch_executor(self._executor, self._metrics))
         self._set_status("ready")
 
-    async def solve(self, spec: SolveSpec, *, deadline: float | None) -> AsyncGenerator[SolveEvent, None]:
+    async def solve(
+        self, spec: SolveSpec, *, deadline: float | None, cut: Cut | None = None
+    ) -> AsyncGenerator[SolveEvent, None]:
         """Refused: there is no model here."""
         raise no_model()
         yield  # a generator, as its callers expect

@@ -9,6 +9,7 @@ from engine.solving.candidates import Entry
 from engine.solving.flight import Flight
 from engine.solving.spans import SolveSpans
 from engine.solving.spec import ReturnPolicy, SolveSpec
+from engine.tracing import now_within
 from executor import ExecutionCancelled, ExecutorBusy, ExecutorLike
 from executor.passing import MOST_SLOW, SLOW_SECONDS
 from executor.sandbox import OnTest
@@ -236,6 +237,7 @@ class Judging:
             run_all=everything,
             any_order=not everything,
         )
+        now_within(self._spans.execution(entry.index))
         while True:
             try:
                 return await self._executor.run(program, group=self._group, on_test=on_test)

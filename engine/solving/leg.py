@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 from engine.core.passrate import Verdicts
-from engine.core.types import Mode
+from engine.core.types import EndReason, Mode
 from engine.solving.events import BranchDelta, BranchEnded, BranchOutcome, BranchStarted, CandidateFinished
 from engine.solving.spec import Budget, PriorAttempt, SolveSpec
 from engine.solving.summary import Accounting, Summary, TierCost, TierOutcome
@@ -174,7 +174,10 @@ class Leg:
 
     def live_branches(self) -> list[BranchEnded]:
         """Ends, by the numbers of the merged stream, of the branches that the tier itself has not ended."""
-        outcome = BranchOutcome.CUT_OFF if self.cut.done() else BranchOutcome.ERROR
+        outcome = BranchOutcome.ERROR
+        if self.cut.done():
+            left = self.cut.result() is EndReason.CANCELLED
+            outcome = BranchOutcome.CANCELLED if left else BranchOutcome.CUT_OFF
         return [
             BranchEnded(branch=branch.number, outcome=outcome, generated_tokens=branch.tokens)
             for branch in self._branches.values()

@@ -9,6 +9,7 @@ from enum import Enum
 
 import structlog
 
+from engine.core.types import EndReason
 from engine.solving.errors import EngineFailed, SolveError
 from engine.solving.events import SolveEvent
 from engine.solving.leg import Leg
@@ -31,6 +32,7 @@ class Bell(Enum):
     DEADLINE = "deadline"
     BUDGET = "budget"
     DRAIN = "drain"
+    LEFT = "left"
     GRACE = "grace"
 
 
@@ -137,10 +139,10 @@ class Legs:
         """End a leg without its last words."""
         self._readers[leg].cancel()
 
-    def cut(self, leg: Leg, *, at_once: bool = False) -> None:
+    def cut(self, leg: Leg, reason: EndReason = EndReason.CUT_OFF, *, at_once: bool = False) -> None:
         """End a leg that the solve does not need any more; `at_once`: without its last words."""
         if not leg.cut.done():
-            leg.cut.set_result(None)
+            leg.cut.set_result(reason)
         if at_once or not leg.accepted:
             self.cancel(leg)
 

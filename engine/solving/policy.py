@@ -3,9 +3,10 @@
 from collections.abc import Sequence, Sized
 from typing import Protocol
 
+from engine.core.types import Mode
 from engine.solving.errors import Unavailable
-from engine.solving.spec import HeldTest, ReturnPolicy
-from engine.solving.summary import CandidateSource, Escalation, SolveOutcome
+from engine.solving.spec import HeldTest, Prune, ReturnPolicy, SolveSpec
+from engine.solving.summary import Accounting, CandidateSource, Escalation, SolveOutcome
 from executor.verdict import Report, Verdict
 
 
@@ -69,6 +70,25 @@ def sandbox_error(entries: Sequence[Written]) -> Unavailable | None:
         return None
     told = f"the sandbox failed for {len(failed)} of {len(entries)} candidates: {failed[0].detail}"
     return Unavailable("SANDBOX_UNAVAILABLE", told)
+
+
+def expected_draws(spec: SolveSpec, cost: Accounting, entries: Sequence[Written]) -> float | None:
+    """Draws until the first pass, on average over all orders of n samples of which c passed: (n + 1) / (c + 1).
+
+    None where the samples are not the whole of k independent draws, each judged: a pass or a budget has ended them,
+    or they were not drawn alike. None, too, where none passed.
+    """
+    sampling = spec.sampling
+    alike = sampling.mode is Mode.INDEPENDENT and sampling.prune is Prune.NONE and not sampling.distinct_programs
+    mixed = sampling.greedy_first or len(sampling.temperatures) > 1 or bool(spec.variants)
+    whole = cost.samples_finished == cost.samples_requested and not any(map(_unjudged, entries))
+    if spec.return_policy is ReturnPolicy.FIRST_PASS or mixed or not (alike and whole and cost.samples_passed):
+        return None
+    return (cost.samples_finished + 1) / (cost.samples_passed + 1)
+
+
+def _unjudged(entry: Written) -> bool:
+    return entry.report is None or entry.report.verdict in (Verdict.SKIPPED, Verdict.SANDBOX_FAILURE)
 
 
 def advise(outcome: SolveOutcome, entries: Sequence[Written]) -> Escalation:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from engine.solving.events import SolveEvent
 from engine.solving.spec import Budget, ChatMessage, HeldTest, Sampling, SolveSpec
+from engine.solving.summary import Accounting
 
 
 class TurnOutcome(StrEnum):
@@ -97,12 +98,13 @@ class TurnStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEnded:
-    """Last of a turn; each that has started has exactly one."""
+    """Last of a turn; each that has started has exactly one. `accounting` is that of one that was cut off."""
 
     turn: int
     outcome: TurnOutcome
     failure: TurnFailure | None = None
     another_follows: bool = False
+    accounting: Accounting | None = None
 
 
 @dataclass(frozen=True, slots=True)

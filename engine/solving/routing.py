@@ -1,4 +1,4 @@
-"""A front without models and without a sandbox: a cascade whose tiers are all elsewhere. It keeps nothing."""
+"""A front without models and without a sandbox: a cascade whose tiers are all elsewhere. It keeps no solve."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -9,6 +9,7 @@ from engine.solving.events import SolveEvent
 from engine.solving.served import Load, ModelInfo
 from engine.solving.spec import SolveSpec
 from engine.solving.tiered import Elsewhere
+from engine.solving.tiers import Cut
 
 _PATIENCE = 30.0
 
@@ -73,11 +74,13 @@ class Router:
         self._set_status("ready")
         self._on_change()
 
-    def solve(self, spec: SolveSpec, *, deadline: float | None) -> AsyncGenerator[SolveEvent, None]:
+    def solve(
+        self, spec: SolveSpec, *, deadline: float | None, cut: Cut | None = None
+    ) -> AsyncGenerator[SolveEvent, None]:
         """Events of one solve, see CascadeSolver.solve. Raises ModelNotFound for any other model."""
         if spec.model not in ("", self._cascade.name):
             raise ModelNotFound(spec.model, (self._cascade.name,))
-        return self._cascade.solve(spec, deadline=deadline)
+        return self._cascade.solve(spec, deadline=deadline, cut=cut)
 
     def load(self) -> Load:
         """Solves that are here, and the slots of all tiers' sandboxes."""

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from engine.core.types import EndReason
 from engine.solving.conversation import Conversation
 from engine.solving.errors import EngineFailed, InvalidRequest, SessionLimit, SessionSuperseded
 from engine.solving.events import SolveEvent
@@ -28,11 +29,15 @@ from engine.solving.refine import (
 from engine.solving.replay import ReplayLog
 from engine.solving.spec import SolveSpec
 from engine.solving.summary import SolveOutcome, Summary
+from engine.solving.tiers import Cut
+from engine.solving.timers import GRACE_SECONDS
 
-Run = Callable[[SolveSpec], AsyncGenerator[SolveEvent]]
-"""Events of one solve; closing the generator, or cancelling its reader, ends the solve everywhere."""
+Run = Callable[[SolveSpec, Cut], AsyncGenerator[SolveEvent]]
+"""Events of one solve, which `cut` ends with a summary; closing the generator ends it everywhere without."""
 Write = Callable[[int, Reply], bytes]
 """A message by its number, as the log keeps it."""
+_LAST_WORD_SECONDS = 2 * GRACE_SECONDS
+"""What a turn that is cut off gets to say what it has cost, which a solve does within GRACE_SECONDS."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +65,14 @@ class _Order:
 
     action: Resample
     cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Solving:
+    """The solve of the turn in progress: what asks it to end, and what then bounds the wait for that."""
+
+    cut: Cut
+    end: asyncio.Timeout
 
 
 class Session:
@@ -91,7 +104,7 @@ class Session:
         self._news = asyncio.Event()
         self._orders: deque[_Order] = deque()
         self._order: _Order | None = None
-        self._turn: asyncio.Timeout | None = None
+        self._solving: _Solving | None = None
         self._work: asyncio.Task[None] | None = None
         self._ending = False
         self._draining: Exception | None = None
@@ -170,8 +183,10 @@ class Session:
             order.cut = True
         if self._order is not None:
             self._order.cut = True
-        if self._turn is not None and not self._turn.expired():
-            self._turn.reschedule(asyncio.get_running_loop().time())
+        if self._solving is not None and not self._solving.cut.done():
+            self._solving.cut.set_result(EndReason.CANCELLED)
+            self._solving.end.reschedule(asyncio.get_running_loop().time() + _LAST_WORD_SECONDS)
+            self._tell()  # it waits for its reader no longer
 
     def end(self) -> None:
         """End the session, its turn first."""
@@ -306,7 +321,10 @@ class Session:
                 and self._draining is None
                 and len(self.conversation.turns) < self._most_turns
             )
-            self._emit(TurnEnded(turn=started.turn, outcome=outcome, failure=failure, another_follows=more))
+            cost = self.conversation.turns[-1].accounting if outcome is TurnOutcome.CUT_OFF else None
+            self._emit(
+                TurnEnded(turn=started.turn, outcome=outcome, failure=failure, another_follows=more, accounting=cost)
+            )
             if not more:
                 return
 
@@ -317,37 +335,43 @@ class Session:
         if self.conversation.full:
             error = SessionLimit("SESSION_FULL", "this session holds as much as it may; start another one")
             return TurnOutcome.FAILED, self._failure_of(error)
-        summary: Summary | None = None
-        end = asyncio.timeout(None)
+        outcome: TurnOutcome | None = None
+        cut, end = asyncio.get_running_loop().create_future(), asyncio.timeout(None)
         try:
-            async with end, aclosing(self._run(spec)) as events:
-                self._turn = end
+            async with end, aclosing(self._run(spec, cut)) as events:
+                self._solving = _Solving(cut, end)
                 async for event in events:
                     self.conversation.take(event)
-                    self._emit(event)
                     if isinstance(event.body, Summary):
-                        summary = event.body
-                    await self._room()
+                        outcome = _outcome(event.body, cut=order.cut)
+                    if outcome is not TurnOutcome.CUT_OFF:
+                        self._emit(event)
+                    await self._room(order)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            if summary is None:
+            if outcome is None:
                 return TurnOutcome.FAILED, self._failure_of(EngineFailed("a part of the server was cancelled"))
         except Exception as error:
-            if summary is None:
+            if outcome is None:
                 if isinstance(error, TimeoutError) and end.expired():
                     return TurnOutcome.CUT_OFF, None
                 return TurnOutcome.FAILED, self._failure_of(error)
         finally:
-            self._turn = None
-        solved = summary is not None and summary.outcome is SolveOutcome.SOLVED
-        return (TurnOutcome.SOLVED if solved else TurnOutcome.UNSOLVED), None
+            self._solving = None
+        return outcome or TurnOutcome.UNSOLVED, None
 
-    async def _room(self) -> None:
-        """Wait while the connection has much to be told."""
-        while self._connection is not None:
+    async def _room(self, order: _Order) -> None:
+        """Wait while the connection has much to be told, unless the turn is to end."""
+        while self._connection is not None and not order.cut:
             news = self._news
             if self._log.size_after(self._connection.told) <= self._log_bytes // 2:
                 return
             await news.wait()
+
+
+def _outcome(summary: Summary, *, cut: bool) -> TurnOutcome:
+    if summary.outcome is SolveOutcome.SOLVED:
+        return TurnOutcome.SOLVED
+    return TurnOutcome.CUT_OFF if cut else TurnOutcome.UNSOLVED

@@ -78,7 +78,7 @@ class Solve:
             engine=self.engine,
             watch=(spans, self._flight),
         )
-        self._cut = False  # somebody else has solved it
+        self._abandoned_as = ""  # how metrics count it where nobody waits for more than its account
         self._timers = Timers(self.interrupt)
         self._sequence = 0
 
@@ -187,7 +187,7 @@ class Solve:
             raise error
         summary = self._summary()
         solved = summary.outcome is SolveOutcome.SOLVED
-        self.outcome = "cut_off" if self._cut and not solved else summary.outcome.value
+        self.outcome = self._abandoned_as if self._abandoned_as and not solved else summary.outcome.value
         yield self._event(summary)
 
     async def abandon(self) -> None:
@@ -251,7 +251,10 @@ class Solve:
                 self._decide(EndReason.BUDGET_TIME)
             case Timer.CUT:
                 self._decide(EndReason.CUT_OFF)
-                self._cut = True
+                self._abandoned_as = "cut_off"
+            case Timer.LEFT:
+                self._decide(EndReason.CANCELLED)
+                self._abandoned_as = "cancelled"
             case Timer.DRAIN:
                 self._decide(EndReason.ERROR, Unavailable("DRAINING", "the server is shutting down; ask another one"))
             case Tested():
@@ -338,4 +341,5 @@ class Solve:
             accounting=self.accounting,
             escalation=policy.advise(outcome, entries),
             seed=self.seed,
+            expected_draws=policy.expected_draws(self.spec, self.accounting, entries),
         )

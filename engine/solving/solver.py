@@ -12,6 +12,7 @@ from functools import partial
 
 import structlog
 
+from engine.core.types import EndReason
 from engine.loop.arbiter import Arbiter
 from engine.loop.client import EngineClient, EngineDown, Link, SubmitRefused
 from engine.loop.messages import StepReport
@@ -33,6 +34,7 @@ from executor import ExecutorLike, SandboxInfo
 _SEED_BITS = 53  # exact in a JSON number
 _RATE_SECONDS = 10.0
 _LEAVE_SECONDS = 2.5
+_CUTS = {EndReason.CUT_OFF: Timer.CUT, EndReason.CANCELLED: Timer.LEFT}
 
 _log = structlog.stdlib.get_logger("solver")
 
@@ -271,7 +273,7 @@ class Solver:
         self._live.add(solve)
         self._idle.clear()
         if cut is not None:
-            cut.add_done_callback(lambda _: solve.interrupt(Timer.CUT))
+            cut.add_done_callback(lambda done: solve.interrupt(_CUTS[done.result()]))
         left = None if deadline is None else deadline - (time.monotonic() - began)
         try:
             async with asyncio.timeout(left):

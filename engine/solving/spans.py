@@ -74,6 +74,21 @@ def end_solve_span(span: Span, outcome: str, cost: Accounting) -> None:
     span.end()
 
 
+def end_execute_span(span: Span, report: Report | None) -> None:
+    """A program has run; None: it was cancelled."""
+    known: dict[str, Value] = {"thresher.verdict": "cancelled"}
+    if report is not None:
+        known = {
+            "thresher.verdict": report.verdict.value,
+            "thresher.queue_seconds": report.queue_seconds,
+            "thresher.startup_seconds": report.startup_seconds,
+        }
+    span.add(known)
+    if report is not None and report.verdict is Verdict.SANDBOX_FAILURE:
+        span.fail("sandbox_failure")
+    span.end()
+
+
 class SolveSpans:
     """Hears what happens to one solve of one model. `span` is its own; None: nothing is kept, and nothing is done."""
 
@@ -166,22 +181,16 @@ class SolveSpans:
             known: dict[str, Value] = {"thresher.candidate": candidate, "thresher.hidden_tests": hidden}
             self._executing[candidate] = parent.child("execute", known)
 
+    def execution(self, candidate: int) -> Span | None:
+        """The span of what is in the sandbox of it: what an executor elsewhere does is part of that."""
+        return self._executing.get(candidate)
+
     def executed(self, candidate: int, report: Report | None) -> None:
         """It has run; None: it was cancelled. Only the first of several is heard."""
         span = self._executing.pop(candidate, None)
         if span is None:
             return
-        known: dict[str, Value] = {"thresher.verdict": "cancelled"}
-        if report is not None:
-            known = {
-                "thresher.verdict": report.verdict.value,
-                "thresher.queue_seconds": report.queue_seconds,
-                "thresher.startup_seconds": report.startup_seconds,
-            }
-        span.add(known)
-        if report is not None and report.verdict is Verdict.SANDBOX_FAILURE:
-            span.fail("sandbox_failure")
-        span.end()
+        end_execute_span(span, report)
 
     def judged(self, candidate: int, verdict: str) -> None:
         """A candidate has its verdict."""

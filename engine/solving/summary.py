@@ -133,7 +133,10 @@ class TierCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The last event of a solve that ended well. `lowered_limits` are those that a server elsewhere has lowered."""
+    """The last event of a solve that ended well. `lowered_limits` are those that a server elsewhere has lowered.
+
+    `expected_draws`: until the first pass, see `policy.expected_draws`.
+    """
 
     outcome: SolveOutcome
     candidates: tuple[Candidate, ...]
@@ -142,3 +145,4 @@ class Summary:
     seed: int
     tiers: tuple[TierCost, ...] = ()
     lowered_limits: tuple[LoweredLimit, ...] = ()
+    expected_draws: float | None = None

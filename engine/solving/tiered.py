@@ -10,7 +10,7 @@ from engine.solving.errors import ModelNotFound, Unavailable
 from engine.solving.events import SolveEvent
 from engine.solving.served import Load, ModelInfo
 from engine.solving.spec import SolveSpec
-from engine.solving.tiers import Solving
+from engine.solving.tiers import Cut, Solving
 from executor import ExecutorLike
 
 
@@ -102,12 +102,14 @@ class TieredSolver:
             tier.start(self._tell_watchers)
         await self._own.start()
 
-    async def solve(self, spec: SolveSpec, *, deadline: float | None) -> AsyncGenerator[SolveEvent, None]:
+    async def solve(
+        self, spec: SolveSpec, *, deadline: float | None, cut: Cut | None = None
+    ) -> AsyncGenerator[SolveEvent, None]:
         """Events of one solve, see Solver.solve."""
         if self._draining:
             raise Unavailable("DRAINING", "the server is shutting down; ask another one")
         solver = self._cascade if spec.model == self._cascade.name else self._own
-        events = solver.solve(spec, deadline=deadline)
+        events = solver.solve(spec, deadline=deadline, cut=cut)
         try:
             async for event in events:
                 yield event

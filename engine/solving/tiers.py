@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from engine.core.types import Mode
+from engine.core.types import EndReason, Mode
 from engine.solving.events import SolveEvent
 from engine.solving.served import ModelInfo
 from engine.solving.spec import Budget, Cascade, ChatPrompt, PriorAttempt, Prompt, ReturnPolicy, SolveSpec
 
-Cut = asyncio.Future[None]
-"""Done once the solve is over without this tier."""
+Cut = asyncio.Future[EndReason]
+"""Done once the rest of a solve is not wanted: CUT_OFF, another tier has solved it; CANCELLED, its caller has left."""
 _SEEDS = 1 << 64
 
 

@@ -16,6 +16,8 @@ class Timer(Enum):
     DRAIN = "drain"
     CUT = "cut"
     """Somebody else has solved it."""
+    LEFT = "left"
+    """Its caller wants no more of it than its account."""
     GRACE = "grace"
 
 

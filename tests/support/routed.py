@@ -75,8 +75,9 @@ async def routed(
     *tiers: Sequence[tuple[str, Any]],
     cascade: dict[str, Any] | None = None,
     terms: dict[str, dict[str, Any]] | None = None,
+    sessions: dict[str, Any] | None = None,
 ) -> AsyncGenerator[Routed]:
-    """Tiers of (name, solver) replicas; a tier is called after its first one. `cascade`, `terms`: more settings."""
+    """Tiers of (name, solver) replicas; a tier is called after its first one. The others are more settings."""
     with tempfile.TemporaryDirectory(prefix="thr") as folder, mock.patch.dict(os.environ, XDG_RUNTIME_DIR=folder):
         async with AsyncExitStack() as stack:
             servers: dict[str, Server] = {}
@@ -97,6 +98,7 @@ async def routed(
                 {
                     "serving": {"listen": (f"unix:{folder}/router",)},
                     "cascade": {"tiers": tables, **(cascade or {})},
+                    "sessions": sessions or {},
                 }
             )
             metrics = Metrics()

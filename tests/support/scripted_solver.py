@@ -10,6 +10,7 @@ from engine.solving.events import Accepted, CandidateFinished, CandidateJudged, 
 from engine.solving.served import Load, ModelInfo
 from engine.solving.spec import SolveSpec
 from engine.solving.summary import Accounting, Candidate, Escalation, SolveOutcome, Summary
+from engine.solving.tiers import Cut
 from executor.types import Program
 from executor.verdict import Evidence, Report, TestReport, Verdict
 
@@ -97,7 +98,9 @@ class ScriptedSolver:
             await self.on_start()
         self.status = "ready"
 
-    async def solve(self, spec: SolveSpec, *, deadline: float | None) -> AsyncGenerator[SolveEvent]:
+    async def solve(
+        self, spec: SolveSpec, *, deadline: float | None, cut: Cut | None = None
+    ) -> AsyncGenerator[SolveEvent]:
         if self._status == "draining":
             raise Unavailable("DRAINING", "draining")
         self.specs.append(spec)
@@ -106,7 +109,7 @@ class ScriptedSolver:
         self._none_live.clear()
         outcome = "closed early"
         try:
-            async for event in self._play(spec):
+            async for event in self._play(spec, cut):
                 yield event
             outcome = "done"
         except asyncio.CancelledError:
@@ -121,26 +124,32 @@ class ScriptedSolver:
             if not self.live:
                 self._none_live.set()
 
-    async def _play(self, spec: SolveSpec) -> AsyncGenerator[SolveEvent]:
+    async def _play(self, spec: SolveSpec, cut: Cut | None) -> AsyncGenerator[SolveEvent]:
         sequence = 0
         for step in self.script(spec):
             if isinstance(step, BaseException):
                 raise step
             if callable(step):
-                if await self._drained_during(step()):
+                await self._unless(cut, step())
+                if self._draining.is_set():
                     raise Unavailable("DRAINING", "the server is stopping")
+                if cut is not None and cut.done():
+                    yield SolveEvent(sequence + 1, sequence * 0.001, cut_summary())
+                    return
                 continue
             sequence += 1
             yield SolveEvent(sequence, sequence * 0.001, step)
 
-    async def _drained_during(self, work: Awaitable[None]) -> bool:
+    async def _unless(self, cut: Cut | None, work: Awaitable[None]) -> None:
+        """Do the work, unless a drain ends it or it is cut."""
         waits = [asyncio.ensure_future(work), asyncio.ensure_future(self._draining.wait())]
+        if cut is not None:
+            waits.append(asyncio.ensure_future(asyncio.wait([cut])))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
-        return self._draining.is_set()
 
     def load(self) -> Load:
         return Load(
@@ -194,6 +203,17 @@ def passed_report(tests: int) -> Report:
 def accepted(spec: SolveSpec, seed: int = 7) -> Accepted:
     """The first event."""
     return Accepted(request_id=spec.request_id, model="scripted", queue_depth=0, prompt_tokens=11, seed=seed)
+
+
+def cut_summary() -> Summary:
+    """The end of a solve that was cut."""
+    return Summary(
+        outcome=SolveOutcome.EXHAUSTED,
+        candidates=(),
+        accounting=Accounting(samples_requested=1, samples_started=1, samples_cut_off=1, generated_tokens=5),
+        escalation=Escalation(recommended=True, confidence=0.0, reason=""),
+        seed=7,
+    )
 
 
 def passing_script(spec: SolveSpec) -> list[Step]:

@@ -14,6 +14,7 @@ from engine.solving.refine import Reply, Resample, SessionEnded, TurnEnded, Turn
 from engine.solving.session import Connection, Session
 from engine.solving.spec import ChatMessage, ChatPrompt, HeldTest, SolveSpec
 from engine.solving.summary import Accounting, Candidate, Escalation, SolveOutcome, Summary
+from engine.solving.tiers import Cut
 from executor.types import SnippetTest
 from executor.verdict import Evidence, Report, TestReport, Verdict
 
@@ -73,7 +74,7 @@ class Solves:
         for _ in range(events):
             self._gate.release()
 
-    async def run(self, spec: SolveSpec) -> AsyncGenerator[SolveEvent]:
+    async def run(self, spec: SolveSpec, cut: Cut) -> AsyncGenerator[SolveEvent]:
         self.live += 1
         self.begun += 1
         candidate = judged(0, f"x = {self.begun}\n" + "#" * self.pad, int(self.passes))
@@ -84,12 +85,22 @@ class Solves:
         ]
         try:
             for number, body in enumerate(bodies, start=1):
-                await self._gate.acquire()
+                await self._next(cut)
+                if cut.done():
+                    yield event(number, summary())
+                    return
                 if self.fails and number == 2:
                     raise EngineFailed("scripted")
                 yield event(number, body)
         finally:
             self.live -= 1
+
+    async def _next(self, cut: Cut) -> None:
+        gate = asyncio.ensure_future(self._gate.acquire())
+        try:
+            await asyncio.wait([gate, cut], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gate.cancel()
 
 
 def told(sequence: int, reply: Reply) -> bytes:

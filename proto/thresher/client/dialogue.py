@@ -34,13 +34,14 @@ PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
 @dataclass(slots=True)
 class Turn:
     """One turn of a session, as far as it has come. `outcome` is `solved`, `unsolved`, `cut_off` or `failed`, empty
-    while it is under way; `failure` says why it failed."""
+    while it is under way; `failure` says why it failed. `accounting` is what it cost, with a summary or cut off."""
 
     number: int
     automatic: bool
     added: tuple[problem_pb2.ChatMessage, ...]
     candidates: list[solve_pb2.Candidate] = field(default_factory=list)
     summary: solve_pb2.Summary | None = None
+    accounting: solve_pb2.Accounting | None = None
     outcome: str = ""
     failure: ThresherError | None = None
 
@@ -86,10 +87,13 @@ class Asked:
                     turn.candidates.append(reply.event.candidate_judged.candidate)
                 if reply.event.HasField("summary"):
                     turn.summary = reply.event.summary
+                    turn.accounting = turn.summary.accounting
             case "turn_ended":
                 ended, turn = reply.turn_ended, self.turns[-1]
                 turn.outcome = enum_word(refine_pb2.TurnOutcome.DESCRIPTOR, ended.outcome)
                 turn.failure = _failure(ended.failure) if ended.HasField("failure") else None
+                if ended.HasField("accounting"):
+                    turn.accounting = ended.accounting
                 self.over = not ended.another_follows
             case _:
                 self.over = True

@@ -26,7 +26,7 @@ from thresher.v1 import problem_pb2 as thresher_dot_v1_dot_problem__pb2
 from thresher.v1 import verdict_pb2 as thresher_dot_v1_dot_verdict__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#thresher/v1/execution_service.proto\x12\x0bthresher.v1\x1a\x19thresher/v1/problem.proto\x1a\x19thresher/v1/verdict.proto\"\xdd\x01\n\x07Program\x12\'\n\x08language\x18\x01 \x01(\x0e\x32\x15.thresher.v1.Language\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x13\n\x0b\x65ntry_point\x18\x03 \x01(\t\x12 \n\x05tests\x18\x04 \x03(\x0b\x32\x11.thresher.v1.Test\x12,\n\x06limits\x18\x05 \x01(\x0b\x32\x1c.thresher.v1.ExecutionLimits\x12\x0f\n\x07run_all\x18\x06 \x01(\x08\x12\x12\n\nsetup_code\x18\x07 \x01(\t\x12\x11\n\tany_order\x18\x08 \x01(\x08\"7\n\x0e\x45xecuteRequest\x12%\n\x07program\x18\x01 \x01(\x0b\x32\x14.thresher.v1.Program\"?\n\x0f\x45xecuteResponse\x12,\n\x06report\x18\x01 \x01(\x0b\x32\x1c.thresher.v1.ExecutionReport\"\x80\x01\n\x12\x45xecuteManyRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12&\n\x03run\x18\x02 \x01(\x0b\x32\x17.thresher.v1.RunProgramH\x00\x12,\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x1a.thresher.v1.CancelProgramH\x00\x42\x08\n\x06\x61\x63tion\"I\n\nRunProgram\x12%\n\x07program\x18\x01 \x01(\x0b\x32\x14.thresher.v1.Program\x12\x14\n\x0ctest_results\x18\x02 \x01(\x08\"\x0f\n\rCancelProgram\"\xe7\x01\n\x13\x45xecuteManyResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\'\n\x04test\x18\x02 \x01(\x0b\x32\x17.thresher.v1.TestResultH\x00\x12.\n\x06report\x18\x03 \x01(\x0b\x32\x1c.thresher.v1.ExecutionReportH\x00\x12.\n\x07refused\x18\x04 \x01(\x0b\x32\x1b.thresher.v1.ProgramRefusedH\x00\x12\x32\n\tcancelled\x18\x05 \x01(\x0b\x32\x1d.thresher.v1.ProgramCancelledH\x00\x42\x07\n\x05reply\"N\n\x0eProgramRefused\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\"\x12\n\x10ProgramCancelled2\xae\x01\n\x10\x45xecutionService\x12\x44\n\x07\x45xecute\x12\x1b.thresher.v1.ExecuteRequest\x1a\x1c.thresher.v1.ExecuteResponse\x12T\n\x0b\x45xecuteMany\x12\x1f.thresher.v1.ExecuteManyRequest\x1a .thresher.v1.ExecuteManyResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#thresher/v1/execution_service.proto\x12\x0bthresher.v1\x1a\x19thresher/v1/problem.proto\x1a\x19thresher/v1/verdict.proto\"\xdd\x01\n\x07Program\x12\'\n\x08language\x18\x01 \x01(\x0e\x32\x15.thresher.v1.Language\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x13\n\x0b\x65ntry_point\x18\x03 \x01(\t\x12 \n\x05tests\x18\x04 \x03(\x0b\x32\x11.thresher.v1.Test\x12,\n\x06limits\x18\x05 \x01(\x0b\x32\x1c.thresher.v1.ExecutionLimits\x12\x0f\n\x07run_all\x18\x06 \x01(\x08\x12\x12\n\nsetup_code\x18\x07 \x01(\t\x12\x11\n\tany_order\x18\x08 \x01(\x08\"7\n\x0e\x45xecuteRequest\x12%\n\x07program\x18\x01 \x01(\x0b\x32\x14.thresher.v1.Program\"?\n\x0f\x45xecuteResponse\x12,\n\x06report\x18\x01 \x01(\x0b\x32\x1c.thresher.v1.ExecutionReport\"\x80\x01\n\x12\x45xecuteManyRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12&\n\x03run\x18\x02 \x01(\x0b\x32\x17.thresher.v1.RunProgramH\x00\x12,\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x1a.thresher.v1.CancelProgramH\x00\x42\x08\n\x06\x61\x63tion\"{\n\nRunProgram\x12%\n\x07program\x18\x01 \x01(\x0b\x32\x14.thresher.v1.Program\x12\x14\n\x0ctest_results\x18\x02 \x01(\x08\x12\x30\n\rtrace_context\x18\x03 \x01(\x0b\x32\x19.thresher.v1.TraceContext\"7\n\x0cTraceContext\x12\x13\n\x0btraceparent\x18\x01 \x01(\t\x12\x12\n\ntracestate\x18\x02 \x01(\t\"\x0f\n\rCancelProgram\"\xe7\x01\n\x13\x45xecuteManyResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\'\n\x04test\x18\x02 \x01(\x0b\x32\x17.thresher.v1.TestResultH\x00\x12.\n\x06report\x18\x03 \x01(\x0b\x32\x1c.thresher.v1.ExecutionReportH\x00\x12.\n\x07refused\x18\x04 \x01(\x0b\x32\x1b.thresher.v1.ProgramRefusedH\x00\x12\x32\n\tcancelled\x18\x05 \x01(\x0b\x32\x1d.thresher.v1.ProgramCancelledH\x00\x42\x07\n\x05reply\"N\n\x0eProgramRefused\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\"\x12\n\x10ProgramCancelled2\xae\x01\n\x10\x45xecutionService\x12\x44\n\x07\x45xecute\x12\x1b.thresher.v1.ExecuteRequest\x1a\x1c.thresher.v1.ExecuteResponse\x12T\n\x0b\x45xecuteMany\x12\x1f.thresher.v1.ExecuteManyRequest\x1a .thresher.v1.ExecuteManyResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,15 +42,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECUTEMANYREQUEST']._serialized_start=453
   _globals['_EXECUTEMANYREQUEST']._serialized_end=581
   _globals['_RUNPROGRAM']._serialized_start=583
-  _globals['_RUNPROGRAM']._serialized_end=656
-  _globals['_CANCELPROGRAM']._serialized_start=658
-  _globals['_CANCELPROGRAM']._serialized_end=673
-  _globals['_EXECUTEMANYRESPONSE']._serialized_start=676
-  _globals['_EXECUTEMANYRESPONSE']._serialized_end=907
-  _globals['_PROGRAMREFUSED']._serialized_start=909
-  _globals['_PROGRAMREFUSED']._serialized_end=987
-  _globals['_PROGRAMCANCELLED']._serialized_start=989
-  _globals['_PROGRAMCANCELLED']._serialized_end=1007
-  _globals['_EXECUTIONSERVICE']._serialized_start=1010
-  _globals['_EXECUTIONSERVICE']._serialized_end=1184
+  _globals['_RUNPROGRAM']._serialized_end=706
+  _globals['_TRACECONTEXT']._serialized_start=708
+  _globals['_TRACECONTEXT']._serialized_end=763
+  _globals['_CANCELPROGRAM']._serialized_start=765
+  _globals['_CANCELPROGRAM']._serialized_end=780
+  _globals['_EXECUTEMANYRESPONSE']._serialized_start=783
+  _globals['_EXECUTEMANYRESPONSE']._serialized_end=1014
+  _globals['_PROGRAMREFUSED']._serialized_start=1016
+  _globals['_PROGRAMREFUSED']._serialized_end=1094
+  _globals['_PROGRAMCANCELLED']._serialized_start=1096
+  _globals['_PROGRAMCANCELLED']._serialized_end=1114
+  _globals['_EXECUTIONSERVICE']._serialized_start=1117
+  _globals['_EXECUTIONSERVICE']._serialized_end=1291
 # @@protoc_insertion_point(module_scope)

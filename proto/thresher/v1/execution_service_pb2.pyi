@@ -153,23 +153,55 @@ class RunProgram(_message.Message):
 
     PROGRAM_FIELD_NUMBER: _builtins.int
     TEST_RESULTS_FIELD_NUMBER: _builtins.int
+    TRACE_CONTEXT_FIELD_NUMBER: _builtins.int
     test_results: _builtins.bool
     """one reply for each test as it ends, before the report"""
     @_builtins.property
     def program(self) -> Global___Program: ...
+    @_builtins.property
+    def trace_context(self) -> Global___TraceContext:
+        """the server's span of this program goes on with it; absent: it has none"""
+
     def __init__(
         self,
         *,
         program: Global___Program | None = ...,
         test_results: _builtins.bool = ...,
+        trace_context: Global___TraceContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["program", b"program"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["program", b"program", "trace_context", b"trace_context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["program", b"program", "test_results", b"test_results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["program", b"program", "test_results", b"test_results", "trace_context", b"trace_context"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunProgram: _TypeAlias = RunProgram  # noqa: Y015
+
+@_typing.final
+class TraceContext(_message.Message):
+    """The W3C context of a trace (https://www.w3.org/TR/trace-context/), which other calls have in their metadata. One that
+    cannot be read begins a trace.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    TRACESTATE_FIELD_NUMBER: _builtins.int
+    traceparent: _builtins.str
+    tracestate: _builtins.str
+    def __init__(
+        self,
+        *,
+        traceparent: _builtins.str = ...,
+        tracestate: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["traceparent", b"traceparent", "tracestate", b"tracestate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceContext: _TypeAlias = TraceContext  # noqa: Y015
 
 @_typing.final
 class CancelProgram(_message.Message):

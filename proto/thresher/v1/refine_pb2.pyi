@@ -33,7 +33,7 @@ class _TurnOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TurnOutco
     TURN_OUTCOME_UNSOLVED: _TurnOutcome.ValueType  # 2
     """with a Summary"""
     TURN_OUTCOME_CUT_OFF: _TurnOutcome.ValueType  # 3
-    """by the person, or because nobody was connected any more; no Summary"""
+    """By the person, or because nobody was connected any more; no Summary, and what it cost stands in TurnEnded."""
     TURN_OUTCOME_FAILED: _TurnOutcome.ValueType  # 4
     """see TurnFailure; no Summary"""
 
@@ -46,7 +46,7 @@ TURN_OUTCOME_SOLVED: TurnOutcome.ValueType  # 1
 TURN_OUTCOME_UNSOLVED: TurnOutcome.ValueType  # 2
 """with a Summary"""
 TURN_OUTCOME_CUT_OFF: TurnOutcome.ValueType  # 3
-"""by the person, or because nobody was connected any more; no Summary"""
+"""By the person, or because nobody was connected any more; no Summary, and what it cost stands in TurnEnded."""
 TURN_OUTCOME_FAILED: TurnOutcome.ValueType  # 4
 """see TurnFailure; no Summary"""
 Global___TurnOutcome: _TypeAlias = TurnOutcome  # noqa: Y015
@@ -371,12 +371,19 @@ class TurnEnded(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     ANOTHER_FOLLOWS_FIELD_NUMBER: _builtins.int
+    ACCOUNTING_FIELD_NUMBER: _builtins.int
     turn: _builtins.int
     outcome: Global___TurnOutcome.ValueType
     another_follows: _builtins.bool
     """by itself"""
     @_builtins.property
     def failure(self) -> Global___TurnFailure: ...
+    @_builtins.property
+    def accounting(self) -> _solve_pb2.Accounting:
+        """What a turn that was cut off has cost, all of it; of a tier on another server what its events had told. Absent where a
+        Summary tells it, where the turn failed, and where its solve never began.
+        """
+
     def __init__(
         self,
         *,
@@ -384,10 +391,11 @@ class TurnEnded(_message.Message):
         outcome: Global___TurnOutcome.ValueType = ...,
         failure: Global___TurnFailure | None = ...,
         another_follows: _builtins.bool = ...,
+        accounting: _solve_pb2.Accounting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accounting", b"accounting", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["another_follows", b"another_follows", "failure", b"failure", "outcome", b"outcome", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounting", b"accounting", "another_follows", b"another_follows", "failure", b"failure", "outcome", b"outcome", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -485,7 +493,7 @@ class TranscriptTurn(_message.Message):
     def failure(self) -> Global___TurnFailure: ...
     @_builtins.property
     def accounting(self) -> _solve_pb2.Accounting:
-        """absent without a Summary"""
+        """of the Summary, or of TurnEnded where it was cut off"""
 
     def __init__(
         self,

@@ -565,9 +565,11 @@ class EventOptions(_message.Message):
     FAILING_CODE_FIELD_NUMBER: _builtins.int
     BRANCHES_FIELD_NUMBER: _builtins.int
     token_deltas: _builtins.bool
+    """BranchDelta: the text of each branch while it is drawn"""
     delta_interval_ms: _builtins.int
-    """coalesce deltas; default 50"""
+    """with token_deltas: milliseconds between two deltas of a branch; default 50"""
     test_results: _builtins.bool
+    """TestFinished: each test of each candidate as it has run"""
     failing_code: _builtins.bool
     """include the code of failing candidates"""
     branches: _builtins.bool
@@ -775,15 +777,23 @@ class SolveEvent(_message.Message):
     @_builtins.property
     def accepted(self) -> Global___Accepted: ...
     @_builtins.property
-    def branch_started(self) -> Global___BranchStarted: ...
+    def branch_started(self) -> Global___BranchStarted:
+        """only where EventOptions.branches asks for it"""
+
     @_builtins.property
-    def branch_delta(self) -> Global___BranchDelta: ...
+    def branch_delta(self) -> Global___BranchDelta:
+        """only where EventOptions.token_deltas asks for it"""
+
     @_builtins.property
-    def branch_ended(self) -> Global___BranchEnded: ...
+    def branch_ended(self) -> Global___BranchEnded:
+        """only where EventOptions.branches asks for it"""
+
     @_builtins.property
     def candidate_finished(self) -> Global___CandidateFinished: ...
     @_builtins.property
-    def test_finished(self) -> Global___TestFinished: ...
+    def test_finished(self) -> Global___TestFinished:
+        """only where EventOptions.test_results asks for it"""
+
     @_builtins.property
     def candidate_judged(self) -> Global___CandidateJudged: ...
     @_builtins.property
@@ -1117,8 +1127,14 @@ class Summary(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     LOWERED_LIMITS_FIELD_NUMBER: _builtins.int
     TIERS_FIELD_NUMBER: _builtins.int
+    EXPECTED_DRAWS_FIELD_NUMBER: _builtins.int
     outcome: Global___SolveOutcome.ValueType
     seed: _builtins.int
+    expected_draws: _builtins.float
+    """Draws until the first pass, on average over all orders of the samples drawn: (n + 1) / (c + 1), n of them finished
+    and c passed. For ALL and BEST, where all k independent samples are finished and judged; absent otherwise, where
+    none passed, and for a cascade.
+    """
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """FIRST_PASS: those that passed; ALL: all; BEST: all, best first"""
@@ -1145,12 +1161,15 @@ class Summary(_message.Message):
         seed: _builtins.int = ...,
         lowered_limits: _abc.Iterable[_verdict_pb2.LoweredLimit] | None = ...,
         tiers: _abc.Iterable[Global___TierCost] | None = ...,
+        expected_draws: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accounting", b"accounting", "escalation", b"escalation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_draws", b"_expected_draws", "accounting", b"accounting", "escalation", b"escalation", "expected_draws", b"expected_draws"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounting", b"accounting", "candidates", b"candidates", "escalation", b"escalation", "lowered_limits", b"lowered_limits", "outcome", b"outcome", "seed", b"seed", "tiers", b"tiers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_draws", b"_expected_draws", "accounting", b"accounting", "candidates", b"candidates", "escalation", b"escalation", "expected_draws", b"expected_draws", "lowered_limits", b"lowered_limits", "outcome", b"outcome", "seed", b"seed", "tiers", b"tiers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expected_draws: _TypeAlias = _typing.Literal["expected_draws"]  # noqa: Y015
+    _WhichOneofArgType__expected_draws: _TypeAlias = _typing.Literal["_expected_draws", b"_expected_draws"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_draws) -> _WhichOneofReturnType__expected_draws | None: ...
 
 Global___Summary: _TypeAlias = Summary  # noqa: Y015
 

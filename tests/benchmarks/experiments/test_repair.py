@@ -121,6 +121,25 @@ def test_success_by_round_never_falls_and_ends_with_the_rounds(tmp_path: Path, t
     assert by_round[1]["tokens_in_the_mean"] == {"prompt": PROMPT + TOLD, "cached": CACHED, "generated": GENERATED}
 
 
+def test_each_round_of_more_than_four_is_printed(tmp_path: Path, taught: Any) -> None:
+    server = taught(lambda problem, told, number: told == int(problem))
+    result = run(tmp_path / "r.json", server, problems=6, failing=6, rounds=5, way=Sessions)
+    assert [line["solved"] for line in result["scores"]["by_round"]] == [0, 1, 2, 3, 4, 5]
+    printed = headline(EXPERIMENT.page(result)).splitlines()
+    for number in range(1, 6):
+        [line] = [line for line in printed if f"solved by round {number}" in line]
+        assert f"{100 * number / 6:.1f} %" in line
+
+
+def test_what_took_time_says_how_long(tmp_path: Path, taught: Any) -> None:
+    for way in (Sessions, PriorAttempts):
+        out = tmp_path / f"{way.name}.json"
+        run(out, taught(second_round_of_even_ones), way=way)
+        lines = [json.loads(line) for line in out.with_suffix(".jsonl").read_text().splitlines()]
+        seconds = [line["outcome"]["seconds"] for line in lines if "outcome" in line]
+        assert len(seconds) == 10 and sum(seconds) > 0
+
+
 def test_both_sides_have_the_same_tokens(tmp_path: Path, taught: Any) -> None:
     result = run(tmp_path / "r.json", taught(second_round_of_even_ones))
     sample = {"computed": PROMPT - CACHED + GENERATED, "all": PROMPT + GENERATED}  # 30 and 60

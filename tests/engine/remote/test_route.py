@@ -61,8 +61,8 @@ def hanging(after: str = "a FAIL") -> Callable[[SolveSpec], Any]:
 
     def script(spec: SolveSpec) -> Any:
         play = Play(spec)
-        steps = [*play.begin()]
-        return [*steps, *play.start(0), *play.finish(0, after), *play.judge(0, FAILED), *play.start(1), forever]
+        steps, index = play.begin(), len(play.made)
+        return [*steps, *play.start(0), *play.finish(0, after), *play.judge(index, FAILED), *play.start(1), forever]
 
     return script
 
@@ -221,48 +221,6 @@ async def test_the_deadline_reaches_the_tiers() -> None:
         (left,) = small.deadlines
         assert left is not None and left < 0.35
         await until(lambda: small.live == 0)
-
-
-# Replicas
-
-
-async def test_prompts_that_begin_alike_go_to_one_replica() -> None:
-    solvers = {name: ScriptedSolver(drawing("d PASS")) for name in ("one", "two", "three")}
-    async with routed(list(solvers.items())) as running:
-        await running.up(*solvers)
-        beginning = "You are an expert. " * 20
-        for number in range(12):
-            await solved(running, asked(prompt=f"{beginning} Problem {number}"))
-        assert sorted(len(solver.specs) for solver in solvers.values()) == [0, 0, 12]
-        for number in range(60):
-            await solved(running, asked(prompt=f"Problem {number}"))
-        assert min(len(solver.specs) for solver in solvers.values()) > 5, "others are spread"
-
-
-async def test_no_replica_gets_many_more_than_the_others() -> None:
-    solvers = {name: ScriptedSolver(hanging()) for name in ("one", "two", "three")}
-    async with routed(list(solvers.items())) as running:
-        await running.up(*solvers)
-        streams = [running.client.solve(asked(), timeout=20) for _ in range(12)]
-        for stream in streams:
-            await anext(stream)
-        live = [solver.live for solver in solvers.values()]
-        assert sum(live) == 12 and max(live) <= 6, "though all would prefer the same one"
-        for stream in streams:
-            stream.cancel()
-        await until(lambda: not any(solver.live for solver in solvers.values()))
-
-
-async def test_a_replica_that_drains_gets_no_more() -> None:
-    solvers = {name: ScriptedSolver(drawing("d PASS")) for name in ("one", "two")}
-    async with routed(list(solvers.items())) as running:
-        await running.up(*solvers)
-        used = next(solver for solver in solvers.values())
-        used.status = "draining"
-        await running.up("two")
-        for number in range(10):
-            await solved(running, asked(prompt=f"{number}"))
-        assert used.specs == []
 
 
 # A tier that hangs, or answers garbage

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from jinja2 import Template
 
 from engine.core.types import Mode
 from engine.solving.errors import DeadlineExceeded, Unavailable
@@ -11,10 +12,12 @@ from engine.solving.events import Accepted, CandidateFinished, CandidateJudged
 from engine.solving.feedback import ASKING, Failure, told, with_failures
 from engine.solving.spec import Budget, Cascade, ChatMessage, ChatPrompt, HeldTest, PriorAttempt, ReturnPolicy
 from engine.solving.summary import CandidateSource, SolveOutcome
+from engine.text.chat import ChatTemplate
 from executor.types import CallTest, SnippetTest, StdioTest
 from executor.verdict import Report, TestReport, Verdict
 from tests.engine.solving.test_solver import HELD_OUT, collect, nothing_left, solver_over, spec, summary_of
-from tests.support.scripted_engine import FakeExecutor
+from tests.support.babbler import Babbler
+from tests.support.scripted_engine import FakeExecutor, Script, scripted_solver
 
 FAILED = Report(verdict=Verdict.WRONG_ANSWER, tests=(TestReport(index=0, verdict=Verdict.WRONG_ANSWER),), tests_total=1)
 
@@ -146,14 +149,42 @@ async def test_ends_while_they_are_judged() -> None:
         assert script.steps == 0
 
 
-async def test_failed_ones_are_shown_to_the_model() -> None:
-    async with solver_over() as (solver, _, script):
-        chat = ChatPrompt((ChatMessage("user", "told"),))
-        asked = replace(spec("told", cascade=attempts("a = 'FAIL'\n", in_prompt=True)), prompt=chat)
-        with pytest.raises(Exception, match="no chat template"):
-            # The scripted model has none; that it is asked with an assistant's turn is what this is about.
-            await collect(solver, asked)
-        assert script.steps == 0
+@pytest.mark.parametrize("shown", [True, False])
+async def test_failed_ones_are_shown_to_the_model(shown: bool) -> None:
+    turns = "{% for turn in messages %}<{{ turn.role }}>{{ turn.content }}</>{% endfor %}<assistant>"
+    executor, prompt = FakeExecutor(), ChatPrompt((ChatMessage("user", "Write f."),))
+    solver = scripted_solver(Babbler(), executor, chat=ChatTemplate(Template(turns), {}))
+    await solver.start()
+    try:
+        given = attempts("a = 'FAIL'\n", "b = 'FAIL'\n", in_prompt=shown)
+        asked = replace(spec("", k=1, cascade=given, sampling={"max_new_tokens": 4}), prompt=prompt)
+        events = await collect(solver, asked)
+    finally:
+        await solver.close()
+    judged = [event.body.candidate for event in events if isinstance(event.body, CandidateJudged)][:2]
+    failures = [Failure(one.code, one.report) for one in judged if one.report is not None]
+    whole = with_failures(prompt, failures, asked.tests) if shown else prompt
+    text = "".join(f"<{message.role}>{message.content}</>" for message in whole.messages) + "<assistant>"
+    assert summary_of(events).accounting.prompt_tokens == len(text), "a byte is a token"
+    assert ("a = 'FAIL'" in text) is shown
+
+
+async def test_what_they_wrote_is_drafted() -> None:
+    """A model that writes what a failed program has, but for a word, is asked for many tokens in one step."""
+    common = "".join(f"{number * 7919 % 9973:04d}" for number in range(40))
+    steps: list[int] = []
+    for given in (Cascade(), attempts(f"x = 'FAIL {common}'\n")):
+        script, executor = Script({"p": {f"x = 'PASS {common}'\n": 1.0}}, step_seconds=0.01), FakeExecutor()
+        solver = scripted_solver(script, executor)
+        await solver.start()
+        try:
+            summary = summary_of(await collect(solver, spec("p", k=1, cascade=given)))
+        finally:
+            await solver.close()
+        assert summary.outcome is SolveOutcome.SOLVED
+        steps.append(script.steps)
+        assert (summary.accounting.accepted_draft_tokens > 80) == bool(given.attempts)
+    assert steps[1] < 0.7 * steps[0]
 
 
 def test_the_best_failures_are_told_and_the_best_is_last() -> None:

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from engine.core.types import Mode
+from engine.metric_words import OUTCOMES
 from engine.metrics import Metrics
 from engine.solving.errors import DeadlineExceeded, EngineFailed, InvalidRequest, QueueFull, Unavailable
 from engine.solving.events import (
@@ -81,6 +82,18 @@ def small(*codes: str, **more: Any) -> ScriptedTier:
 
 def big(*codes: str, **more: Any) -> ScriptedTier:
     return ScriptedTier("big", drawing(*codes or ("e FAIL", "f PASS")), **more)
+
+
+def counted(metrics: Metrics) -> dict[str, float]:
+    """Solves of the cascade by outcome, and none that is still running or waiting."""
+    value = metrics.registry.get_sample_value
+    for state in ("running", "waiting"):
+        assert value(f"thresher_solves_{state}", {"model": "cascade"}) == 0
+    found = {
+        outcome: value("thresher_solves_total", {"model": "cascade", "outcome": outcome, "priority": "interactive"})
+        for outcome in OUTCOMES
+    }
+    return {outcome: count for outcome, count in found.items() if count}
 
 
 def reasons(events: list[SolveEvent]) -> list[tuple[int, TierReason]]:
@@ -230,6 +243,15 @@ async def test_no_tier_is_given_more_than_is_left() -> None:
     assert summary_of(events).outcome is SolveOutcome.EXHAUSTED
 
 
+async def test_a_tier_has_its_own_limit_of_rows() -> None:
+    first, second = small("a FAIL"), big("c FAIL")
+    terms = (Terms(rows=7), Terms(rows=90))
+    await checked(cascade_of(first, second, terms=terms), spec(k=1))
+    assert [tier.specs[0].budget.rows for tier in (first, second)] == [7, 90]
+    await checked(cascade_of(first, second, terms=terms), spec(k=1, budget=Budget(rows=50)))
+    assert [tier.specs[1].budget.rows for tier in (first, second)] == [7, 40], "and no more than is left: 10 are spent"
+
+
 async def test_money_buys_tokens() -> None:
     first = small()
     summary = summary_of(await checked(cascade_of(first, terms=(Terms(money=0.0003, price=10.0, k=2),)), spec()))
@@ -332,6 +354,8 @@ async def test_a_tier_that_is_killed_is_no_loss_for_the_solve(after: int) -> Non
     assert ends.count(BranchOutcome.ERROR) == (after in (1, 2, 5, 6, 8)), "a branch whose end was not told"
     labels = {"from_tier": "small", "to_tier": "big", "reason": "lost"}
     assert metrics.registry.get_sample_value("thresher_cascade_escalations_total", labels) == 1
+    assert (first.live, second.live) == (0, 0)
+    assert counted(metrics) == {"solved": 1}
 
 
 async def test_a_lost_solve_is_begun_again_where_there_is_another_replica() -> None:
@@ -396,8 +420,11 @@ async def test_a_fault_in_a_tier_is_the_tiers() -> None:
 async def test_a_tier_that_hangs_is_left_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.solving.legs.GRACE_SECONDS", 0.05)
     hangs = ScriptedTier("small", lambda asked: [*Play(asked).begin(), *Play(asked).start(0), forever])
-    events = await checked(cascade_of(hangs, big("f PASS"), terms=(Terms(seconds=0.05),)), spec())
+    metrics = Metrics()
+    cascade = cascade_of(hangs, big("f PASS"), terms=(Terms(seconds=0.05),), metrics=metrics)
+    events = await checked(cascade, spec())
     assert outcomes(events) == [TierOutcome.LOST, TierOutcome.SOLVED]
+    assert counted(metrics) == {"solved": 1}
     assert "did not end in the time" in summary_of(events).tiers[0].detail
     assert hangs.live == 0
 
@@ -450,7 +477,10 @@ def as_dict(body: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", garbage(spec()))
 async def test_a_tier_that_answers_garbage_is_lost(kind: str) -> None:
     first, second = ScriptedTier("small", lambda asked: garbage(asked)[kind]), big("f PASS")
-    events = await checked(cascade_of(first, second), spec(return_policy=ReturnPolicy.ALL))
+    metrics = Metrics()
+    events = await checked(cascade_of(first, second, metrics=metrics), spec(return_policy=ReturnPolicy.ALL))
+    assert (first.live, second.live) == (0, 0)
+    assert counted(metrics) == {"solved": 1}
     assert summary_of(events).outcome is SolveOutcome.SOLVED
     assert outcomes(events) == [TierOutcome.LOST, TierOutcome.SOLVED]
     assert summary_of(events).tiers[0].detail

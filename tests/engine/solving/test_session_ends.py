@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
 
 from engine.config_sessions import SessionSettings
 from engine.solving.errors import SessionNotFound, Unavailable
 from engine.solving.events import SolveEvent
-from engine.solving.refine import Resample
+from engine.solving.refine import EndTurn, Resample, TurnOutcome
 from engine.solving.session import Session
 from engine.solving.sessions import Sessions
 from engine.solving.spec import SolveSpec
+from engine.solving.tiers import Cut
 from tests.support.served import until
 from tests.support.session_script import Client, Solves, begin, session, settle
 
@@ -89,8 +91,8 @@ async def test_the_sessions_of_a_caller_who_may_call_no_longer_end_with_their_tu
 async def test_a_turn_with_its_summary_has_not_failed_whatever_its_solve_leaks() -> None:
     solves = Solves()
 
-    async def leaking(spec: SolveSpec) -> AsyncGenerator[SolveEvent]:
-        async for told in solves.run(spec):
+    async def leaking(spec: SolveSpec, cut: Cut) -> AsyncGenerator[SolveEvent]:
+        async for told in solves.run(spec, cut):
             yield told
         raise asyncio.CancelledError
 
@@ -103,3 +105,59 @@ async def test_a_turn_with_its_summary_has_not_failed_whatever_its_solve_leaks()
     await settle()
     assert client.heard[-1] == "ended 1 unsolved"
     await client.drop()
+
+
+async def test_a_solve_that_does_not_end_when_it_is_told_to_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.solving.session._LAST_WORD_SECONDS", 0.05)
+    solves = Solves()
+
+    async def deaf(spec: SolveSpec, cut: Cut) -> AsyncGenerator[SolveEvent]:
+        async with aclosing(solves.run(spec, asyncio.get_running_loop().create_future())) as events:
+            async for told in events:
+                yield told
+
+    one = session(solves)
+    one._run = deaf  # pyright: ignore[reportPrivateUsage]
+    client = Client(one)
+    begin(one)
+    client.connect()
+    solves.let(1)
+    await settle()
+    one.act(EndTurn())
+    await until(lambda: not one.busy)
+    await settle()
+    assert client.heard[-1] == "ended 1 cut_off"
+    assert one.conversation.turns[0].accounting is None
+    assert not solves.live
+    await client.drop()
+
+
+async def test_a_turn_that_waits_for_a_slow_reader_can_be_ended() -> None:
+    solves = Solves()
+    solves.pad = 3000
+    one = session(solves, log_bytes=4096)
+    begin(one)
+    one.connect(0)
+    solves.let(2)
+    await settle()
+    assert solves.live == 1
+    one.act(EndTurn())
+    await until(lambda: not one.busy)
+    assert one.conversation.turns[0].outcome is TurnOutcome.CUT_OFF
+    assert one.conversation.turns[0].accounting is not None
+
+
+async def test_a_turn_whose_summary_is_out_is_not_cut_off() -> None:
+    solves = Solves()
+    solves.pad = 3000
+    one = session(solves, log_bytes=4096)
+    begin(one)
+    connection = one.connect(0)
+    solves.let(3)
+    await settle()
+    connection.told = 3
+    one._tell()  # pyright: ignore[reportPrivateUsage]
+    await settle()
+    one.act(EndTurn())
+    await until(lambda: not one.busy)
+    assert one.conversation.turns[0].outcome is TurnOutcome.UNSOLVED

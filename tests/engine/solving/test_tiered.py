@@ -3,24 +3,26 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import grpc
 import pytest
 
+from engine.core.types import EndReason
 from engine.metrics import Metrics
 from engine.solving.cascade import CascadeSolver
 from engine.solving.errors import ModelNotFound, Unavailable
-from engine.solving.events import BranchEnded, BranchOutcome, CandidateJudged
+from engine.solving.events import BranchEnded, BranchOutcome, BranchStarted, CandidateJudged, SolveEvent
 from engine.solving.solver import Solver
 from engine.solving.spec import Budget, ReturnPolicy, SolveSpec
 from engine.solving.stage import Policy, Stage
 from engine.solving.summary import SolveOutcome, TierOutcome
 from engine.solving.tiered import TieredSolver
-from engine.solving.tiers import LocalTier, Terms
+from engine.solving.tiers import Cut, LocalTier, Terms
 from tests.engine.solving.test_solver import HELD_OUT, LONG, spec, summary_of
 from tests.support.scripted_engine import FakeExecutor, Script, serve_script
-from tests.support.scripted_tiers import checked
+from tests.support.scripted_tiers import check, checked
 from tests.support.served import until
 
 SMALL = {
@@ -104,6 +106,17 @@ async def test_both_models_have_their_exact_account() -> None:
         assert running.metric("cascade_escalations_total", **labels) == 1
 
 
+async def test_with_fixed_thresholds_a_seed_is_the_whole_story() -> None:
+    found: list[list[tuple[str, int, tuple[int, ...]]]] = []
+    for step in (0.0, 0.003):
+        async with two(step=step, small=Terms(k=6)) as running:
+            for _ in range(3):
+                asked = spec("p", k=12, seed=3, return_policy=ReturnPolicy.ALL)
+                summary = await running.solve(asked)
+                found.append(sorted((one.code, one.tier, one.samples) for one in summary.candidates))
+    assert all(one == found[0] for one in found), "whatever came before, and however long a step takes"
+
+
 async def test_the_loser_still_gives_its_account() -> None:
     async with two(Policy(hedged=True, after=0.02), step=0.002) as running:
         summary = await running.solve(spec("slow", k=4))
@@ -140,6 +153,20 @@ async def test_an_engine_that_dies_in_mid_solve_is_no_loss() -> None:
         ends = [event.body.outcome for event in events if isinstance(event.body, BranchEnded)]
         assert BranchOutcome.ERROR in ends
         await until(lambda: running.solver.load().solves_running == 0 and not running.executor.running)
+
+
+async def test_a_model_that_hangs_in_a_step_is_left_and_nothing_of_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.solving.solve.GRACE_SECONDS", 0.05)
+    async with two(small=Terms(k=4, seconds=0.1)) as running:
+        running.scripts["small"].step_seconds = 1.0
+        summary = await running.solve(spec("p", k=12))
+        assert summary.outcome is SolveOutcome.SOLVED
+        assert [tier.outcome for tier in summary.tiers] == [TierOutcome.BUDGET, TierOutcome.SOLVED]
+        assert summary.candidates[0].tier == 1
+        whole = {"model": "cascade", "outcome": "solved", "priority": "interactive"}
+        assert running.metric("solves_total", **whole) == 1
+        await running.nothing_left()
+        assert running.metric("solves_total", **whole | {"model": "small", "outcome": "budget_time"}) == 1
 
 
 async def test_a_budget_of_rows_is_that_of_both() -> None:
@@ -225,3 +252,44 @@ async def test_a_client_that_vanishes_leaves_nothing() -> None:
         await running.nothing_left()
         labels = {"model": "cascade", "outcome": "cancelled", "priority": "interactive"}
         assert running.metric("solves_total", **labels) == 1
+
+
+async def test_a_caller_that_leaves_hears_what_each_tier_has_cost() -> None:
+    async with two(Policy(hedged=True, after=0.0), step=0.02, small=Terms(k=4)) as running:
+        cut: Cut = asyncio.get_running_loop().create_future()
+        asked = replace(spec("slow", k=8), return_policy=ReturnPolicy.ALL)
+        events: list[SolveEvent] = []
+        async for event in running.solver.solve(replace(asked, model="cascade"), deadline=20.0, cut=cut):
+            events.append(event)
+            if isinstance(event.body, BranchStarted) and event.body.tier == 1 and not cut.done():
+                cut.set_result(EndReason.CANCELLED)
+        check(asked, events, grpc.StatusCode.OK)
+        small, big = summary_of(events).tiers
+        assert (small.outcome, small.partial, big.partial) == (TierOutcome.CUT_OFF, False, False)
+        assert small.accounting.rows_computed > 0
+        assert small.accounting.samples_cut_off > 0
+        await running.nothing_left()
+        for tier in (small, big):
+            assert tier.accounting.generated_tokens == running.metric("generated_tokens_total", model=tier.name) > 0
+        labels = {"model": "small", "outcome": "cancelled", "priority": "interactive"}
+        assert running.metric("solves_total", **labels) == 1
+        assert running.metric("wasted_tokens_total", model="small", reason="client_gone") > 0
+
+
+async def test_before_anything_has_passed_a_caller_that_leaves_is_counted_as_gone() -> None:
+    async with two(step=0.002, small=Terms(k=4)) as running:
+        cut: Cut = asyncio.get_running_loop().create_future()
+        events: list[SolveEvent] = []
+        async for event in running.cascade.solve(spec("slow", k=8), deadline=20.0, cut=cut):
+            events.append(event)
+            if isinstance(event.body, BranchStarted) and not cut.done():
+                cut.set_result(EndReason.CANCELLED)
+        assert summary_of(events).outcome is SolveOutcome.EXHAUSTED
+        (small,) = summary_of(events).tiers
+        assert (small.outcome, small.partial) == (TierOutcome.CUT_OFF, False)
+        ends = [event.body.outcome for event in events if isinstance(event.body, BranchEnded)]
+        assert set(ends) == {BranchOutcome.CANCELLED}
+        await running.nothing_left()
+        for model in ("cascade", "small"):
+            labels = {"model": model, "outcome": "cancelled", "priority": "interactive"}
+            assert running.metric("solves_total", **labels) == 1
