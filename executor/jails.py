@@ -134,6 +134,7 @@ class Jails:
             hidden=runtime.hidden,
             tmp_bytes=config.tmp_bytes,
             nice=config.nice,
+            hash_seed=config.hash_seed,
             environment=runtime.environment,
             fork_server=forking,
         )

@@ -17,7 +17,7 @@ FORK_SERVER_CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SE
 WRITABLE = ("/tmp", "/dev/shm")
 STACK_MIB = 64
 """The largest stack that a test's process can be given (executor.trial)."""
-_ENVIRONMENT = ("HOME=/tmp", "LANG=C.UTF-8", "PATH=/usr/bin:/bin", "OMP_NUM_THREADS=1", "PYTHONHASHSEED=0")
+_ENVIRONMENT = ("HOME=/tmp", "LANG=C.UTF-8", "PATH=/usr/bin:/bin", "OMP_NUM_THREADS=1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class JailPolicy:
     devices: tuple[str, ...] = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
     tmp_bytes: int = 64 << 20
     nice: int = 0
+    hash_seed: int = 0
     environment: tuple[str, ...] = ()
     fork_server: bool = False
     """For a jail that holds no program but makes the jails that do (executor.guest.forkserver)."""
@@ -58,7 +59,7 @@ def render(policy: JailPolicy) -> str:
         nice_level=policy.nice,
         log_fd=2,
         log_level=LogLevel.WARNING,
-        envar=[*_ENVIRONMENT, *policy.environment],
+        envar=[*_ENVIRONMENT, f"PYTHONHASHSEED={policy.hash_seed}", *policy.environment],
         pass_fd=[BUNDLE_FD],
         # The memory group and the limits that each test sets in its own process decide; nsjail's are for the runner.
         rlimit_as_type=unlimited,

@@ -8,7 +8,16 @@ from benchmarks.experiments.counting import passes
 from benchmarks.experiments.errors import NotCountable
 from benchmarks.experiments.estimators import pass_at_k
 from benchmarks.experiments.experiment import Experiment, Outcomes
-from benchmarks.experiments.parts import bar, figure, page, problem_strips, problem_table, set_words, source_words
+from benchmarks.experiments.parts import (
+    bar,
+    figure,
+    page,
+    points,
+    problem_strips,
+    problem_table,
+    set_words,
+    source_words,
+)
 from benchmarks.experiments.plots import pass_curves
 from benchmarks.experiments.resampling import Mean, mean
 from benchmarks.experiments.scoring import sampled
@@ -86,8 +95,8 @@ def _differences(found: list[dict[str, Any]]) -> Table:
             one["arm"],
             one["over"],
             str(one["k"]),
-            f"{100 * one['value']:+.1f}",
-            f"{100 * one['interval_95'][0]:+.1f} to {100 * one['interval_95'][1]:+.1f}",
+            points(one["value"]),
+            " to ".join(map(points, one["interval_95"])),
         )
         for one in found
     )

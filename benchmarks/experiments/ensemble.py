@@ -18,6 +18,7 @@ from benchmarks.experiments.parts import (
     figure,
     interval,
     page,
+    points,
     problem_strips,
     problem_table,
     set_words,
@@ -79,7 +80,7 @@ def report(result: Mapping[str, Any]) -> Page:
         figure(f"best single, {found['best']}, {total} samples", found["best_at_total_k"]),
         Figure(
             label="union ahead at equal budget",
-            value=f"{100 * ahead['value']:+.1f} points",
+            value=f"{points(ahead['value'])} points",
             note=interval(*ahead["interval_95"]),
         ),
     )

@@ -9,13 +9,16 @@ from benchmarks.data import Record
 from benchmarks.data.evalplus import problem
 from benchmarks.experiments.experiment import Task
 from executor import Executor, ExecutorConfig, Program
-from executor.evalplus import Kind, References, calls_test
+from executor.evalplus import REFERENCE_HASH_SEED, Kind, References, calls_test
 from executor.types import CallsTest, Rules
 
 SETS = ("humanevalplus", "mbppplus")
 RULES = Rules.V0_2
 """Of the release that the recorded verdicts are from."""
-_MADE_BY = f"EvalPlus's inputs, values and limits, rules of {RULES.value}: base decides, plus is held out"
+_MADE_BY = (
+    f"EvalPlus's inputs, values and limits, rules of {RULES.value}, references with hash seed {REFERENCE_HASH_SEED}: "
+    "base decides, plus is held out"
+)
 _NOTHING = "pass\n"
 
 
@@ -30,7 +33,7 @@ def tasks(records: Sequence[Record], limits: Mapping[str, Any]) -> tuple[Task, .
 
 async def _tests(records: Sequence[Record]) -> dict[str, dict[Kind, CallsTest]]:
     found: dict[str, dict[Kind, CallsTest]] = {}
-    async with Executor(ExecutorConfig()) as executor:
+    async with Executor(ExecutorConfig(hash_seed=REFERENCE_HASH_SEED)) as executor:
         references = References(executor)
 
         async def make(record: Record) -> None:

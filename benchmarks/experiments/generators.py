@@ -34,6 +34,7 @@ class Generator:
     arithmetic: str = "auto"
     recorded: Path | None = None
     recorded_arm: str = ""
+    recorded_imports: tuple[str, ...] = ()
     p: float | None = None
     stop: tuple[str, ...] = ()
 
@@ -45,6 +46,7 @@ class Generator:
             "--arithmetic": (self.arithmetic != "auto", drawn and self.server is None),
             "--recorded": (self.recorded is not None, self.kind is Kind.REPLAY),
             "--recorded-arm": (bool(self.recorded_arm), self.kind is Kind.REPLAY),
+            "--recorded-imports": (bool(self.recorded_imports), self.kind is Kind.REPLAY),
             "--p": (self.p is not None, self.kind is Kind.SYNTHETIC),
         }
         for name, (there, wanted) in given.items():
@@ -107,7 +109,7 @@ class Generator:
         from benchmarks.experiments.replay import Replay
 
         if self.kind is Kind.REPLAY and self.recorded is not None:
-            return Replay(self.recorded, stop=self.stop, arm=self.recorded_arm)
+            return Replay(self.recorded, stop=self.stop, arm=self.recorded_arm, imports=self.recorded_imports)
         if self.kind is Kind.SYNTHETIC and self.p is not None:
             return Synthetic(self.p)
         return References()

@@ -64,7 +64,17 @@ def percent(value: float) -> str:
 
 def interval(low: float, high: float) -> str:
     """The ends of an interval in per cent."""
-    return f"95 % interval {100 * low:.1f} to {100 * high:.1f}"
+    return f"95 % interval {_tenths(low):.1f} to {_tenths(high):.1f}"
+
+
+def points(value: float) -> str:
+    """A difference of shares in points, with its sign."""
+    return f"{_tenths(value):+.1f}"
+
+
+def _tenths(share: float) -> float:
+    """In per cent, to one digit behind the point; never the -0.0 that sums of floats come to."""
+    return round(100 * share, 1) + 0.0
 
 
 def figure(label: str, score: Mapping[str, Any]) -> Figure:

@@ -25,14 +25,20 @@ _WHOLE = ("evaluated_solution", "solution")
 
 
 class Replay:
-    """The samples of one recording. `stop` cuts completions; `arm` chooses one of a ledger's arms.
+    """The samples of one recording.
 
-    Raises CannotRun where the file cannot be read as any of the forms.
+    `stop` cuts completions; `arm` chooses one of a ledger's arms; `imports` are modules that each program finds
+    imported, where the recording's own harness had them. Raises CannotRun where the file cannot be read as any of the
+    forms, and for an import that is no module's name.
     """
 
-    def __init__(self, path: Path, *, stop: tuple[str, ...] = (), arm: str = "") -> None:
+    def __init__(self, path: Path, *, stop: tuple[str, ...] = (), arm: str = "", imports: tuple[str, ...] = ()) -> None:
         self._path = path
         self._stop = stop
+        for name in imports:
+            if not all(part.isidentifier() for part in name.split(".")):
+                raise CannotRun(f"--recorded-imports: {name!r} is no module's name; say some such as math,typing")
+        self._imports = imports
         try:
             content = path.read_bytes()
             text = gzip.decompress(content) if path.suffix == ".gz" else content
@@ -60,6 +66,7 @@ class Replay:
             "recording_sha256": self._sha256,
             **({"recording_arm": self._arm} if self._arm else {}),
             "completions_cut_at": list(self._stop),
+            **({"imported_before_each_program": list(self._imports)} if self._imports else {}),
         }
 
     def has(self, task_id: str) -> bool:
@@ -82,7 +89,8 @@ class Replay:
     def draw(self, task: Task, draw: Draw) -> Sequence[str]:
         """See Programs."""
         recorded = self._of(task.id)[: draw.samples]
-        return [code if whole else task.record.stub + cut(code, self._stop) for whole, code in recorded]
+        head = "".join(f"import {name}\n" for name in self._imports)
+        return [head + (code if whole else task.record.stub + cut(code, self._stop)) for whole, code in recorded]
 
     def measured(self, task: Task, draw: Draw) -> Sequence[tuple[int, float]]:
         """See Programs: known of the samples of a model in a ledger."""

@@ -16,6 +16,7 @@ from benchmarks.experiments.parts import (
     figure,
     page,
     percent,
+    points,
     problem_strips,
     problem_table,
     set_words,
@@ -189,8 +190,7 @@ def _table(choices: Mapping[str, Mapping[str, Any]]) -> Table:
     rows: list[tuple[str, ...]] = []
     for name, one in choices.items():
         ahead = one["ahead_of_random"]
-        low, high = ahead["interval_95"]
-        away = f"{100 * ahead['value']:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}"
+        away = points(ahead["value"]), " to ".join(map(points, ahead["interval_95"]))
         rows.append((name, percent(one["value"]), *(("", "") if name == "random" else away)))
     return Table(
         title="Ahead of a choice at random",

@@ -1,5 +1,6 @@
 """From records to tasks: what the model is told, which tests decide, and under which limits."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,4 +62,6 @@ def prompt_text(tasks: Sequence[Task], task_id: str) -> str:
                 return "\n".join(turn["content"] for turn in task.document["chat"])
             completion = task.document["completion"]
             return completion if isinstance(completion, str) else completion["text"]
-    raise CannotRun(f"--print-prompt: {task_id!r} is not among the {len(tasks)} problems")
+    near = difflib.get_close_matches(task_id, [task.id for task in tasks], n=3, cutoff=0.5)
+    hint = f"near it are {', '.join(near)}" if near else f"the first is {tasks[0].id}"
+    raise CannotRun(f"--print-prompt: {task_id!r} is not among the {len(tasks)} problems that are here; {hint}")

@@ -17,6 +17,7 @@ from benchmarks.experiments.parts import (
     figure,
     page,
     percent,
+    points,
     problem_strips,
     problem_table,
     set_words,
@@ -104,8 +105,8 @@ def _differences(found: Sequence[Mapping[str, Any]]) -> Table:
             (
                 one["arm"],
                 one["over"],
-                f"{100 * one['value']:+.1f}",
-                f"{100 * one['interval_95'][0]:+.1f} to {100 * one['interval_95'][1]:+.1f}",
+                points(one["value"]),
+                " to ".join(map(points, one["interval_95"])),
             )
             for one in found
         ),

@@ -146,6 +146,7 @@ class EventReader:
             seed=message.seed,
             tiers=tuple(_tier_cost_in(tier) for tier in message.tiers),
             lowered_limits=tuple(self._lowered_in(lowered) for lowered in message.lowered_limits),
+            expected_draws=message.expected_draws if message.HasField("expected_draws") else None,
         )
 
     def candidate(self, message: solve_pb2.Candidate) -> Candidate:

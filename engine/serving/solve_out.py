@@ -180,6 +180,7 @@ class EventWriter:
             seed=summary.seed,
             lowered_limits=lowered_out(dict.fromkeys((*self._lowered, *summary.lowered_limits)), self._places),
             tiers=[_tier_cost(tier) for tier in summary.tiers],
+            expected_draws=summary.expected_draws,
         )
 
     def candidate(self, candidate: Candidate) -> solve_pb2.Candidate:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from executor import Executor, InvalidProgram, Program, Verdict
+from executor import Executor, ExecutorConfig, InvalidProgram, Program, Verdict
 from executor.calls import plan_calls
 from executor.evalplus import (
+    REFERENCE_HASH_SEED,
     Kind,
     NoReference,
     Problem,
@@ -174,6 +175,18 @@ class TestInJails:
         assert sum(executor.stats().executed.values()) == before + 1
         references.forget(task)
         assert await references.get(task, Kind.BASE) is not first
+
+    async def test_a_reference_from_other_jails_has_sets_in_another_order(self, executor: Executor) -> None:
+        """By the rules of 0.2 a candidate that returns a set's own order is wrong, as in EvalPlus."""
+        code = "def half(x):\n    return tuple(set(x))\n"
+        task = problem(canonical_solution=code, base_input=[[list("abcdefgh")]])
+        verdicts: list[Verdict] = []
+        async with Executor(ExecutorConfig(slots=1, hash_seed=REFERENCE_HASH_SEED)) as other:
+            for of_reference in (executor, other):
+                reference = await References(of_reference).get(task, Kind.BASE)
+                test = calls_test(task, Kind.BASE, reference, rules=Rules.V0_2)
+                verdicts.append((await executor.run(Program(code=code, tests=(test,)))).verdict)
+        assert verdicts == [Verdict.PASSED, Verdict.WRONG_ANSWER]
 
     async def test_not_none(self, executor: Executor) -> None:
         """What a match object is, nobody can carry; that there is one, anybody can."""

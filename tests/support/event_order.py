@@ -191,6 +191,9 @@ class EventOrderChecker:
         _require(cost.rows_saved <= cost.generated_tokens, "more rows saved than tokens drawn")
         if self._spec.events.branches:
             _require(cost.branches_started == len(self._branches), "branches_started is not what the stream showed")
+        if summary.HasField("expected_draws"):
+            wanted = (cost.samples_finished + 1) / (cost.samples_passed + 1)
+            _require(cost.samples_passed > 0 and summary.expected_draws == wanted, "expected_draws is off")
         self._check_outcome(summary, passed)
 
     def _check_tiers(self, summary: solve_pb2.Summary) -> None:

@@ -63,6 +63,9 @@ class RunOptions:
     ] = "auto"
     recorded: Annotated[Path | None, typer.Option(help="The recording that --generator replay replays.")] = None
     recorded_arm: Annotated[str, typer.Option(help="Which arm of a recorded run of ours to replay.")] = ""
+    recorded_imports: Annotated[
+        str, typer.Option(help="Modules that recorded programs find imported, as in their own harness: math,typing.")
+    ] = ""
     only_recorded: Annotated[
         bool, typer.Option("--only-recorded", help="Only the problems that the recording has.")
     ] = False
@@ -106,6 +109,7 @@ class RunOptions:
             arithmetic=self.arithmetic,
             recorded=self.recorded,
             recorded_arm=self.recorded_arm,
+            recorded_imports=tuple(self.recorded_imports.split(",")) if self.recorded_imports else (),
             p=self.p,
             stop=tuple(stop),
         )

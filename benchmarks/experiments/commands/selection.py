@@ -107,7 +107,16 @@ def _drawn_tests(run: RunOptions, problems: "Problems", texts: int) -> Path:
     from benchmarks.experiments.generated_tests import EXPERIMENT, PROMPT, STOP, TESTS, USUAL, Written, tasks
 
     out = None if run.out is None else run.out.with_name(f"{run.out.stem}-tests.json")
-    drawing = replace(run, generator="server", recorded=None, recorded_arm="", only_recorded=False, p=None, out=out)
+    drawing = replace(
+        run,
+        generator="server",
+        recorded=None,
+        recorded_arm="",
+        recorded_imports="",
+        only_recorded=False,
+        p=None,
+        out=out,
+    )
     generator = drawing.chosen_generator()
     draw: Draw = drawing.drawn(generator, texts, USUAL, {"stop": list(STOP), "keep_after_program": True})
     arm = Arm(name=TESTS, tasks=tasks(problems.records, drawing.limits()), draw=draw)

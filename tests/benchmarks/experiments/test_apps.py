@@ -1,9 +1,15 @@
 """APPS: the prompt of the paper, and the grader's comparison beside ours."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.fake_server import Event, FakeServer
+from thresher.v1 import info_service_pb2, solve_pb2, verdict_pb2
+from typer.testing import CliRunner
 
+from benchmarks.command import app
 from benchmarks.data import Record, load
 from benchmarks.experiments.apps_tasks import apps, paper_prompt
 from benchmarks.experiments.experiment import Draw, Task
@@ -84,3 +90,45 @@ async def test_native_solutions_pass_either_way(data_folder: Path, compat: bool)
     async with ProgramsSource(References(), ExecutorJudge(slots=1)) as source:
         for asked in apps(records, "chat", {"cpu_seconds": 8.0}, compat=compat, to_model=False).tasks:
             assert (await source.outcome(asked, Draw(samples=1))).solved, asked.id
+
+
+class Beams(FakeServer):
+    """A server with a completion model; of its five hypotheses the third passes and the second does not compile."""
+
+    def GetServerInfo(self, request: Any, context: Any) -> Any:
+        sandbox = info_service_pb2.SandboxInfo(backend="nsjail", version="9")
+        return info_service_pb2.GetServerInfoResponse(max_k=64, default_model="models/one", sandbox=sandbox)
+
+
+def hypotheses() -> list[Event]:
+    verdicts = ["VERDICT_WRONG_ANSWER", "VERDICT_COMPILE_ERROR", "VERDICT_PASSED"] + 2 * ["VERDICT_WRONG_ANSWER"]
+    candidates = [
+        solve_pb2.Candidate(
+            index=index,
+            code=f"print({index})\n",
+            samples=[index],
+            sample_logprobs=[-1.0 - index],
+            report=verdict_pb2.ExecutionReport(verdict=verdict, tests_total=1),
+        )
+        for index, verdict in enumerate(verdicts)
+    ]
+    books = solve_pb2.Accounting(samples_finished=5, generated_tokens=50, candidates_executed=5)
+    summary = solve_pb2.Summary(outcome="SOLVE_OUTCOME_SOLVED", candidates=candidates, accounting=books)
+    return [Event(accepted=solve_pb2.Accepted(request_id="r", model="models/one", seed=1)), Event(summary=summary)]
+
+
+def test_the_best_of_five_beams(tmp_path: Path, data_folder: Path) -> None:
+    with Beams(tmp_path / "s.sock") as server:
+        server.set_serving(True)
+        server.events = hypotheses
+        words = ["apps", "--split", "train", "--ids", "train/4184", "--beams", "5", "--prompt", "paper"]
+        out = tmp_path / "r.json"
+        done = CliRunner().invoke(
+            app, [*words, "--data", str(data_folder), "--server", server.address, "--out", str(out)]
+        )
+    assert done.exit_code == 0, done.output
+    [spec] = server.specs
+    assert (spec.sampling.mode, spec.sampling.k) == (solve_pb2.SAMPLING_MODE_BEAM, 5)
+    [level] = json.loads(out.read_text())["scores"]["levels"].values()
+    assert level["best_of_all"]["value"] == 1 and level["strict"]["value"] == pytest.approx(0.2)
+    assert level["syntax_errors"]["value"] == pytest.approx(0.2)

@@ -11,6 +11,7 @@ from benchmarks.experiments.errors import CannotRun, NotCountable
 from benchmarks.experiments.estimators import pass_any
 from benchmarks.experiments.experiment import Arm, Draw, Experiment, Plan, find
 from benchmarks.experiments.outcome import Candidate, Outcome
+from benchmarks.experiments.parts import interval, points
 from benchmarks.experiments.sizes import models_of
 from benchmarks.report.html import html
 from benchmarks.report.markdown import markdown
@@ -83,6 +84,17 @@ def test_an_ensemble_beside_its_best_prompt_at_equal_budget() -> None:
     # Two samples of each: 1; 1 - C(2,2)/C(4,2) = 5/6; 0.
     assert scores["union_at_total_k"]["value"] == pytest.approx((1 + 5 / 6) / 3)
     assert "union, 2 samples of each prompt" in page_of(find("ensemble"), made, outcomes)
+
+
+def test_a_difference_of_nothing_has_no_minus() -> None:
+    assert [points(value) for value in (-1e-17, 0.0, -0.0004, 0.0123, -0.5)] == [
+        "+0.0",
+        "+0.0",
+        "+0.0",
+        "+1.2",
+        "-50.0",
+    ]
+    assert interval(-1e-17, 1.0) == "95 % interval 0.0 to 100.0"
 
 
 def test_the_union_of_all_samples_is_what_any_of_them_solves() -> None:

@@ -1,5 +1,6 @@
 """`make bench-replay`: known answers are compared value by value, and a few of the quick ones are run."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from benchmarks.command import app
+from benchmarks.data import load
 from benchmarks.experiments import known
 from benchmarks.experiments.known import KNOWN, Known, differences, run, value_at
 
@@ -74,6 +76,7 @@ def test_the_command_lists_them(capsys: pytest.CaptureFixture[str], monkeypatch:
         "cruxeval-o-7b",
         "mathqa-references",
         "humaneval-starcoder",
+        "humaneval-starcoder-alone",
         "humaneval-gpt-4",
         "false-accepts-humaneval-1.5b",
         "false-accepts-humaneval-7b",
@@ -92,3 +95,16 @@ def test_one_sample_set_by_two_commands(tmp_path: Path, data_folder: Path) -> No
     answers.write_text('{"sample_0": ["1"]}')
     few = CliRunner().invoke(app, [*words, str(answers), "--data", str(data_folder), "--out", str(tmp_path / "r.json")])
     assert few.exit_code == 2 and "for 399 of 400 problems" in " ".join(few.output.split())
+
+
+@pytest.mark.sandbox
+def test_a_program_of_mathqa_without_an_answer_is_wrong_and_ends_nothing(tmp_path: Path, data_folder: Path) -> None:
+    [right] = [one for one in load("mathqa-python", data=data_folder).records if one.id == "test/0"]
+    codes = ["n0 = 5.0\n", "raise ValueError\n", "answer = None\n", "answer = 'x'\n", right.references[0]]
+    recording = tmp_path / "programs.jsonl"
+    recording.write_text("".join(json.dumps({"task_id": "test/0", "solution": code}) + "\n" for code in codes))
+    words = ["mathqa", "--generator", "replay", "--recorded", str(recording), "--only-recorded", "--data"]
+    done = CliRunner().invoke(app, [*words, str(data_folder), "--out", str(tmp_path / "r.json")])
+    assert done.exit_code == 0, done.output
+    [line] = json.loads((tmp_path / "r.json").read_text())["problems"]["samples"]
+    assert (line["samples"], line["passed"]) == (5, 1)

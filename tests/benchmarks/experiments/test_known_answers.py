@@ -13,6 +13,11 @@ from typer.testing import CliRunner
 from benchmarks.command import app
 from benchmarks.data import load
 from benchmarks.experiments.estimators import pass_at_k
+from benchmarks.experiments.experiment import Draw
+from benchmarks.experiments.humaneval_tasks import STOP, humaneval
+from benchmarks.experiments.judging import ExecutorJudge
+from benchmarks.experiments.replay import Replay
+from benchmarks.experiments.sources import ProgramsSource
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 
@@ -72,3 +77,49 @@ def test_recorded_verdicts_of_humaneval_come_again(tmp_path: Path, data_folder: 
     ours = {name: count == 1 for name, count in passed(result).items()}
     assert len(ours) == 82 and ours == recorded
     assert result["scores"]["samples"]["solved"] == solved
+
+
+@pytest.mark.parametrize(
+    ("tier", "imports"),
+    [("starcoder", ["math"]), ("codellama", []), ("gpt-3.5-turbo-0613", []), ("gpt-4-1106-preview", [])],
+)
+def test_recorded_verdicts_of_four_tiers_come_again(
+    tmp_path: Path, data_folder: Path, tier: str, imports: list[str]
+) -> None:
+    """Their harness ran all programs in one namespace: StarCoder's of HumanEval/106 found another's `math` there."""
+    recording = data_folder / "replay-humaneval-ldb-seeds" / f"{tier}.jsonl.gz"
+    words = ["humaneval", "--generator", "replay", "--recorded", str(recording), "--only-recorded"]
+    words += ["--recorded-imports", *imports] if imports else []
+    ours = {name: count == 1 for name, count in passed(bench(tmp_path, data_folder, *words)).items()}
+    with gzip.open(recording, "rt") as lines:
+        recorded = {row["task_id"]: row["is_solved"] for row in map(json.loads, lines)}
+    assert len(ours) == 82 and ours == recorded
+
+
+@pytest.mark.parametrize(("model", "solved"), [("chatgpt", 3), ("gpt4turbo", 7)])
+def test_recorded_verdicts_of_apps_come_again(tmp_path: Path, data_folder: Path, model: str, solved: int) -> None:
+    """Of the level whose problems all want programs that read, as the recorded ones do."""
+    recording = data_folder / "replay-apps-mapcoder" / f"{model}-direct.jsonl.gz"
+    words = ["apps", "--generator", "replay", "--recorded", str(recording), "--only-recorded", "--split", "train"]
+    result = bench(tmp_path, data_folder, *words, "--level", "competition")
+    ours = {line["id"]: line["passed"] == 1 for line in result["problems"]["competition"]}
+    with gzip.open(recording, "rt") as lines:
+        recorded = {f"train/{int(row['id']):04}": row["is_solved"] for row in map(json.loads, lines)}
+    assert len(ours) == 32 and sum(ours.values()) == solved
+    assert ours == {name: recorded[name] for name in ours}
+
+
+async def test_programs_that_are_judged_once_have_the_verdicts_they_have_alone(data_folder: Path) -> None:
+    recording = data_folder / "replay-humaneval-codegen16b" / "code_solution.jsonl.gz"
+    records = [one for one in load("humaneval", data=data_folder).records if one.id in ("HumanEval/12", "HumanEval/34")]
+    replay, draw = Replay(recording, stop=STOP), Draw(samples=60)
+    distinct = 0
+    for task in humaneval(records, "completion", "paper", {"cpu_seconds": 3.0}).tasks:
+        async with ProgramsSource(replay, judge := ExecutorJudge()) as source:
+            found = await source.outcome(task, draw)
+            codes = replay.draw(task, draw)
+            alone = [(await judge.judge(task, code)).verdict for code in codes]
+        assert [one.verdict for one in found.by_sample()] == alone and 0 < found.passed < 60
+        assert found.executed == len(found.candidates) < len(set(codes)) + 1
+        distinct += found.executed
+    assert distinct < 100

@@ -72,3 +72,18 @@ def test_the_woodall_program_passes_and_is_suspected(tmp_path: Path, data_folder
     [suspect] = scores["overfit_suspects"]
     assert (suspect["problem"], suspect["special_cases"]) == ("20", ["383"])
     assert "| 20 | 1 | wrong answer | 383 |" in out.with_suffix(".md").read_text()
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("model", ["1.5b", "7b"])
+def test_the_plus_inputs_reject_what_they_rejected_by_the_order_of_a_set(
+    tmp_path: Path, data_folder: Path, model: str
+) -> None:
+    """EvalPlus's canonical solution of Mbpp/579 runs in a process of its own, in which a set has another order."""
+    recording = data_folder / "replay-evalplus-qwen25coder-base" / f"mbpp-{model}.jsonl.gz"
+    out = tmp_path / "r.json"
+    words = ["overfit", "--set", "mbppplus", "--generator", "replay", "--recorded", str(recording), "--ids", "Mbpp/579"]
+    run = CliRunner().invoke(app, [*words, "--data", str(data_folder), "--out", str(out)])
+    assert run.exit_code == 0, run.output
+    scores = json.loads(out.read_text())["scores"]
+    assert scores["samples_that_passed"] == scores["of_these_rejected"] == 1

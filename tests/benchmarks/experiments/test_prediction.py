@@ -55,6 +55,12 @@ def test_a_problem_is_made_of_each_assert() -> None:
     assert "add(0, 0) == 0" not in prompt_text(mbpp([ADD], LIMITS, shown=0).tasks, "1/1")
 
 
+def test_every_assert_of_mbpp_is_split(data_folder: Path) -> None:
+    records = load("mbpp", data=data_folder).records
+    made = mbpp(records, LIMITS, shown=2).tasks
+    assert len(made) == sum(len(record.visible) for record in records) == 2172
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [

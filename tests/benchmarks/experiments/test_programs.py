@@ -98,6 +98,20 @@ def test_lines_of_one_task_are_its_samples_and_whole_programs_stand_as_they_are(
     assert replay.draw(task(DOUBLE), Draw(samples=1)) == ["    pass"]
 
 
+def test_modules_that_a_recording_found_imported(tmp_path: Path) -> None:
+    path = recording(
+        tmp_path / "r.jsonl", {"task_id": "1", "solution": "x"}, {"task_id": "2", "completion": "    pass"}
+    )
+    replay = Replay(path, imports=("math", "os.path"))
+    assert replay.draw(task(ADD), Draw(samples=1)) == ["import math\nimport os.path\nx"]
+    assert replay.draw(task(DOUBLE), Draw(samples=1)) == [f"import math\nimport os.path\n{DOUBLE.stub}    pass"]
+    assert replay.described()["imported_before_each_program"] == ["math", "os.path"]
+    assert "imported_before_each_program" not in Replay(path).described()
+    for bad in ("", "math; x", "math."):
+        with pytest.raises(CannotRun, match=r"--recorded-imports: .* is no module's name"):
+            Replay(path, imports=(bad,))
+
+
 def test_a_recording_with_too_few_samples_is_refused(tmp_path: Path) -> None:
     replay = Replay(recording(tmp_path / "r.jsonl", {"task_id": "1", "samples": ["a", "b"]}))
     replay.check(arm(ADD, samples=2))
@@ -253,6 +267,7 @@ async def test_held_out_tests_run_only_on_what_passed() -> None:
         ({"kind": Kind.REFERENCE, "p": 0.5}, "--p has no meaning"),
         ({"kind": Kind.REFERENCE, "model": "m"}, "--model has no meaning"),
         ({"kind": Kind.SERVER, "recorded": Path("x")}, "--recorded has no meaning"),
+        ({"kind": Kind.REFERENCE, "recorded_imports": ("math",)}, "--recorded-imports has no meaning"),
         ({"kind": Kind.SERVER, "server": "unix:/x", "arithmetic": "int8"}, "--arithmetic has no meaning"),
     ],
 )

@@ -111,6 +111,25 @@ async def test_streams_keep_the_contract_with_prior_attempts(served: Served, pol
         assert summary.accounting.rows_computed == summary.accounting.generated_tokens == 0
 
 
+async def test_the_summary_says_how_many_draws_a_pass_takes(served: Served) -> None:
+    for policy in (solve_pb2.RETURN_POLICY_ALL, solve_pb2.RETURN_POLICY_BEST):
+        summary = await solved(served, spec(k=400, policy=policy))
+        passed = summary.accounting.samples_passed
+        assert 0 < passed < 30  # 2 in 100
+        assert summary.expected_draws == 401 / (passed + 1)
+    unknown: list[dict[str, Any]] = [
+        {"k": 400, "policy": solve_pb2.RETURN_POLICY_FIRST_PASS},  # the pass came last
+        {"k": 6, "prompt": "other"},  # none passes
+        {"prompt": "layout", "budget": {"rows": 60}},  # samples are missing, some pass
+        {"k": 4, "mode": solve_pb2.SAMPLING_MODE_DISTINCT},
+        {"k": 300, "temperatures": [0.8, 1.4]},
+        {"k": 300, "variants": ("other",)},
+        {"k": 300, "greedy_first": True},
+    ]
+    for fields in unknown:
+        assert not (await solved(served, spec(**fields))).HasField("expected_draws"), fields
+
+
 async def test_distinct_candidates_come_in_their_order(served: Served) -> None:
     mode = solve_pb2.SAMPLING_MODE_DISTINCT
     few, more = [await solved(served, spec(mode=mode, k=k, seed=11)) for k in (2, 4)]

@@ -354,6 +354,7 @@ bodies = st.one_of(
         seed=counts,
         tiers=st.lists(tier_costs, max_size=2).map(tuple),
         lowered_limits=st.lists(lowered(3), max_size=2, unique=True).map(tuple),
+        expected_draws=st.none() | st.floats(1, 1e6),
     ),
 )
 
