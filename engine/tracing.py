@@ -90,6 +90,11 @@ def within(span: Span | None) -> Generator[None]:
         _current.reset(token)
 
 
+def now_within(span: Span | None) -> None:
+    """What this task does from now on is part of that span: for a task of its own, since nothing sets that back."""
+    _current.set(span)
+
+
 def context_within(span: Span | None) -> Context:
     """The context of a task that is part of that span, or of the present one if it is None."""
     context = copy_context()

@@ -14,7 +14,9 @@ from engine.logs import get_logger
 from engine.remote.member import Balance, Member
 from engine.remote.runs import Run
 from engine.serving.problem_out import program_out
+from engine.serving.program_stream import EXECUTE_MANY
 from engine.serving.report_in import report_in, test_report_in
+from engine.tracing import Span, calling
 from executor import InvalidProgram, SandboxInfo
 from executor.errors import ExecutorError
 
@@ -22,6 +24,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _CALM_SECONDS = 30.0
 _ASK_SECONDS = 5.0
 _METHOD = "ExecutionService.ExecuteMany"
+_TRACES = "RunProgram.trace_context"
 _LANGUAGE = "LANGUAGE_"
 _ENVELOPE_BYTES = 64
 
@@ -45,8 +48,10 @@ class RemoteMember(Member):
         self._outgoing: asyncio.Queue[Run] = asyncio.Queue()
         self._sent: dict[int, Run] = {}
         self._numbers: dict[Run, int] = {}
+        self._spans: dict[Run, Span] = {}
         self._draining = False
         self._most_bytes = 0
+        self._takes_traces = False
 
     async def start(self, balance: Balance) -> None:
         """Begin to look for it."""
@@ -87,6 +92,8 @@ class RemoteMember(Member):
         number = self._numbers.pop(run, None)
         if number is not None:
             del self._sent[number]
+        if (span := self._spans.pop(run, None)) is not None:
+            span.end()
 
     async def _keep(self, balance: Balance, client: AsyncClient) -> None:
         pause = _FIRST_PAUSE
@@ -117,6 +124,8 @@ class RemoteMember(Member):
         blame = not self._draining
         for run in list(self.runs):
             sent = run in self._numbers
+            if (span := self._spans.get(run)) is not None:
+                span.fail("executor_lost")
             self._end(run)
             balance.lost(self, run, blame=blame and sent)
         self._stream = None
@@ -140,6 +149,7 @@ class RemoteMember(Member):
         self.slots, self.most = slots, info.max_programs_in_flight
         self._most_bytes = min(info.max_request_bytes, MAX_MESSAGE_BYTES)
         self._draining = False
+        self._takes_traces = _TRACES in info.features
         async with client.execute_many(self._requests(), within=self.most) as stream:
             self._stream = stream
             self.up = True
@@ -173,6 +183,13 @@ class RemoteMember(Member):
         """Raises InvalidProgram for what would end the call, and with it the other programs."""
         wanted = run.on_test is not None
         request = execution_service_pb2.RunProgram(program=program_out(run.program), test_results=wanted)
+        # One call carries the programs of many solves, so that a program's trace cannot be in the call's metadata.
+        span, context = run.context.run(calling, EXECUTE_MANY)
+        if span is not None:
+            span.add({"thresher.executor": self.name})
+            self._spans[run] = span
+        if context and self._takes_traces:
+            request.trace_context.CopyFrom(execution_service_pb2.TraceContext(**dict(context)))
         if (size := request.ByteSize() + _ENVELOPE_BYTES) > self._most_bytes:
             raise InvalidProgram(f"program: has {size} bytes with its tests; {self.name} takes {self._most_bytes}")
         return request

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
 from executor.sandbox import OnTest
@@ -25,6 +26,8 @@ class Run:
     losses: int = 0
     """Executors that were lost under it."""
     cancelling: bool = False
+    context: Context = field(default_factory=copy_context)
+    """Of its caller: what it is a span of."""
     _told: set[int] = field(default_factory=set[int])
 
     def tell(self, report: TestReport) -> None:

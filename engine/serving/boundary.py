@@ -30,7 +30,9 @@ UNKNOWN_METHOD = "unknown"
 # A deadline reaches the server as a cancel, a few milliseconds to either side of the server's own clock.
 _DEADLINE_SLACK = 0.05
 
+# Not ExecuteMany: each of its programs has a span of its own, and the call itself may last as long as its server.
 _TRACED = "/thresher.v1.SynthesisService/"
+_TRACED_TOO = "/thresher.v1.ExecutionService/Execute"
 # Of a server, by OpenTelemetry's conventions: the others are what the caller has asked for.
 _FAULTS = frozenset(
     {
@@ -89,7 +91,7 @@ class Boundary(grpc.aio.ServerInterceptor):
             caller = self._access.admit(method, peer, metadata, names_in_certificate(context.auth_context()))
             set_caller(caller)
             name = caller.name
-            if self._tracing is not None and method.startswith(_TRACED):
+            if self._tracing is not None and (method.startswith(_TRACED) or method == _TRACED_TOO):
                 span = self._tracing.called(method, _text_of(metadata))
             with within(span):
                 answer = await body()

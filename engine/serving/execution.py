@@ -18,10 +18,11 @@ from engine.serving.calls import LiveCalls
 from engine.serving.fields import refuse_unknown
 from engine.serving.limits import lowered_in
 from engine.serving.problem_in import program_in
-from engine.serving.program_stream import CheckedProgram, ProgramStream, with_lowered
+from engine.serving.program_stream import EXECUTE_MANY, CheckedProgram, ProgramStream, with_lowered
 from engine.serving.report_out import TestPlaces, report_out
 from engine.serving.synthesis import CHECK_IN_THREAD_BYTES, starting
 from engine.solving.routing import no_sandbox
+from engine.tracing import Span, Tracing
 from executor.errors import ExecutorBusy
 from executor.sandbox import OnTest
 from executor.types import Program
@@ -41,11 +42,19 @@ def most_in_flight(slots: int) -> int:
 class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     """Runs programs in the sandbox; draws nothing."""
 
-    def __init__(self, settings: Settings, solver: SolverLike, calls: LiveCalls, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        solver: SolverLike,
+        calls: LiveCalls,
+        metrics: Metrics,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._settings = settings
         self._solver = solver
         self._calls = calls
         self._metrics = metrics
+        self._tracing = tracing
 
     async def Execute(
         self, request: execution_service_pb2.ExecuteRequest, context: _Context
@@ -68,6 +77,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             stream = ProgramStream(
                 read=lambda message: self._read(message, message.program, "run"),
                 run=partial(self._run_in_turn, _group()),
+                trace=self._span_of,
                 write=context.write,
                 closing=self._calls.closing,
                 most=most_in_flight(self._solver.load().executor_slots),
@@ -78,7 +88,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         if self._solver.executor is None:
             raise no_sandbox()
         if self._solver.status == "starting":
-            raise starting()
+            raise starting(self._solver)
 
     async def _read(self, whole: Message, program: execution_service_pb2.Program, path: str) -> CheckedProgram:
         if whole.ByteSize() > CHECK_IN_THREAD_BYTES:
@@ -90,6 +100,13 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         found = program_in(program, "program", self._settings.limits, self._settings.executor)
         current_caller().check_program(found)
         return found, lowered_in(program.limits, program.tests, self._settings.executor)
+
+    def _span_of(self, message: execution_service_pb2.RunProgram) -> Span | None:
+        if self._tracing is None or not message.HasField("trace_context"):
+            return None
+        context = message.trace_context
+        metadata = {"traceparent": context.traceparent, "tracestate": context.tracestate}
+        return self._tracing.called(EXECUTE_MANY, metadata)
 
     async def _run(self, program: Program, group: str, on_test: OnTest | None) -> Report:
         if self._solver.executor is None:

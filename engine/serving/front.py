@@ -126,7 +126,7 @@ class Front:
         )
         synthesis_service_pb2_grpc.add_SynthesisServiceServicer_to_server(synthesis, server)
         execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
-            ExecutionService(self._settings, self._solver, self.calls, self._metrics), server
+            ExecutionService(self._settings, self._solver, self.calls, self._metrics, tracing), server
         )
         info_service_pb2_grpc.add_InfoServiceServicer_to_server(InfoService(self._settings, self._solver), server)
         cast(Any, health_pb2_grpc).add_HealthServicer_to_server(self._health, server)

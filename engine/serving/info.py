@@ -39,6 +39,7 @@ FEATURES = (
     "RETURN_POLICY_ALL",
     "RETURN_POLICY_BEST",
     "RETURN_POLICY_FIRST_PASS",
+    "RunProgram.trace_context",
     "SAMPLING_MODE_BEAM",
     "SAMPLING_MODE_DISTINCT",
     "SAMPLING_MODE_INDEPENDENT",
@@ -67,9 +68,10 @@ _OF_SOLVING = (
     "SamplingParams.",
     "SynthesisService.",
 )
+_OF_EXECUTION = ("ExecutionService.", "LANGUAGE_", "RunProgram.")
 EXECUTOR_FEATURES = tuple(name for name in FEATURES if not name.startswith(_OF_SOLVING))
 """What may be asked of a server that only executes."""
-ROUTER_FEATURES = tuple(name for name in FEATURES if not name.startswith(("ExecutionService.", "LANGUAGE_")))
+ROUTER_FEATURES = tuple(name for name in FEATURES if not name.startswith(_OF_EXECUTION))
 """What may be asked of a front that only passes solves on, as far as its tiers can do it."""
 
 _LANGUAGE = "LANGUAGE_"

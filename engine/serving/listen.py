@@ -16,8 +16,9 @@ from engine.config_base import ConfigError
 
 # sockaddr_un holds 108 bytes, the last of them a NUL.
 _LONGEST_SOCKET_PATH = 107
-# Calls that gRPC has taken and this process has not seen yet.
+# Calls that gRPC has taken and this process has not seen yet, and how long they may wait for that.
 _MOST_PENDING = 50_000
+_LONGEST_PENDING_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +107,11 @@ def require_tcp(found: tuple[Address, ...], serving: ServingSettings) -> None:
 def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
     """Options of the gRPC server.
 
-    Calls that come in a burst wait for this process, which has an answer for those that are too many; gRPC's own bound
-    (3,000) would end them as CANCELLED, which clients take for a wish of their own. A vanished client is noticed within
-    40 s, so that its solve does not run until its deadline; clients may ping every 10 s. A port is never shared with
-    another server without a word.
+    Calls that come in a burst wait for this process, which has an answer for those that are too many. gRPC's own bounds
+    would end them as CANCELLED, which clients take for a wish of their own, with no word of ours: by default it drops
+    some of them once 1,000 wait, all beyond 3,000, and those that have waited for 30 s. A client's own deadline ends
+    its call before the bound on time here does. A vanished client is noticed within 40 s, so that its solve does not
+    run until its deadline; clients may ping every 10 s. A port is never shared with another server without a word.
     """
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
@@ -117,6 +119,7 @@ def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.server.max_pending_requests", _MOST_PENDING),
         ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
+        ("grpc.server_max_unrequested_time_in_server", _LONGEST_PENDING_SECONDS),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -18,10 +18,13 @@ from engine.serving.fields import refuse_unknown_here
 from engine.serving.report_out import TestPlaces, report_out, result_out
 from engine.serving.status import refusal_of
 from engine.solving.errors import EngineFailed, InvalidRequest, Unsupported
+from engine.solving.spans import end_execute_span
+from engine.tracing import Span, now_within
 from executor.sandbox import OnTest
 from executor.types import Program
 from executor.verdict import LoweredLimit, Report, TestReport
 
+EXECUTE_MANY = "/thresher.v1.ExecutionService/ExecuteMany"
 Request = execution_service_pb2.ExecuteManyRequest
 Response = execution_service_pb2.ExecuteManyResponse
 
@@ -32,16 +35,25 @@ Read = Callable[[execution_service_pb2.RunProgram], Awaitable[CheckedProgram]]
 """The program of a message, checked."""
 Run = Callable[[Program, OnTest | None], Awaitable[Report]]
 """Runs a program; cancelling the awaiting task kills its jail."""
+Trace = Callable[[execution_service_pb2.RunProgram], Span | None]
+"""The span of a program, where its message names a trace and spans are kept here."""
 
 
 class ProgramStream:
     """Serves one call. `most` programs are in flight at once; `closing` is set when the server drains."""
 
     def __init__(
-        self, read: Read, run: Run, write: Callable[[Response], Awaitable[None]], closing: asyncio.Event, most: int
+        self,
+        read: Read,
+        run: Run,
+        trace: Trace,
+        write: Callable[[Response], Awaitable[None]],
+        closing: asyncio.Event,
+        most: int,
     ) -> None:
         self._read = read
         self._run = run
+        self._trace = trace
         self._write = write
         self._closing = closing
         self._places = asyncio.Semaphore(most)
@@ -120,8 +132,26 @@ class ProgramStream:
         def on_test(report: TestReport) -> None:
             self._replies.put_nowait(Response(id=number, test=result_out(report, places)))
 
-        report = await self._run(program, on_test if message.test_results else None)
+        report = await self._run_traced(message, program, on_test if message.test_results else None)
         return report_out(with_lowered(report, lowered), places)
+
+    async def _run_traced(
+        self, message: execution_service_pb2.RunProgram, program: Program, on_test: OnTest | None
+    ) -> Report:
+        span = self._trace(message)
+        now_within(span)
+        report: Report | None = None
+        try:
+            report = await self._run(program, on_test)
+            return report
+        except Exception as error:
+            if span is not None:
+                span.fail(refusal_of(error).code.name)
+                span.end()
+            raise
+        finally:
+            if span is not None:
+                end_execute_span(span, report)
 
     def _ended(self, number: int, task: asyncio.Task[verdict_pb2.ExecutionReport]) -> None:
         # Forgotten before the reply is written: its reader may use the number again at once.

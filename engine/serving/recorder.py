@@ -10,9 +10,10 @@ import asyncio
 import json
 import os
 import re
+import threading
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from engine.solving.events import BranchDelta, BranchEnded, BranchStarted, Event
 from engine.solving.flight import Decision, recording_to
 from engine.solving.spec import EventOptions, SolveSpec
 from engine.solving.summary import Summary
+from engine.solving.tiers import Cut
 
 VERSION = 1
 """Of the files; `thresher replay` reads it."""
@@ -35,6 +37,7 @@ _SUFFIX = ".jsonl"
 _NAMES = f"{'[0-9]' * 20}-*{_SUFFIX}"
 """What is a recording; whatever else is in the folder is somebody else's."""
 _SECONDS_OF_TEXT = 0.2
+_LONGEST_CLOSE = 5.0
 _log = get_logger(__name__)
 
 
@@ -104,6 +107,7 @@ class Recorder:
         self._room = Room(settings.max_bytes)
         self._writing: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
+        self._written = ""
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
@@ -117,7 +121,7 @@ class Recorder:
         return None if settings.folder is None else cls(settings, settings.folder)
 
     async def solve(
-        self, solver: SolverLike, spec: SolveSpec, *, deadline: float | None
+        self, solver: SolverLike, spec: SolveSpec, *, deadline: float | None, cut: Cut | None = None
     ) -> AsyncGenerator[SolveEvent, None]:
         """As `solver.solve`, and recorded."""
         asked = replace(spec, events=_all(spec.events))
@@ -126,7 +130,7 @@ class Recorder:
         recording_to.set(recording.decision)  # of this call's own task, or of the solve's
         sequence = 0
         try:
-            async with aclosing(solver.solve(asked, deadline=deadline)) as events:
+            async with aclosing(solver.solve(asked, deadline=deadline, cut=cut)) as events:
                 async for event in events:
                     document = MessageToDict(writer.event(event), preserving_proto_field_name=True)
                     recording.event(document, last=isinstance(event.body, Summary))
@@ -146,14 +150,23 @@ class Recorder:
         task.add_done_callback(self._writing.discard)
 
     async def close(self) -> None:
-        """Wait until all is written."""
-        if self._writing:
-            await asyncio.wait(self._writing)
+        """Wait until all is written, but not for ever: a disk may hang, a network's say. What is left then is lost."""
+        if not self._writing:
+            return
+        _, left = await asyncio.wait(self._writing, timeout=_LONGEST_CLOSE)
+        if not left:
+            return
+        file = str(self._folder / self._written)
+        _log.warning("recordings are lost: the disk does not take them", file=file, recordings=len(left))
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left)
 
     async def _keep(self, recording: Recording) -> None:
         async with self._turn:
+            self._written = recording.name
             try:
-                await asyncio.to_thread(self._write, recording)
+                await _in_daemon_thread(lambda: self._write(recording))
             except OSError as error:
                 _log.warning("a recording was not written", folder=str(self._folder), error=error.strerror)
             finally:
@@ -174,6 +187,32 @@ class Recorder:
             kept, size = kept + 1, size + path.stat().st_size
             if kept > self._settings.solves or size > self._settings.max_bytes:
                 path.unlink(missing_ok=True)
+
+
+async def _in_daemon_thread(work: Callable[[], None]) -> None:
+    """Do it in a thread that no end of a process waits for, as it does for those of `asyncio.to_thread`."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: Exception | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        error: Exception | None = None
+        try:
+            work()
+        except Exception as raised:
+            error = raised
+        with suppress(RuntimeError):  # it took so long that the loop is closed
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name="recorder", daemon=True).start()
+    await done
 
 
 def _line(document: dict[str, Any]) -> str:

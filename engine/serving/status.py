@@ -113,7 +113,8 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal(code, error.reason, str(error), retry_after=error.retry_after)
         case Unavailable():
             code = grpc.StatusCode.UNAVAILABLE
-            return Refusal(code, error.reason, str(error), retry_after=error.retry_after)
+            metadata = (("model", error.model),) if error.model else ()
+            return Refusal(code, error.reason, str(error), metadata=metadata, retry_after=error.retry_after)
         case UnsupportedLanguage():
             metadata = (("field", "program.language"),)
             return Refusal(grpc.StatusCode.UNIMPLEMENTED, "LANGUAGE_UNSUPPORTED", str(error), metadata=metadata)

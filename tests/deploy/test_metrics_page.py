@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import yaml
 
 from engine import metric_words
 from engine.metrics import Metrics
-from tests.support.prometheus import ROOT, needs_prometheus, promtool
+from tests.support.load_server import load_server
+from tests.support.prometheus import ROOT, needs_prometheus, promtool, started
 from tests.support.promql import of_rules, selected
 
 PAGE = (ROOT / "docs" / "metrics.md").read_text()
@@ -75,6 +78,26 @@ def test_promtool_takes_the_commands_of_the_page() -> None:
         if words[0] == "promtool":
             status, said = promtool(*words[1:])
             assert status == 0, said
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_curl_has_the_figures_of_a_server() -> None:
+    (words,) = (words for words in COMMANDS if words[0] == "curl")
+    assert words[-1] == "http://127.0.0.1:9464/metrics"
+    with load_server() as server:
+        asked = [*words[:-1], f"http://{server.metrics}/metrics"]
+        said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "# TYPE thresher_solves_running gauge" in said
+
+
+@needs_prometheus
+def test_a_prometheus_begins_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (words,) = (words for words in COMMANDS if words[0] == "prometheus")
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")  # its data go beside it
+    monkeypatch.chdir(tmp_path)
+    with started(*words[1:], folder=tmp_path) as prometheus:
+        rules = {rule["name"] for group in prometheus.get("rules")["groups"] for rule in group["rules"]}
+    assert "ThresherDown" in rules and (tmp_path / "prometheus-data").is_dir()
 
 
 def test_files_that_the_page_names_are_there() -> None:

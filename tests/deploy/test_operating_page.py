@@ -81,7 +81,7 @@ def test_a_server_records_and_its_recording_is_drawn(tmp_path: Path, monkeypatch
 
 def test_the_variables_of_the_page_turn_spans_on(monkeypatch: pytest.MonkeyPatch) -> None:
     (pip, *_, extra), serve = SPANS
-    assert pip == "pip" and extra == "thresher[otel]"
+    assert pip == "pip" and extra == ".[otel]"
     for name, value in (word.split("=", 1) for word in serve[:-2]):
         monkeypatch.setenv(name, value)
     tracing = start_tracing()

@@ -102,6 +102,55 @@ def places(message: Message) -> Iterator[tuple[Message, FieldDescriptor]]:
             yield from places(item)
 
 
+def at_extremes(good: Message) -> Iterator[tuple[str, Message]]:
+    """A good message with one number at an edge of its kind, for each of them; and the number's name."""
+    for place, (_, field) in enumerate(places(good)):
+        for value in extremes(field):
+            message, within = _copied(good, place)
+            if field.is_repeated:
+                within.ClearField(field.name)
+                getattr(within, field.name).append(value)
+            else:
+                setattr(within, field.name, value)
+            yield f"{field.full_name} = {value}", message
+
+
+def not_utf8(good: Message) -> Iterator[tuple[str, bytes]]:
+    """The bytes of a good message with one text that is none, for each of them; and the text's name."""
+    mark = "spoilt-text"
+    for place, (_, field) in enumerate(places(good)):
+        if field.type != Kind.TYPE_STRING:
+            continue
+        message, within = _copied(good, place)
+        if field.is_repeated:
+            getattr(within, field.name).append(mark)
+        else:
+            setattr(within, field.name, mark)
+        yield field.full_name, message.SerializeToString().replace(mark.encode(), b"spoilt-\xff\xfe\xfd\xfc")
+
+
+def numbers_of(kind: Descriptor) -> set[str]:
+    """The names of all numbers that a message of this kind may hold, at any depth."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    left = [kind]
+    while left:
+        one = left.pop()
+        if one.full_name in seen:
+            continue
+        seen.add(one.full_name)
+        found |= {field.full_name for field in one.fields if extremes(field)}
+        left += [field.message_type for field in one.fields if field.message_type is not None]
+    return found
+
+
+def _copied(good: Message, place: int) -> tuple[Message, Message]:
+    """A copy, and what within it has the field of that place."""
+    message = type(good)()
+    message.CopyFrom(good)
+    return message, list(places(message))[place][0]
+
+
 @st.composite
 def damaged(draw: st.DrawFn, good: Message) -> bytes:
     """The bytes of a good message: cut off, overwritten here and there, with others put in; or any bytes."""

@@ -1,7 +1,7 @@
 """A gRPC server that speaks thresher.v1 and does what a test tells it to. Draws and runs nothing."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -79,10 +79,13 @@ def unsolved_events() -> list[Event]:
     ]
 
 
-def rich_error(code: int, reason: str, message: str, *details: Any) -> status_pb2.Status:
+def rich_error(
+    code: int, reason: str, message: str, *details: Any, metadata: Mapping[str, str] | None = None
+) -> status_pb2.Status:
     """A status with ErrorInfo and more."""
     packed = []
-    for detail in (error_details_pb2.ErrorInfo(reason=reason, domain="thresher"), *details):
+    info = error_details_pb2.ErrorInfo(reason=reason, domain="thresher", metadata=metadata)
+    for detail in (info, *details):
         holder = AnyMessage()
         holder.Pack(detail)
         packed.append(holder)

@@ -101,7 +101,10 @@ def good_requests() -> dict[str, Message]:
     """One request for each method of ours."""
     once = solve_spec()
     once.ClearField("events")
-    run = execution_service_pb2.RunProgram(program=program(), test_results=True)
+    context = execution_service_pb2.TraceContext(
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", tracestate="vendor=1"
+    )
+    run = execution_service_pb2.RunProgram(program=program(), test_results=True, trace_context=context)
     return {
         "/thresher.v1.SynthesisService/Solve": synthesis_service_pb2.SolveRequest(spec=solve_spec()),
         "/thresher.v1.SynthesisService/SolveOnce": synthesis_service_pb2.SolveOnceRequest(spec=once),

@@ -75,6 +75,14 @@ def scraping(
         f"global: {{scrape_interval: {every}, scrape_timeout: {every}, evaluation_interval: {every}}}\n{files}"
         f"scrape_configs:\n  - job_name: thresher\n    static_configs: [{{targets: ['{target}']}}]\n"
     )
+    options = (f"--enable-feature={features}",) if features else ()
+    with started(f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", *options, folder=folder) as one:
+        yield one
+
+
+@contextmanager
+def started(*options: str, folder: Path) -> Iterator[Prometheus]:
+    """A Prometheus with these options on a free port of loopback, whose log goes to `folder`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -83,15 +91,7 @@ def scraping(
     log = folder / "prometheus.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [
-                path,
-                f"--config.file={config}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address={address}",
-                *([f"--enable-feature={features}"] if features else []),
-            ],
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            [path, *options, f"--web.listen-address={address}"], stdout=output, stderr=subprocess.STDOUT
         )
     try:
         _wait_ready(f"http://{address}/-/ready", process, log)

@@ -1,20 +1,20 @@
 """Whatever is sent: never INTERNAL, never a hang, never a leak. By the grammar of the protocol, and against it."""
 
 from collections.abc import Generator
-from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from thresher.v1 import execution_service_pb2, info_service_pb2, synthesis_service_pb2
 
-from tests.support.any_message import changed, damaged, extremes, messages, places
+from tests.support.any_message import at_extremes, changed, damaged, messages, not_utf8, numbers_of, places
 from tests.support.good_requests import good_requests
 from tests.support.hard_pressed import MAY_BE, Pressed, hard_pressed
 
 GOOD = good_requests()
 METHODS = list(GOOD)
+REFINE, TRANSCRIPT = (f"/thresher.v1.SynthesisService/{name}" for name in ("Refine", "GetTranscript"))
 COSTLY = [method for method in METHODS if "Info" not in method]
 PLAIN = settings(suppress_health_check=list(HealthCheck), max_examples=60)
 MANY = settings(suppress_health_check=list(HealthCheck), max_examples=2500)
@@ -77,64 +77,30 @@ def test_any_message_for_long(pressed: Pressed, method: str, data: st.DataObject
     check(pressed, method, data.draw(any_request(method)))
 
 
-def spots(good: Message) -> list[tuple[int, str]]:
-    """The numbers of a good message: the place of each in `places`, and its name for the test's."""
-    return [(n, field.full_name) for n, (_, field) in enumerate(places(good)) if extremes(field)]
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_every_number_at_its_extremes(pressed: Pressed, method: str) -> None:
-    good = GOOD[method]
-    for place, name in spots(good):
-        for value in extremes(list(places(good))[place][1]):
-            message = type(good)()
-            message.CopyFrom(good)
-            within, field = list(places(message))[place]
-            if field.is_repeated:
-                within.ClearField(field.name)
-                getattr(within, field.name).append(value)
-            else:
-                setattr(within, field.name, value)
-            code = pressed.send(method, message.SerializeToString())
-            assert code in MAY_BE, f"{name} = {value}: {code}"
+    for name, message in at_extremes(GOOD[method]):
+        code = pressed.send(method, message.SerializeToString())
+        assert code in MAY_BE, f"{name}: {code}"
 
 
 def test_the_extremes_reach_every_number_of_every_request() -> None:
     """Whoever adds a number to the protocol adds it to the good requests."""
     reached = {field.full_name for good in GOOD.values() for _, field in places(good)}
-    seen: set[str] = set()
-    missing: set[str] = set()
+    assert set[str]().union(*(numbers_of(good.DESCRIPTOR) for good in GOOD.values())) <= reached
 
-    def walk(kind: Any) -> None:
-        if kind.full_name in seen:
-            return
-        seen.add(kind.full_name)
-        for field in kind.fields:
-            if extremes(field) and field.full_name not in reached:
-                missing.add(field.full_name)
-            if field.message_type is not None:
-                walk(field.message_type)
 
-    for good in GOOD.values():
-        walk(good.DESCRIPTOR)
-    assert missing == set()
+def test_every_method_is_sent_what_nobody_should_send() -> None:
+    files = (synthesis_service_pb2, execution_service_pb2, info_service_pb2)
+    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    methods = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
+    assert methods == {*METHODS, REFINE, TRANSCRIPT}, "sessions: test_refine_fuzz.py"
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_texts_that_are_not_utf8_are_refused(pressed: Pressed, method: str) -> None:
-    good = GOOD[method]
-    texts = [(n, field) for n, (_, field) in enumerate(places(good)) if field.type == field.TYPE_STRING]
-    for place, field in texts:
-        message = type(good)()
-        message.CopyFrom(good)
-        within, _ = list(places(message))[place]
-        mark = "spoilt-text"
-        if field.is_repeated:
-            getattr(within, field.name).append(mark)
-        else:
-            setattr(within, field.name, mark)
-        data = message.SerializeToString().replace(mark.encode(), b"spoilt-\xff\xfe\xfd\xfc")
-        assert pressed.send(method, data) is grpc.StatusCode.INVALID_ARGUMENT, field.full_name
+    for name, data in not_utf8(GOOD[method]):
+        assert pressed.send(method, data) is grpc.StatusCode.INVALID_ARGUMENT, name
 
 
 @pytest.mark.parametrize("size", [1 << 20, 16 << 20])

@@ -6,6 +6,7 @@ import json
 import shutil
 import stat
 import subprocess
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 from pydantic import ByteSize
 from thresher.client import AsyncClient, ThresherError
 from thresher.v1 import problem_pb2, solve_pb2
@@ -169,7 +171,7 @@ async def test_many_solves_at_once_hold_no_more_than_the_room_for_all(
     recorder, gate, held = Recorder(settings, tmp_path), asyncio.Event(), list[int]()
     monkeypatch.setattr(recorder, "_write", lambda recording: held.append(len(recording.text())))  # type: ignore
 
-    async def told(_: SolveSpec, *, deadline: float | None) -> AsyncGenerator[SolveEvent]:
+    async def told(_: SolveSpec, *, deadline: float | None, cut: Any) -> AsyncGenerator[SolveEvent]:
         yield SolveEvent(1, 0.0, Accepted(request_id="r", model="m", queue_depth=0, prompt_tokens=1, seed=1))
         for number in range(100):
             yield SolveEvent(2 + number, 0.0, BranchDelta(branch=0, text="x" * 1000, tokens=1))
@@ -201,6 +203,34 @@ async def test_a_full_disk_ends_no_solve_and_does_not_fill_with_halves(
         for _ in range(3):
             assert (await seen(client, asked("hard")))[-1].HasField("summary")
     assert not files(tmp_path)
+
+
+@pytest.mark.parametrize("solves", [1, 3])
+async def test_a_disk_that_hangs_holds_up_no_end_and_is_told(
+    solves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither that of the server nor that of its process; the answers do not wait for it at all."""
+    free, hanging = threading.Event(), list[Path]()
+
+    def hang(self: Recorder, recording: Recording) -> None:
+        hanging.append(tmp_path / recording.name)
+        free.wait()
+
+    monkeypatch.setattr(Recorder, "_write", hang)
+    monkeypatch.setattr("engine.serving.recorder._LONGEST_CLOSE", 0.2)
+    tasks = len(asyncio.all_tasks())
+    try:
+        with structlog.testing.capture_logs() as logs:
+            async with asyncio.timeout(30), server(tmp_path) as client:
+                for _ in range(solves):
+                    assert (await seen(client, asked("hard")))[-1].HasField("summary")
+        assert len(hanging) == 1, "the others wait for their turn, and hold no thread"
+        (told,) = [line for line in logs if line["event"].startswith("recordings are lost")]
+        assert (told["file"], told["recordings"]) == (str(hanging[0]), solves)
+        await until(lambda: len(asyncio.all_tasks()) <= tasks)
+        assert all(thread.daemon for thread in threading.enumerate() if thread.name == "recorder")
+    finally:
+        free.set()
 
 
 async def test_other_files_of_the_folder_are_left_alone(tmp_path: Path) -> None:

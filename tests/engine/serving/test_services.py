@@ -104,7 +104,7 @@ async def test_features_are_real_names_of_the_protocol() -> None:
         for enum in file.DESCRIPTOR.enum_types_by_name.values()
         for value in enum.values
     }
-    files = (problem_pb2, solve_pb2)
+    files = (problem_pb2, solve_pb2, execution_service_pb2)
     messages = [message for file in files for message in file.DESCRIPTOR.message_types_by_name.values()]
     fields = {f"{message.name}.{field.name}" for message in messages for field in message.fields}
     services = [
@@ -145,6 +145,8 @@ async def test_while_starting_solves_are_refused_and_info_answers() -> None:
         models = await served.info.ListModels(info_service_pb2.ListModelsRequest())
     for found in (solve, execute):
         assert (found.code, found.info.reason) == (grpc.StatusCode.UNAVAILABLE, "STARTING")
+        assert found.info.metadata["model"] == "scripted"
+        assert found.message == "this server is still loading scripted"
     assert not info.HasField("sandbox")
     assert not models.models
 

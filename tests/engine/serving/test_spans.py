@@ -1,4 +1,5 @@
-"""Spans of solves: from a caller's trace context over real gRPC, through the solver, to a collector."""
+"""Spans of solves: from a caller's trace context over real gRPC, through the solver, to a collector. (Those of programs
+on other servers: test_spans_elsewhere.py.)"""
 
 import asyncio
 import json

@@ -1,6 +1,7 @@
 """Callers with tokens of their own: the file, what each may do, expiry, and changes while the server runs."""
 
 import asyncio
+import hmac
 import json
 import os
 import signal
@@ -220,6 +221,26 @@ def test_a_token_is_kept_as_a_hash_only(tmp_path: Path) -> None:
     assert digest_of(token) in text and len(secret) == 43
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert id_of(token) == json.loads(text)["tokens"][0]["id"]
+
+
+def test_whoever_asks_is_compared_once_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A right token, a wrong secret and an id that nobody has: hashes of one length, by hmac alone."""
+    path = tmp_path / "tokens.json"
+    good = add_token(path, "one")
+    access = Access(None, tokens_file=path)
+    compared: list[tuple[int, int]] = []
+    plain = hmac.compare_digest
+
+    def watched(one: str, other: str) -> bool:
+        compared.append((len(one), len(other)))
+        return plain(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+    access.admit(SOLVE, PEER, bearer(good))
+    for wrong in (good[:-1] + ("a" if good[-1] != "a" else "b"), draw_token()[0], "nonsense"):
+        with pytest.raises(Unauthenticated):
+            access.admit(SOLVE, PEER, bearer(wrong))
+    assert compared == [(64, 64)] * 4
 
 
 @pytest.mark.parametrize("text", ["", "abc", "thr", "thr-", "thr--x", "abc-1-x"])

@@ -18,6 +18,7 @@ from engine.loop.client import thread_starter
 from engine.loop.messages import Ready, frame
 from engine.metrics import Metrics
 from engine.solving.build import build_solver
+from engine.solving.control_groups import ControlGroups
 from engine.solving.memory import Memory, ModelsDoNotFit, free_bytes
 from engine.solving.solver import Solver
 from tests.support.scripted_engine import FakeExecutor, serve_script
@@ -170,13 +171,32 @@ def test_pages_are_counted_though_they_are_not_there_yet() -> None:
 
 
 def test_a_control_group_may_leave_less_than_the_machine_has(tmp_path: Path) -> None:
-    machine = tmp_path / "meminfo"
+    machine, groups = tmp_path / "meminfo", ControlGroups(tmp_path, tmp_path / "own")
     machine.write_text("MemTotal:       24684084 kB\nMemFree:        16304428 kB\nMemAvailable:    4194304 kB\n")
-    assert free_bytes(machine, tmp_path) == 4 << 30
+    assert free_bytes(machine, groups) == 4 << 30
     (tmp_path / "memory.max").write_text(f"{1 << 30}\n")
-    assert free_bytes(machine, tmp_path) == 1 << 30
+    assert free_bytes(machine, groups) == 1 << 30
     (tmp_path / "memory.max").write_text("max\n")
-    assert free_bytes(machine, tmp_path) == 4 << 30
+    assert free_bytes(machine, groups) == 4 << 30
+
+
+def test_what_is_free_is_estimated_where_the_kernel_does_not_say_it_and_unknown_where_it_says_nothing(
+    tmp_path: Path,
+) -> None:
+    machine, groups = tmp_path / "meminfo", ControlGroups(tmp_path, tmp_path / "own")
+    assert free_bytes(machine, groups) is None
+    machine.write_text(
+        "MemTotal: 9000 kB\nMemFree: 1000 kB\nCached: 5000 kB\nShmem: 4000 kB\nHugePages_Total: 0\n"
+        "Active(file): 200 kB\nInactive(file): 30 kB\nSReclaimable: 4 kB\n"
+    )
+    assert free_bytes(machine, groups) == 1234 << 10
+    machine.write_text("MemTotal: 9000 kB\n")
+    assert free_bytes(machine, groups) is None
+    (tmp_path / "memory.max").write_text(f"{1 << 30}\n")
+    assert free_bytes(machine, groups) == 1 << 30
+    memory = Memory(free=None)
+    for name in NAMES:
+        memory.take(name, ready(1 << 40))  # nobody knows better than the operator
 
 
 # Settings
