@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from engine.cli._recording import BadRecording, Recorded, Recorder, read_recording
 from engine.cli._replay import page_of, picture_of
 from engine.cli.main import app
+from tests.support.browser import find_chromium, ink, screenshot
 from tests.support.load_server import load_server
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -160,6 +161,21 @@ def test_a_browser_draws_it(page: Path, tmp_path: Path) -> None:
     assert drawn.count("<circle") >= 1
     assert drawn.count("<path") >= 2
     assert "first pass: everything else stops" in drawn
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1200, 420])
+def test_the_picture_is_within_its_margins(page: Path, width: int) -> None:
+    """The picture stays in pytest's folder, to be looked at."""
+    shot = screenshot(find_chromium(), page, width, 1000)
+    drawn = ink(shot)
+    assert 0.005 < drawn.mean() < 0.6, "neither blank nor a wall"
+    assert not drawn[:, -3:].any(), "nothing runs out of the window"
+    # Samples, verdicts and what was cut off are told apart by colour: more than one hue is on the page.
+    bright = shot[drawn].astype(int)
+    coloured = bright[(bright.max(axis=1) - bright.min(axis=1)) > 60]
+    hues = {int(hue) for hue in coloured.argmax(axis=1)}
+    assert len(hues) >= 2
 
 
 def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -3,7 +3,17 @@
 import asyncio
 import json
 import math
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,6 +30,40 @@ from tests.support.certificates import Authority
 from tests.support.load_server import load_server
 from tests.support.scripted_engine import NAME
 from tests.support.served import serving
+
+
+@dataclass
+class Terminal:
+    """`thresher top` in a terminal of 24 lines of 100 columns. seen: all that it wrote."""
+
+    process: subprocess.Popen[bytes]
+    screen: int
+    seen: bytes = b""
+
+    def read_until(self, shows: Callable[[bytes], bool]) -> None:
+        """AssertionError with what is there if it does not come within a minute."""
+        due = time.monotonic() + 60
+        while not shows(self.seen):
+            assert time.monotonic() < due, self.seen[-2000:]
+            if select.select([self.screen], [], [], 0.2)[0]:
+                self.seen += os.read(self.screen, 1 << 16)
+
+
+@contextmanager
+def terminal(*words: str) -> Generator[Terminal]:
+    screen, inside = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "24"}
+    command = [sys.executable, "-m", "engine.cli.main", "top", "--every", "0.2", *words]
+    process = subprocess.Popen(
+        command, stdin=inside, stdout=inside, stderr=inside, env=environment, start_new_session=True
+    )
+    os.close(inside)
+    try:
+        yield Terminal(process, screen)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(screen)
 
 
 def scrape(metrics: Metrics) -> Book:
@@ -84,6 +128,20 @@ def test_the_command_shows_what_a_server_does() -> None:
     assert model["solved_rate"] > 0 and model["row_rate"] > 0 and model["tokens_per_row"] >= 1
     assert model["pass_median"] <= model["pass_90"]
     assert NAME in shown.result().stdout and "goodput" in shown.result().stdout
+
+
+def test_in_a_terminal_it_is_drawn_again_until_ctrl_c() -> None:
+    with load_server() as server, Client(server.address) as client, terminal("--metrics", server.metrics) as top:
+        top.read_until(lambda seen: b"goodput" in seen)
+        assert b"\x1b[?1049h" in top.seen, "the screen of before is put by"
+        for _ in range(3):
+            client.solve_once(
+                solve_spec({"completion": "easy", "tests": ["visible"], "sampling": {"k": 2}}), timeout=30
+            )
+        top.read_until(lambda seen: seen.count(b"goodput") >= 4)
+        top.process.send_signal(signal.SIGINT)
+        top.read_until(lambda seen: b"\x1b[?1049l" in seen)
+        assert top.process.wait(30) == 0
 
 
 @pytest.mark.parametrize(
