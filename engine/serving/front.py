@@ -172,10 +172,13 @@ class Front:
             await self._server.stop(grace)
         await self._shared.close()
         await self.sessions.close()
-        if self._recorder is not None:
-            await self._recorder.close()
         while self._undo:
             self._undo.pop()()
+
+    async def recorded(self) -> None:
+        """Wait, after `stop`, until all solves are recorded, or for as long as the recorder does."""
+        if self._recorder is not None:
+            await self._recorder.close()
 
     def _token_file(self, wanted: tuple[Address, ...]) -> Path | None:
         if not any(isinstance(address, TcpAddress) for address in wanted):

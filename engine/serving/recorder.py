@@ -37,7 +37,7 @@ _SUFFIX = ".jsonl"
 _NAMES = f"{'[0-9]' * 20}-*{_SUFFIX}"
 """What is a recording; whatever else is in the folder is somebody else's."""
 _SECONDS_OF_TEXT = 0.2
-_LONGEST_CLOSE = 5.0
+_LONGEST_CLOSE = 4.0
 _log = get_logger(__name__)
 
 
@@ -173,11 +173,12 @@ class Recorder:
                 recording.end()
 
     def _write(self, recording: Recording) -> None:
+        text = recording.text()  # a disk that hangs here may come back when the recording has been given up
         written = self._folder / recording.name
         handle = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(recording.text())
+                file.write(text)
         except OSError:
             written.unlink(missing_ok=True)  # half a recording is none, and a full disk is not to fill with them
             raise

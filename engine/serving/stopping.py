@@ -1,7 +1,7 @@
 """How a server stops: in order, each stage bounded, and gone in the end whatever hangs.
 
 The order: health NOT_SERVING, no new calls, live ones finish or end after the drain time, gRPC stops, the solver closes
-(jails first, then the engine).
+(jails first, then the engine) while the last recordings are written.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Stopping:
                 await self._bounded("drain at once", self._drained(0), _END_SECONDS)
 
     async def close(self) -> None:
-        """End what is left of the calls, stop gRPC, close the solver."""
+        """End what is left of the calls, stop gRPC, close the solver and the recorder."""
         with _leaving_after(_HANDLER_SECONDS + _GRPC_SECONDS + _CLOSE_SECONDS + _SLACK):
             await self._front.refuse_new()
             self._front.calls.end_all()
@@ -60,7 +60,11 @@ class Stopping:
                 _log.error("calls did not end", calls=len(self._front.calls))
                 self.clean = False
             await self._bounded("gRPC", self._front.stop(_GRPC_GRACE), _GRPC_SECONDS)
-            await self._bounded("solver", self._solver.close(), _CLOSE_SECONDS)
+            # A disk may be slower than all of gRPC's part.
+            await asyncio.gather(
+                self._bounded("solver", self._solver.close(), _CLOSE_SECONDS),
+                self._bounded("recordings", self._front.recorded(), _CLOSE_SECONDS),
+            )
 
     async def _drained(self, seconds: float) -> None:
         await asyncio.gather(self._solver.drain(seconds), self._front.calls.wait(seconds))

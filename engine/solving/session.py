@@ -205,11 +205,12 @@ class Session:
         self._tell()
 
     async def gone(self, seconds: float) -> None:
-        """Have everything ended, and wait for it; after `seconds` without regard for what is still to be said."""
+        """Have everything ended, and wait for it; after `seconds` without regard for what is still to be said, and for
+        as long again until that is gone, too."""
         self.end_turn()
-        if (work := self._work) is not None:
-            await asyncio.wait([work], timeout=seconds)
+        if (work := self._work) is not None and (await asyncio.wait([work], timeout=seconds))[1]:
             work.cancel()
+            await asyncio.wait([work], timeout=seconds)
 
     # Who is told
 

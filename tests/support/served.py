@@ -89,6 +89,7 @@ async def serving(
                 yield Served(front, solver, metrics, channel, Path(folder))
         finally:
             await front.stop(0)
+            await front.recorded()
 
 
 def spec(**fields: Any) -> solve_pb2.SolveSpec:

@@ -1,8 +1,8 @@
 """The flight recorder of a server: what it keeps, what callers see of it, that it is bounded, and the page of it."""
 
 import asyncio
-import errno
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -24,6 +24,7 @@ from engine.cli._replay import page_of, picture_of
 from engine.config_base import ConfigError
 from engine.config_recorder import RecorderSettings
 from engine.serving.recorder import Recorder, Recording
+from engine.serving.stopping import Stopping
 from engine.solving.events import Accepted, BranchDelta, SolveEvent
 from engine.solving.flight import DecisionKind
 from engine.solving.spec import CompletionPrompt, SolveSpec
@@ -195,13 +196,16 @@ async def test_many_solves_at_once_hold_no_more_than_the_room_for_all(
 async def test_a_full_disk_ends_no_solve_and_does_not_fill_with_halves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: Recording) -> str:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(handle: int, *how: Any, **more: Any) -> Any:
+        os.close(handle)
+        return open("/dev/full", *how, **more)
 
-    monkeypatch.setattr(Recording, "text", full)
     async with server(tmp_path) as client:
-        for _ in range(3):
-            assert (await seen(client, asked("hard")))[-1].HasField("summary")
+        monkeypatch.setattr("engine.serving.recorder.os.fdopen", full)
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(3):
+                assert (await seen(client, asked("hard")))[-1].HasField("summary")
+            await until(lambda: sum(line["event"] == "a recording was not written" for line in logs) == 3)
     assert not files(tmp_path)
 
 
@@ -231,6 +235,69 @@ async def test_a_disk_that_hangs_holds_up_no_end_and_is_told(
         assert all(thread.daemon for thread in threading.enumerate() if thread.name == "recorder")
     finally:
         free.set()
+
+
+async def test_a_server_that_stops_waits_for_a_slow_disk_beyond_what_grpc_gets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is free again when the solver closes, which comes after gRPC's end."""
+    free, write = threading.Event(), Recorder._write  # pyright: ignore[reportPrivateUsage]
+
+    def slow(self: Recorder, recording: Recording) -> None:
+        free.wait()
+        write(self, recording)
+
+    monkeypatch.setattr(Recorder, "_write", slow)
+    monkeypatch.setattr("engine.serving.stopping._GRPC_SECONDS", 10.0)
+    solver: Any = scripted_solver(Script(PROGRAMS, pages=4000), FakeExecutor(0.002), rows=16, waiting=8)
+    await solver.start()
+    close = solver.close
+
+    async def closing() -> None:
+        free.set()
+        await close()
+
+    monkeypatch.setattr(solver, "close", closing)
+    try:
+        async with serving(solver, recorder={"folder": tmp_path}) as served:
+            async with AsyncClient(f"unix:{served.folder}/s") as client:
+                assert (await seen(client, asked("hard", k=1)))[-1].HasField("summary")
+            stopping = Stopping(served.front, solver)
+            await stopping.close()
+            assert stopping.clean and not (served.folder / "thresher" / "server.json").exists()
+    finally:
+        free.set()
+    assert [recorded.events[-1].HasField("summary") for recorded in recordings(tmp_path)] == [True]
+
+
+async def test_a_disk_that_comes_back_after_the_wait_gets_the_whole_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.serving.recorder._LONGEST_CLOSE", 0.1)
+    spec = SolveSpec(request_id="r", prompt=CompletionPrompt("p", part_of_program=False), tests=())
+    recorder, free = Recorder(RecorderSettings(folder=tmp_path), tmp_path), threading.Event()
+    opened: Any = os.open
+
+    def hang(*asked: Any) -> int:
+        free.wait()
+        return opened(*asked)
+
+    async def told(_: SolveSpec, *, deadline: float | None, cut: Any) -> AsyncGenerator[SolveEvent]:
+        yield SolveEvent(1, 0.0, Accepted(request_id="r", model="m", queue_depth=0, prompt_tokens=1, seed=1))
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr("engine.serving.recorder.os.open", hang)
+            async for _ in recorder.solve(SimpleNamespace(solve=told), spec, deadline=None):  # type: ignore[arg-type]
+                pass
+            await recorder.close()
+            (writer,) = [thread for thread in threading.enumerate() if thread.name == "recorder"]
+            free.set()
+            await asyncio.to_thread(writer.join)
+    finally:
+        free.set()
+    (recorded,) = recordings(tmp_path)
+    assert [event.WhichOneof("event") for event in recorded.events] == ["accepted"]
 
 
 async def test_other_files_of_the_folder_are_left_alone(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from engine.solving.sessions import Sessions
 from engine.solving.spec import SolveSpec
 from engine.solving.tiers import Cut
 from tests.support.served import until
-from tests.support.session_script import Client, Solves, begin, session, settle
+from tests.support.session_script import Client, Solves, begin, event, session, settle, summary
 
 DRAINING = Unavailable("DRAINING", "this server is stopping")
 
@@ -130,6 +130,26 @@ async def test_a_solve_that_does_not_end_when_it_is_told_to_is_left(monkeypatch:
     assert one.conversation.turns[0].accounting is None
     assert not solves.live
     await client.drop()
+
+
+async def test_who_has_a_session_ended_finds_nothing_of_its_solve_afterwards() -> None:
+    """Also where the solve does not end when it is told to: a server then closes what the solve works with."""
+    ended: list[bool] = []
+
+    async def deaf(spec: SolveSpec, cut: Cut) -> AsyncGenerator[SolveEvent]:
+        try:
+            await asyncio.Event().wait()
+            yield event(1, summary())
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append(True)
+
+    one = session(Solves())
+    one._run = deaf  # pyright: ignore[reportPrivateUsage]
+    begin(one)
+    await settle()
+    await one.gone(0.3)
+    assert ended == [True] and not one.busy
 
 
 async def test_a_turn_that_waits_for_a_slow_reader_can_be_ended() -> None:
