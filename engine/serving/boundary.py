@@ -86,8 +86,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         try:
             peer: str = context.peer()
             if ":" not in peer:
-                # It ended before its turn came, and gRPC has forgotten whose it was: nobody is to be refused.
-                await context.abort(_code_of_cancel(context), "the call ended before it began")
+                raise _EndedBefore
             caller = self._access.admit(method, peer, metadata, names_in_certificate(context.auth_context()))
             set_caller(caller)
             name = caller.name
@@ -102,6 +101,9 @@ class Boundary(grpc.aio.ServerInterceptor):
                 raise
             _log.exception("a handler leaked a cancellation", method=method)
             await self._refuse(context, EngineFailed("internal error; a part of the server was cancelled"))
+        except _EndedBefore:
+            code = _code_of_cancel(context)
+            await _told(context.abort(code, "the call ended before it began"))
         except grpc.aio.AbortError:
             code = _code(context)
             raise
@@ -122,7 +124,26 @@ class Boundary(grpc.aio.ServerInterceptor):
             level("call", method=method, caller=name, status=code.name, seconds=round(seconds, 4))
 
     async def _refuse(self, context: _Context, error: Exception) -> None:
-        await abort(context, refusal_of(error), str(get_contextvars().get("request_id", "")))
+        await _told(abort(context, refusal_of(error), str(get_contextvars().get("request_id", ""))))
+
+
+class _EndedBefore(Exception):
+    """The call ended before its turn came, and gRPC has forgotten whose it was: nobody is to be refused."""
+
+
+async def _told(ending: Awaitable[None]) -> None:
+    """Await an abort. Raises AbortError, or CancelledError where the caller has gone meanwhile.
+
+    gRPC cannot send the status then and raises another error of its own, which it would log with its traceback; of a
+    cancel it makes no fuss.
+    """
+    try:
+        await ending
+    except grpc.aio.AbortError:
+        raise
+    except grpc.aio.BaseError:
+        _log.debug("the caller has gone before it could be told")
+        raise asyncio.CancelledError from None
 
 
 def _text_of(metadata: Any) -> dict[str, str]:
