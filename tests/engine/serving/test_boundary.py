@@ -24,7 +24,7 @@ class Details:
 
 
 class Ended:
-    """The context of a call that ended, before its handler began if it has no peer. sends: whether a status goes out."""
+    """The context of a call that ended, without a peer before its handler began. sends: whether a status goes out."""
 
     def __init__(self, remaining: float | None, *, sends: bool = True, peer: str = "") -> None:
         self.remaining = remaining
