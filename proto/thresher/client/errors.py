@@ -83,7 +83,8 @@ def no_summary() -> ThresherError:
 def not_ready(target: str, timeout: float, status: str) -> ThresherError:
     """The error of a wait for a server that did not come up."""
     message = f"the server at {target} did not serve within {timeout:g} s ({status})"
-    return ThresherError(grpc.StatusCode.DEADLINE_EXCEEDED, "NOT_READY", message, advice="look at its log")
+    advice = "if it still loads a model, allow more; else look at its log"
+    return ThresherError(grpc.StatusCode.DEADLINE_EXCEEDED, "NOT_READY", message, advice=advice)
 
 
 def waiting_words(error: ThresherError) -> str:
