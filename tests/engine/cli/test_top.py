@@ -54,9 +54,12 @@ def terminal(*words: str) -> Generator[Terminal]:
     screen, inside = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "24"}
     command = [sys.executable, "-m", "engine.cli.main", "top", "--every", "0.2", *words]
+    # In what a shell runs in the background SIGINT is ignored, and what it starts inherits that; a handler it does not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command, stdin=inside, stdout=inside, stderr=inside, env=environment, start_new_session=True
     )
+    signal.signal(signal.SIGINT, before)
     os.close(inside)
     try:
         yield Terminal(process, screen)

@@ -1,6 +1,7 @@
 """ExecuteMany over a real socket, with a scripted executor behind it."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -50,14 +51,14 @@ async def replies(call: Any, count: int) -> list[Response]:
 
 @asynccontextmanager
 async def gated() -> AsyncGenerator[tuple[Served, dict[str, asyncio.Event]]]:
-    """Programs whose code is `gate NAME` wait until that gate is opened."""
-    gates: dict[str, asyncio.Event] = {}
+    """Programs whose code is `gate NAME` wait until that gate is opened, which may be before they come."""
+    gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
     async with serving() as served:
         plain = served.solver.executor.run
 
         async def run(program: Program, **options: Any) -> Report:
             if program.code.startswith("gate "):
-                await gates.setdefault(program.code, asyncio.Event()).wait()
+                await gates[program.code].wait()
             return await plain(program, **options)
 
         served.solver.executor.run = run  # type: ignore[method-assign]
