@@ -1,10 +1,11 @@
 """What `thresher doctor` looks at: this machine, part by part."""
 
+import importlib
 import importlib.metadata
 import importlib.util
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 from thresher.client.runtime import UnsafeRuntimeDir, read_runtime_file
 
 SERVER_FIX = "pip install 'thresher[server]'"
+_EXECUTOR = ("engine.serving.app", "engine.solving.executor_only")
+_SERVER = (*_EXECUTOR, "engine.solving.build", "engine.loop.process")
 
 
 class Status(StrEnum):
@@ -49,10 +52,21 @@ def findings() -> Iterator[Finding]:
         else:
             detail = f"{versions}; no torch: this machine can run programs for other servers (serve --executor-only)"
             yield Finding("install", "executor extra", Status.OK, detail)
+        yield from _guarded("install", lambda: module_findings(_SERVER if server else _EXECUTOR))
         yield from _guarded("sandbox", sandbox_findings)
         for part, look in (("engine", engine_findings), ("models", model_findings)) if server else ():
             yield from _guarded(part, look)
     yield server_finding()
+
+
+def module_findings(names: Sequence[str]) -> Iterator[Finding]:
+    """Whether what `thresher serve` is made of can be imported: half an installation fails here, not at a start.
+
+    Raises ImportError for the first module that cannot.
+    """
+    for name in names:
+        importlib.import_module(name)
+    yield Finding("install", "modules of the server", Status.OK, "can be imported")
 
 
 def python_findings() -> Iterator[Finding]:

@@ -56,6 +56,16 @@ def test_a_part_that_cannot_be_examined_is_one_failed_line() -> None:
     assert finding.fix
 
 
+def test_modules_that_cannot_be_imported_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (finding,) = _findings._guarded("install", lambda: _findings.module_findings(_findings._SERVER))
+    assert finding.status is Status.OK
+    (tmp_path / "half_there.py").write_text("from engine.tracing import what_it_lacks\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (finding,) = _findings._guarded("install", lambda: _findings.module_findings(["engine.tracing", "half_there"]))
+    assert finding.status is Status.FAILED and finding.fix
+    assert "what_it_lacks" in finding.detail
+
+
 def test_local_server(tmp_path: Path) -> None:
     assert server_finding().status is Status.NOTE
     socket = tmp_path / "s.sock"
