@@ -90,6 +90,7 @@ def test_an_address_beyond_loopback_is_refused_before_a_model_is_loaded(tmp_path
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=environment, check=False)
     assert done.returncode == 2, done.stderr
-    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
-    assert "--insecure" in line["error"]
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in lines] == ["starting", "cannot serve"]
+    assert "--insecure" in lines[-1]["error"]
     assert list(tmp_path.iterdir()) == []
