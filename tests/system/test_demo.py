@@ -16,7 +16,9 @@ PROBLEM = {"prompt": "Add.", "tests": ["assert add(1, 2) == 3"], "sampling": {"k
 
 
 def test_it_goes_through_all_its_steps(tmp_path: Path) -> None:
-    target = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    # The suite runs under `make test` too, where an inner make would print the directories it enters and leaves.
+    dry = ["make", "--no-print-directory", "-n", "demo"]
+    target = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert target.rstrip().endswith("-m engine.cli.demo")
     model, problem = tmp_path / "tiny", tmp_path / "problem.yaml"
     model.mkdir()
