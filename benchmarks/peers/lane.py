@@ -8,13 +8,15 @@ from typing import Any, Protocol
 class Work:
     """What is to be drawn: `k` samples of `new_tokens` tokens each, at this prompt.
 
-    `ends`: tokens that end a sample sooner; none: each has all its tokens.
+    `ends`: tokens that end a sample sooner; none: each has all its tokens. `room`: the new tokens of longer work with
+    so many samples that is to come, for engines that lay out memory or compile for it.
     """
 
     prompt: list[int]
     k: int
     new_tokens: int
     ends: tuple[int, ...] = ()
+    room: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,7 @@ class Race:
         """Warm up, then draw in turns."""
         for lane in list(self._running):
             with self._turn(lane):
-                lane.draw(Work(prompt=prompt, k=k, new_tokens=min(_WARM_TOKENS, new_tokens)))
+                lane.draw(Work(prompt=prompt, k=k, new_tokens=min(_WARM_TOKENS, new_tokens), room=new_tokens))
         drawn: dict[str, list[Drawn]] = {lane.name: [] for lane in self._running}
         for number in range(rounds):
             order = list(self._running)

@@ -112,6 +112,7 @@ class ScriptedLane:
                 "prompt": work.prompt,
                 "k": work.k,
                 "new_tokens": work.new_tokens,
+                "room": max(work.room, work.new_tokens),
                 "ends": list(work.ends),
                 **self._extra,
             }

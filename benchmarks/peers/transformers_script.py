@@ -101,7 +101,9 @@ class Engine:
         if cache == "dynamic":
             prompt, asked["cache"] = prompt.repeat(count, 1), shared_prompt(self, prompt, count)
         else:
-            asked |= {"cache_implementation": "static", "num_return_sequences": count}
+            # Of one size whatever the new tokens: another size would be compiled again, in the middle of a draw.
+            room = prompt.shape[1] + request["room"]
+            asked |= {"cache_implementation": "static", "max_cache_len": room, "num_return_sequences": count}
         found = self.model.generate(prompt, attention_mask=torch.ones_like(prompt), **asked)
         return [len(row) - prompt.shape[1] for row in found]
 

@@ -37,7 +37,7 @@ class FakeLane:
         return 1.5
 
     def draw(self, work: Work) -> Drawn:
-        self._note(f"draw {work.new_tokens}")
+        self._note(f"draw {work.new_tokens}" + (f" with room for {work.room}" if work.room else ""))
         tokens = work.k * work.new_tokens
         return Drawn(tokens=tokens, seconds=self._seconds, decode_rate=None, resident_mib=10.0)
 
@@ -68,7 +68,7 @@ def test_lanes_draw_in_turns_and_rest_between_them() -> None:
     running.run([1, 2], k=2, new_tokens=8, rounds=2)
     running.stop()
     turn = ("resume", "draw 8", "pause")
-    warm = ("resume", "draw 4", "pause")
+    warm = ("resume", "draw 4 with room for 8", "pause")
     assert calls == [
         *("ours: start", "ours: pause", "theirs: start", "theirs: pause"),
         *(f"ours: {what}" for what in warm),
