@@ -61,7 +61,8 @@ class Figures:
 
 
 class History:
-    """Scrapes of the last `seconds`; rates are between the oldest and the newest of them."""
+    """Scrapes of the last `seconds`; rates are between the oldest and the newest of them, since the server's last
+    start."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -70,11 +71,18 @@ class History:
     def add(self, book: Book, now: float | None = None) -> Figures:
         """Take a scrape in; the figures with it."""
         now = time.monotonic() if now is None else now
+        if self._books and _began_again(self._books[-1][1], book):
+            self._books.clear()
         self._books.append((now, book))
         while len(self._books) > 2 and now - self._books[0][0] > self._seconds:
             self._books.popleft()
         then, before = self._books[0]
         return _figures(grown(before, book), book, now - then)
+
+
+def _began_again(before: Book, after: Book) -> bool:
+    """Counters never fall but where a server starts anew."""
+    return any(after.get(series, 0.0) < value for series, value in before.items() if series[0].endswith("_total"))
 
 
 def _figures(growth: Mapping[Key, float], book: Mapping[Key, float], window: float) -> Figures:
@@ -130,10 +138,12 @@ def _model(model: str, growth: Mapping[Key, float], book: Mapping[Key, float], w
     )
 
 
-def picture(server: str, found: Figures) -> RenderableType:
-    """The figures for a terminal."""
+def picture(server: str, found: Figures, gone: str = "") -> RenderableType:
+    """The figures for a terminal; `gone`: why they are old ones."""
     head = Text(server, style="bold")
     head.append(f" · {found.calls_rate:.1f} calls/s · over the last {found.window:.0f} s", style="dim")
+    if gone:
+        head.append(f"\n{gone}", style="bold red")
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     table.add_column("")
     for one in found.models:

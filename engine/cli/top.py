@@ -35,7 +35,8 @@ def top(
 ) -> None:
     """Watch a server: solves, branches, rows of a step, pages, sandbox, first passes, goodput, waste. Ctrl-C ends it.
 
-    The server must have been started with --metrics HOST:PORT. Exit codes: 0 good, 2 wrong use, 3 no metrics there.
+    The server must have been started with --metrics HOST:PORT. A server that is gone for a while is waited for. Exit
+    codes: 0 good, 2 wrong use, 3 no metrics there at the first look.
     """
     if as_json and not once:
         raise usage_error("--json goes with --once", as_json=True)
@@ -45,33 +46,45 @@ def top(
     history, console = History(window), Console(highlight=False)
 
     def look() -> Figures:
-        try:
-            return history.add(_scrape(metrics, context))
-        except (OSError, ValueError) as error:
-            reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            message = f"no metrics at {metrics} ({reason}); start the server with --metrics HOST:PORT and name that"
-            if as_json:
-                print_json({"error": {"code": "UNAVAILABLE", "message": message}})
-            else:
-                typer.echo(f"thresher top: {message}", err=True)
-            raise typer.Exit(EXIT_FAILED) from None
+        return history.add(_scrape(metrics, context))
 
-    found = look()
-    if once:
-        time.sleep(every)
-        found = look()
+    def fail(error: OSError | ValueError) -> typer.Exit:
+        message = f"no metrics at {metrics} ({_why(error)}); start the server with --metrics HOST:PORT and name that"
         if as_json:
-            print_json(found.plain())
+            print_json({"error": {"code": "UNAVAILABLE", "message": message}})
         else:
-            console.print(picture(metrics, found))
+            typer.echo(f"thresher top: {message}", err=True)
+        return typer.Exit(EXIT_FAILED)
+
+    try:
+        found = look()
+        if once:
+            time.sleep(every)
+            found = look()
+    except (OSError, ValueError) as error:
+        raise fail(error) from None
+    if as_json:
+        print_json(found.plain())
         return
+    if once:
+        console.print(picture(metrics, found))
+        return
+    gone = ""
     try:
         with Live(picture(metrics, found), console=console, screen=console.is_terminal, auto_refresh=False) as live:
             while True:
                 time.sleep(every)
-                live.update(picture(metrics, look()), refresh=True)
+                try:
+                    found, gone = look(), ""
+                except (OSError, ValueError) as error:
+                    gone = gone or f"no answer since {time.strftime('%H:%M:%S')} ({_why(error)}); still asking"
+                live.update(picture(metrics, found, gone), refresh=True)
     except KeyboardInterrupt:
         return
+
+
+def _why(error: OSError | ValueError) -> object:
+    return error.reason if isinstance(error, urllib.error.URLError) else error
 
 
 def _context(ca: Path | None, certificate: Path | None, key: Path | None, *, as_json: bool) -> ssl.SSLContext:

@@ -161,6 +161,8 @@ def test_a_browser_draws_it(page: Path, tmp_path: Path) -> None:
     assert drawn.count("<circle") >= 1
     assert drawn.count("<path") >= 2
     assert "first pass: everything else stops" in drawn
+    assert "<b>0</b> branches are drawn" in drawn
+    assert not re.search(r"<b>1</b> (branches|programs)", drawn)
 
 
 @pytest.mark.slow

@@ -15,9 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import generate_latest, start_http_server
 from rich.console import Console
 from thresher.client import Client, solve_spec
 from typer.testing import CliRunner
@@ -69,6 +71,13 @@ def terminal(*words: str) -> Generator[Terminal]:
         os.close(screen)
 
 
+def end(server: WSGIServer, thread: Thread) -> None:
+    """A metrics endpoint is gone, its port too."""
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
 def scrape(metrics: Metrics) -> Book:
     return read(generate_latest(metrics.registry).decode())
 
@@ -99,6 +108,19 @@ def test_rates_are_of_the_window_and_what_is_old_falls_out() -> None:
     assert (found.slots, found.queue, found.branches) == ({"busy": 3, "idle": 1, "starting": 0}, 7, {"finished": 0.25})
     later = history.add(scrape(metrics), now=200.0)
     assert (later.window, later.programs_rate) == (96.0, 0.0), "between the last two at least"
+
+
+def test_rates_of_a_server_that_was_started_again_are_of_its_new_life() -> None:
+    old, new, history = Metrics(), Metrics(), History(10.0)
+    for _ in range(8):
+        old.verdict("passed", "request")
+    new.verdict("passed", "request")
+    history.add(scrape(old), now=1.0)
+    found = history.add(scrape(new), now=5.0)
+    assert (found.window, found.programs_rate) == (0.0, 0.0)
+    new.verdict("passed", "request")
+    found = history.add(scrape(new), now=7.0)
+    assert (found.window, found.programs_rate) == (2.0, 0.5)
 
 
 def drawn(found: Figures) -> str:
@@ -145,6 +167,24 @@ def test_in_a_terminal_it_is_drawn_again_until_ctrl_c() -> None:
         top.process.send_signal(signal.SIGINT)
         top.read_until(lambda seen: b"\x1b[?1049l" in seen)
         assert top.process.wait(30) == 0
+
+
+def test_it_waits_for_a_server_that_is_gone_for_a_while() -> None:
+    metrics, lives = Metrics(), list[tuple[WSGIServer, Thread]]()
+    lives.append(start_http_server(0, "127.0.0.1", metrics.registry))
+    port = lives[0][0].server_port
+    with terminal("--metrics", f"127.0.0.1:{port}") as top:
+        top.read_until(lambda seen: b"goodput" in seen)
+        end(*lives.pop())
+        top.read_until(lambda seen: b"no answer since" in seen)
+        lives.append(start_http_server(port, "127.0.0.1", metrics.registry))
+        place = len(top.seen)
+        top.read_until(
+            lambda seen: b"front" in (last := seen[place:].rpartition(b"calls/s")[2]) and b"no answer" not in last
+        )
+        top.process.send_signal(signal.SIGINT)
+        assert top.process.wait(30) == 0
+    end(*lives.pop())
 
 
 @pytest.mark.parametrize(
