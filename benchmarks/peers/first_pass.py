@@ -216,7 +216,7 @@ async def run(given: argparse.Namespace, result: dict[str, Any]) -> None:
                 try:
                     if (why := home.why_missing(peer)) is not None:
                         raise SetupFailed(why)
-                    found = peers_of(home, peer, model, Judge(client))
+                    found = [one for one in peers_of(home, peer, model, Judge(client)) if one.name not in given.skip]
                 except SetupFailed as error:
                     say(f"{peer} is missing: {error}")
                     result["missing"][peer] = str(error)
@@ -242,6 +242,7 @@ def main() -> None:
     parser.add_argument("--together", type=int, default=4, help="problems at a time (%(default)s)")
     parser.add_argument("--model", default="qwen2.5-coder-0.5b-instruct")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--skip", nargs="+", default=[], help="contestants to leave out, such as 'vllm bf16'")
     parser.add_argument("--folder", type=Path, default=default_folder(), help="where the peers live (%(default)s)")
     parser.add_argument("--lock", type=Path, help="lock this file during each turn: others who do so measure between")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/cpu/first-pass-race.json"))
@@ -272,7 +273,7 @@ def main() -> None:
         if before["protocol"] != result["protocol"]:
             raise SystemExit(f"{given.out} holds another race: name another file")
         result = before
-    result["failed"] = {}
+    result |= {"failed": {}, "skipped": given.skip}
     result["provenance"] = provenance(["python", "-m", "benchmarks.peers.first_pass", *sys.argv[1:]])
     asyncio.run(run(given, result))
     write(given.out, result)

@@ -34,6 +34,7 @@ def table(result: dict[str, Any]) -> str:
         parts.append("\n".join(["| thresher over | measured | bar |", "| --- | --- | --- |", *bars]))
     absent = [f"- {name} is missing: {why}" for name, why in result["missing"].items()]
     absent += [f"- {name} failed: {why}" for name, why in result["failed"].items()]
+    absent += [f"- {name} was left out" for name in result.get("skipped", [])]
     if absent:
         parts.append("\n".join(absent))
     machine, date = result["provenance"]["machine"], result["provenance"]["date"][:10]

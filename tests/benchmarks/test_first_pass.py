@@ -178,6 +178,7 @@ def test_the_page_says_who_won_and_who_lost() -> None:
         "peers": {"llama.cpp": {"package": "llama==1"}},
         "missing": {"vllm": "no wheel"},
         "failed": {},
+        "skipped": ["vllm w8a8"],
         "turns": [{**one, "commit": "0123456789"} for one in taken],
         "summary": pass_record.summaries(taken),
         "against": pass_record.against(taken, "thresher"),
@@ -194,3 +195,4 @@ def test_the_page_says_who_won_and_who_lost() -> None:
     )
     assert ">= 6x: met" in text
     assert "- vllm is missing: no wheel" in text
+    assert "- vllm w8a8 was left out" in text
