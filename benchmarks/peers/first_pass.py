@@ -10,7 +10,8 @@ one ends, has each judged at once in our sandbox (a server of its own), equal te
 the first pass. Ours is one call of Solve with the defaults. How many samples at once, and which arithmetic, is best for
 a peer is tried first, on the problems that follow the race's. One problem after the other ("alone": what a user waits
 for), and several at a time ("together": solved problems a second). Entries take turns, a few problems each; whoever has
-no turn is stopped. A killed run goes on where it was; turns that are done stay.
+no turn is stopped. A killed run goes on where it was; turns that are done stay, and those problems count that all
+entries have been through.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from thresher.client import AsyncClient
 from benchmarks.peers.contestants import MOST_AT_ONCE, Ours, peers_of
 from benchmarks.peers.lane import LaneFailed
 from benchmarks.peers.lanes import OURS, TEMPERATURE, TOP_P
-from benchmarks.peers.pass_record import MODES, Entry, Mode, against, best, by_problem, summaries, turns
+from benchmarks.peers.pass_record import MODES, Entry, Mode, against, best, by_problem, summaries, turns, whole
 from benchmarks.peers.passing import NEW_TOKENS, SAMPLES, STOPS, Contestant, Judge, Problem
 from benchmarks.peers.setup import LLAMA, PEERS, Home, SetupFailed, default_folder
 from benchmarks.record import provenance, write
@@ -40,7 +41,7 @@ from engine.models.catalogue import fetch
 from engine.text.model_text import read_model_text
 
 _WARM_PROBLEM = 157
-_SEGMENT = 15
+_SEGMENT = 10
 _SLICE_SECONDS = 420.0
 _TRIALS: dict[Mode, tuple[tuple[int, ...], int]] = {"alone": ((2, 8, 32), 4), "together": ((4, 8), 8)}
 """For tuning: widths and problems, which are those that follow the race's."""
@@ -162,16 +163,19 @@ async def race(stand: Stand, result: dict[str, Any], given: argparse.Namespace, 
     (warm,) = problems_of(folder, model, _WARM_PROBLEM, 1)
     asked = problems_of(folder, model, 0, given.problems)
     entries = entries_of(result, result["contestants"], given.problems)
+    entries = [entry for entry in entries if (entry.name, entry.mode) in stand.contestants]
     for entry, numbers in turns(entries, _SEGMENT, result["turns"]):
-        if entry.name in result["failed"] or (entry.name, entry.mode) not in stand.contestants:
+        if entry.name in result["failed"]:
             continue
         part = [asked[number] for number in numbers]
         if (turn := await _turn(stand, entry, part, warm, result, given)) is not None:
             commit = provenance([])["commit"][:10]
             result["turns"].append({"first": numbers.start, "commit": commit, **turn})
-            result["summary"] = summaries(result["turns"])
-            result["against"] = against(result["turns"], OURS)
-            result["first_pass_seconds"] = by_problem(result["turns"])
+            running = [entry for entry in entries if entry.name not in result["failed"]]
+            if counted := whole(running, _SEGMENT, result["turns"]):
+                result["summary"] = summaries(counted)
+                result["against"] = against(counted, OURS)
+                result["first_pass_seconds"] = by_problem(counted)
             settings = stand.contestants[entry.name, entry.mode].settings
             result.setdefault("settings", {})[entry.name] = settings
             write(given.out, result)

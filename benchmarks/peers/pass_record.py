@@ -38,6 +38,12 @@ def turns(entries: list[Entry], segment: int, done: list[dict[str, Any]]) -> lis
     ]
 
 
+def whole(entries: list[Entry], segment: int, taken: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The turns of those segments that all entries have been through, so that a run may be ended at any time."""
+    missing = {part.start for _, part in turns(entries, segment, taken)}
+    return [turn for turn in taken if turn["first"] not in missing]
+
+
 def best(trials: list[dict[str, Any]], names: list[str], mode: Mode) -> dict[str, Any] | None:
     """The trial of a peer that took the least time for a solved problem; None without a trial that solved any."""
     mine = [trial for trial in trials if trial["name"] in names and trial["mode"] == mode and trial["solved"]]

@@ -48,6 +48,12 @@ def test_turns_that_were_taken_are_not_taken_again() -> None:
     assert pass_record.turns([together], 2, TAKEN) == [(together, range(2))]
 
 
+def test_only_segments_that_all_have_been_through_count() -> None:
+    assert pass_record.whole([OURS, THEIRS, SHORT], 2, TAKEN) == TAKEN[:3]
+    assert pass_record.whole([OURS, THEIRS], 2, TAKEN) == TAKEN
+    assert pass_record.whole([OURS, Entry("late", 8, "alone", 5)], 2, TAKEN) == []
+
+
 def test_the_best_trial_takes_the_least_time_for_a_solved_problem() -> None:
     def trial(name: str, mode: str, width: int, solved: int, wall: float) -> dict[str, Any]:
         return {"name": name, "mode": mode, "width": width, "solved": solved, "wall_s": wall}
