@@ -11,6 +11,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "comparison.md"
 RESULTS = ROOT / "benchmarks" / "results" / "cpu"
+_MODEL = "qwen2.5-coder-0.5b-instruct"
 _MODES = {"alone": "one after the other", "together": "several at a time"}
 
 
@@ -50,14 +51,14 @@ def _first_pass(result: dict[str, Any]) -> str:
 
 
 def _tokens(result: dict[str, Any]) -> str:
-    name, model = next(iter(result["models"].items()))
+    model = result["models"][_MODEL]
     counts = list(next(iter(model["lanes"].values()))["k"])
     rows = [
         (lane, of["sampler"], *(_rate(of["k"][k]) for k in counts), f"{of['start_s']:.0f} s")
         for lane, of in model["lanes"].items()
     ]
     head = ("", "sampler", *(f"k = {k}" for k in counts), "start")
-    note = f"{name}, a prompt of {model['prompt_tokens']} tokens, {result['new_tokens']} new ones for each sample"
+    note = f"{_MODEL}, a prompt of {model['prompt_tokens']} tokens, {result['new_tokens']} new ones for each sample"
     return f"{_table(head, rows)}\n\n{note}. In brackets: after the prompt. {_measured(model['provenance'])}"
 
 

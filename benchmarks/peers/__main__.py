@@ -98,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "skipped": options.skip,
         "new_tokens": options.new_tokens,
         "rounds": options.rounds,
-        # Other models of an earlier run stay.
-        "models": {name: entry for name, entry in before.items() if name not in options.models},
+        # Other models of an earlier run stay, and all in their order.
+        "models": before,
     }
     for model in options.models:
         say(f"{model}:")

@@ -49,14 +49,14 @@ def tables(result: dict[str, Any]) -> str:
         parts.append(f"Left out of this run: {', '.join(result['skipped'])}.")
     versions = ", ".join(made["package"] for made in result["peers"].values())
     runs = "; ".join(f"{name} {_run(model['provenance'])}" for name, model in result["models"].items())
-    machine = next(iter(result["models"].values()))["provenance"]["machine"]
-    measured = f"{machine['cores']} cores of {machine['cpu']}, kernel {machine['kernel']}"
-    parts.append(f"Measured on {measured} ({runs}). Peers: {versions}.")
+    parts.append(f"Measured: {runs}. Peers: {versions}.")
     return "\n\n".join(parts)
 
 
 def _run(provenance: dict[str, Any]) -> str:
-    return f"on {provenance['date'][:10]} at commit {provenance['commit'][:10]}"
+    machine = provenance["machine"]
+    where = f"on {machine['cores']} cores of {machine['cpu']}, kernel {machine['kernel']}"
+    return f"{where}, {provenance['date'][:10]}, at commit {provenance['commit'][:10]}"
 
 
 def _model(model: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
