@@ -20,6 +20,7 @@ PROGRAMS = {
     "skewed": {"x = 'FAIL likely'\n": 90.0, "x = 'FAIL b'\n": 5.0, "x = 'FAIL c'\n": 3.0, "x = 'PASS rare'\n": 2.0},
     "layout": {f"x{' ' * n}= 1\n": 1.0 for n in range(1, 9)} | {"z = 3\n": 1.0, "w = 'PASS'\n": 0.5},
     "other": {"y = 'FAIL other'\n": 1.0},
+    "endless": {"w = 'PASS'\n": 1.0, "y = 'FAIL' + str(" + " + ".join(map(str, range(100, 200))) + ")\n": 1.0},
 }
 
 
@@ -120,7 +121,7 @@ async def test_the_summary_says_how_many_draws_a_pass_takes(served: Served) -> N
     unknown: list[dict[str, Any]] = [
         {"k": 400, "policy": solve_pb2.RETURN_POLICY_FIRST_PASS},  # the pass came last
         {"k": 6, "prompt": "other"},  # none passes
-        {"prompt": "layout", "budget": {"rows": 60}},  # samples are missing, some pass
+        {"prompt": "endless", "budget": {"rows": 60}},  # samples are missing, some pass
         {"k": 4, "mode": solve_pb2.SAMPLING_MODE_DISTINCT},
         {"k": 300, "temperatures": [0.8, 1.4]},
         {"k": 300, "variants": ("other",)},
