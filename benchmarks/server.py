@@ -1,6 +1,8 @@
 """A server of one's own for a measurement: started, waited for, stopped."""
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -28,10 +30,16 @@ class Server:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback that nobody listens on.
+
+    If it can, it is below those that Linux hands out by itself: no connection takes it before somebody listens there.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    for port in (*random.sample(range(first // 2, first), 100), 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise RuntimeError("no port of the loopback is free")
 
 
 def _wait(process: subprocess.Popen[bytes], address: str) -> None:

@@ -9,6 +9,7 @@ rows and the jails of a vanished client live on, and whether pages, jails, descr
 
 import argparse
 import asyncio
+import contextlib
 import json
 import signal
 import subprocess
@@ -55,12 +56,15 @@ async def crowd(address: str, count: int) -> list[int]:
 def state(server: Server) -> dict[str, int]:
     """Processes, descriptors and resident bytes of the server with all its children, after it has settled."""
     front = psutil.Process(server.pid)
-    family = [front, *front.children(recursive=True)]
-    return {
-        "processes": len(family),
-        "descriptors": sum(process.num_fds() for process in family),
-        "resident_bytes": sum(process.memory_info().rss for process in family),
-    }
+    for _ in range(100):
+        family = [front, *front.children(recursive=True)]
+        with contextlib.suppress(psutil.NoSuchProcess):  # a jail that was just being made or ended: look again
+            return {
+                "processes": len(family),
+                "descriptors": sum(process.num_fds() for process in family),
+                "resident_bytes": sum(process.memory_info().rss for process in family),
+            }
+    raise RuntimeError("the server is gone, or its processes do not keep still")
 
 
 def settled(server: Server, client: Client, processes: int | None = None) -> float:
@@ -95,9 +99,10 @@ def vanish(server: Server, client: Client, problem: dict[str, Any], ready: str) 
     return process
 
 
-def vanishing_while_drawing(server: Server, client: Client) -> float:
-    """Seconds from the client's death until its last row has left the batch."""
-    problem = document(3, sampling={"k": 8, "seed": 1, "max_new_tokens": 400, "keep_after_program": True})
+def vanishing_while_drawing(server: Server, client: Client, samples: int = 8) -> float:
+    """Seconds from the client's death until its last row has left the batch. It would have drawn so many samples."""
+    sampling = {"k": samples, "seed": 1, "max_new_tokens": 400, "keep_after_program": True}
+    problem = document(3, policy="all", sampling=sampling)
     process = vanish(server, client, problem, "branch")
     time.sleep(0.5)
     process.send_signal(signal.SIGKILL)
@@ -114,7 +119,9 @@ def vanishing_while_judging(server: Server, client: Client) -> float:
     problem = document(0, setup_code="import time\ntime.sleep(30)", limits={"cpu_seconds": 20, "wall_seconds": 60})
     process = vanish(server, client, problem, "program 0")
     time.sleep(1.0)
-    doomed = running_candidates(server)
+    until = time.monotonic() + _PATIENCE
+    while not (doomed := running_candidates(server)) and time.monotonic() < until:
+        time.sleep(0.1)
     if not doomed:
         raise RuntimeError("no candidate was running when the client was killed: nothing was measured")
     process.send_signal(signal.SIGKILL)

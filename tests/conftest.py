@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from engine.config import LogFormat, LogLevel
 from engine.logs import configure_logs
@@ -13,8 +13,8 @@ from engine.logs import configure_logs
 # Helpers that several test files share live in tests/support.
 sys.path.insert(0, str(Path(__file__).parent))
 
-# An example's time says how busy the machine is, not whether it is right.
-settings.register_profile("thresher", deadline=None)
+# The time of an example, or of its making, says how busy the machine is, not whether it is right.
+settings.register_profile("thresher", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("thresher")
 
 

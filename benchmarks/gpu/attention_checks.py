@@ -21,13 +21,19 @@ _MIXES = [
     Mix(1, 200, 90, 17),
     Mix(2, 12, 333, 30, 3, 70),
     Mix(1, 2, 5000, 300),
+    Mix(2, 3, 0, 70),
 ]
-_SMALL = Model("g 8", 1, 8, 1, 64, 64, 64, 64)
+_SMALL = [
+    Model("g 8", 1, 8, 1, 64, 64, 64, 64),
+    Model("g 6", 1, 12, 2, 128, 64, 64, 64),
+    Model("g 1", 1, 4, 4, 64, 64, 64, 64),
+]
+_REPLAYS = 10_000
 
 
 def run(session: Session) -> None:
     """Each mix for each shape; then what only needs one."""
-    for model in [TINY] if session.dry else [SEVEN, HALF, _SMALL]:
+    for model in [TINY] if session.dry else [SEVEN, HALF, *_SMALL]:
         for mix in [DRY_MIX] if session.dry else _MIXES:
             for page_size in [64] if session.dry else [16, 64]:
                 for strict in (False, True):
@@ -37,7 +43,7 @@ def run(session: Session) -> None:
     session.case("attention", {"what": "the same in any step"}, partial(_any_step, session))
     if not session.dry:
         session.case("attention", {"what": "pages beyond 2**31"}, partial(_far, session))
-        session.case("attention", {"what": "2,000 replays"}, partial(_replays, session))
+        session.case("attention", {"what": f"{_REPLAYS:,} replays"}, partial(_replays, session))
 
 
 def _poisoned(laid_out: Problem) -> None:
@@ -100,27 +106,53 @@ def _mix(session: Session, model: Model, mix: Mix, page_size: int, strict: bool)
 
 
 def _any_step(session: Session) -> dict[str, Any]:
-    """In strict mode a row's bits depend on no other row."""
-    model, mix = (TINY, Mix(1, 3, 70, 5)) if session.dry else (SEVEN, Mix(1, 80, 700, 100))
+    """In strict mode a row's bits depend on no other row, on no place among them, and not on who launches."""
+    model, mix = (TINY, Mix(2, 3, 70, 5)) if session.dry else (SEVEN, Mix(3, 80, 700, 100))
     laid_out = problem(session, model, mix, 1)
-    k_pages, v_pages = laid_out.pools[0]
-    out = torch.empty_like(laid_out.q)
-    decode_attention(session, laid_out, strict=True).run(laid_out.q, k_pages, v_pages, out, laid_out.scale)
-    for row in range(0, mix.rows, max(1, mix.rows // 8)):
-        mine = [run for run in laid_out.runs if run.first <= row < run.first + run.rows]
-        alone = Problem(
-            laid_out.shape,
-            Mix(1, 1, mix.prompt, mix.own),
-            [Run(0, 1, run.tiles) for run in mine],
-            laid_out.pools,
-            laid_out.q[row : row + 1].contiguous(),
-            laid_out.prompts,
-            laid_out.tails[row : row + 1],
-        )
-        one = torch.empty_like(alone.q)
-        decode_attention(session, alone, strict=True).run(alone.q, k_pages, v_pages, one, alone.scale)
-        require(torch.equal(one[0], out[row]), f"row {row} alone is not the row among {mix.rows}")
-    return {"rows": mix.rows}
+    solves = [list(range(group * mix.k, (group + 1) * mix.k)) for group in range(mix.groups)]
+    mine = solves[1]
+    whole = _strictly(session, laid_out, mine, graph=False)
+    wrong: list[str] = []
+
+    def compare(rows: list[int], what: str) -> None:
+        for graph in [False] if session.dry else [False, True]:
+            found = _strictly(session, laid_out, rows, graph=graph)
+            differing = [
+                row for at, row in enumerate(rows) if row in mine and not torch.equal(found[at], whole[mine.index(row)])
+            ]
+            if differing:
+                wrong.append(f"{len(differing)} rows {what}{' in a graph' if graph else ''}")
+
+    for row in mine[:: max(1, mix.k // 8)]:
+        compare([row], f"alone (row {row})")
+    compare(mine, "again")
+    compare(mine[::-1], "in the other order")
+    compare(mine[: mix.k // 2], "without half of their solve")
+    compare([row for solve in solves for row in solve], "among all solves")
+    compare([*solves[-1], *mine] if mix.groups > 2 else [*solves[0], *mine], "after another solve")
+    require(not wrong, f"other bits than in a step of their solve alone: {'; '.join(wrong)}")
+    return {"rows": mix.k}
+
+
+def _strictly(session: Session, laid_out: Problem, rows: list[int], *, graph: bool) -> Tensor:
+    """Attention, in strict mode, of a step of these rows; those of a solve stand side by side."""
+    each = laid_out.mix.k
+    solves = [row // each for row in rows]
+    runs = [Run(solves.index(solve), solves.count(solve), laid_out.prompts[solve]) for solve in dict.fromkeys(solves)]
+    runs += [Run(at, 1, laid_out.tails[row]) for at, row in enumerate(rows)]
+    mix = Mix(1, len(rows), laid_out.mix.prompt, laid_out.mix.own)
+    q = laid_out.q[rows].contiguous()
+    step = Problem(laid_out.shape, mix, runs, laid_out.pools, q, [], [])
+    out = torch.full_like(q, torch.nan)
+    call = partial(decode_attention(session, step, strict=True).run, q, *laid_out.pools[0], out, laid_out.scale)
+    call()
+    if graph:
+        captured = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(captured):
+            call()
+        out.fill_(torch.nan)
+        captured.replay()
+    return out
 
 
 def _far(session: Session) -> dict[str, Any]:
@@ -153,10 +185,10 @@ def _replays(session: Session) -> dict[str, Any]:
     with torch.cuda.graph(graph):
         call()
     differing = torch.zeros((), dtype=torch.int64, device=session.device)
-    for _ in range(2000):
+    for _ in range(_REPLAYS):
         out.fill_(torch.nan)
         graph.replay()
         differing += ~(out == first).all()
     count = int(differing)
-    require(count == 0, f"{count} of 2,000 replays gave other bits")
-    return {"replays": 2000}
+    require(count == 0, f"{count} of {_REPLAYS:,} replays gave other bits")
+    return {"replays": _REPLAYS}

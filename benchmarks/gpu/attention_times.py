@@ -1,18 +1,21 @@
-"""Decode attention of one layer on the grid of mixes, and with three levels of sharing."""
+"""Decode attention of one layer on the grid of mixes, of prompts alone, and with three levels of sharing."""
 
 from functools import partial
 from typing import Any
 
 import torch
 
-from benchmarks.gpu.problems import SEVEN, THREE_LEVELS, TINY, Mix, Model, decode_attention, grid, problem
+from benchmarks.gpu.problems import PROMPT_ALONE, SEVEN, THREE_LEVELS, TINY, Mix, Model, decode_attention, grid, problem
 from benchmarks.gpu.session import Session
 from benchmarks.gpu.timing import Ceilings, measure, sets
 
 
 def run(session: Session, found: Ceilings) -> None:
-    """The grid with pages of 64, some of it with pages of 16 and in strict mode, and three levels."""
+    """The grid with pages of 64, some of it with pages of 16 and in strict mode, prompts alone, and three levels."""
     for model, mix in grid(session):
+        case(session, found, model, mix)
+    alone = [(model, mix) for model, mixes in PROMPT_ALONE.items() for mix in mixes]
+    for model, mix in [(TINY, Mix(1, 4, 70, 0))] if session.dry else alone:
         case(session, found, model, mix)
     deep = [(SEVEN, mix) for mix in THREE_LEVELS]
     for model, mix in [(TINY, Mix(1, 4, 70, 5, 2, 20))] if session.dry else deep:

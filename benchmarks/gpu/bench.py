@@ -5,6 +5,7 @@ device's measured ceilings give these (`floor_us`), and which part of the time t
 """
 
 import sys
+from functools import partial
 from typing import Any
 
 from benchmarks.gpu.session import session
@@ -16,6 +17,7 @@ def main() -> int:
     # Triton is imported here, after the session has said how.
     from benchmarks.gpu import (
         attention_times,
+        dram,
         engine_times,
         prefill_times,
         row_times,
@@ -25,9 +27,17 @@ def main() -> int:
     from benchmarks.gpu.timing import ceilings
 
     found = ceilings(here)
-    sections: list[Any] = [attention_times, step_times, prefill_times, sampling_times, row_times, engine_times]
+    sections: list[Any] = [
+        attention_times,
+        step_times,
+        engine_times,
+        dram,
+        prefill_times,
+        sampling_times,
+        row_times,
+    ]
     for section in sections:
-        section.run(here, found)
+        here.part(section.__name__.rpartition(".")[2], partial(section.run, here, found))
     return here.finish()
 
 

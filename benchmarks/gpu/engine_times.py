@@ -16,6 +16,7 @@ from benchmarks.gpu.timing import Ceilings
 from engine.core.limits import Limits
 from engine.core.scheduler import Scheduler
 from engine.core.types import CoreRequest, Filters, FinishReason, Mask, Prompt, SolveEnded
+from engine.loop.steps import Steps
 from engine.models import decoder as decoders
 from engine.models.decoder import Decoder, DecoderConfig
 from engine.runner.cuda import CudaRunner
@@ -84,47 +85,58 @@ def run(session: Session, found: Ceilings) -> None:
 
 
 def _time(session: Session, runner: CudaRunner, model: Model, k: int, prompt: int, new: int) -> dict[str, Any]:
-    scheduler = Scheduler(
-        pages=runner.pages,
-        page_size=runner.page_size,
-        limits=Limits(rows=max(k, 2), step_seconds=0.03, waiting=1, drafting=False),
-    )
+    """With each step submitted while the one before it is computed, as the engine does, and one after the other."""
     tokens = np.random.default_rng(k).integers(0, model.vocab, prompt).tolist()
     request = CoreRequest(
         solve=0, prompts=(Prompt(tokens, Endless()),), k=k, filters=(_FILTERS,), seed=k, max_new_tokens=new
     )
-    scheduler.submit(request)
-    ran: list[float] = []
-    whole: list[float] = []
-    ended: SolveEnded | None = None
-    began = time.perf_counter()
-    while ended is None:
-        step_began = time.perf_counter()
-        plan, events = scheduler.plan()
-        if plan is None:
-            raise RuntimeError("the scheduler has no step and the solve has not ended")
-        runner_began = time.perf_counter()
-        results = runner.run(plan.step)
-        seconds = time.perf_counter() - runner_began
-        events += scheduler.finish(plan, results, seconds)
-        if not plan.prefill_tokens:
-            ran.append(seconds)
-            whole.append(time.perf_counter() - step_began)
-        ended = next((event for event in events if isinstance(event, SolveEnded)), None)
-    took = time.perf_counter() - began
-    require(ended.counts.generated_tokens == k * new, f"{ended.counts.generated_tokens} tokens, not {k * new}")
-    require(bool(ran), "no step without prefill")
-    row: dict[str, Any] = {
-        "tokens_per_second": round(k * new / took, 1),
-        "step_ms": round(1e3 * statistics.median(whole), 3),
-        "runner_ms": round(1e3 * statistics.median(ran), 3),
-        "scheduler_ms": round(1e3 * statistics.median(w - r for w, r in zip(whole, ran, strict=True)), 3),
-        "rows": ended.counts.rows,
-    }
+    row = _drawn(runner, request, ahead=True)
+    waiting = _drawn(runner, request, ahead=False)
+    row |= {"waiting_step_ms": waiting["step_ms"], "waiting_tokens_per_second": waiting["tokens_per_second"]}
     if not session.dry:
         row["device_ms"] = round(_device_ms(runner, tokens, k), 3)
         row["host_share"] = round(1 - row["device_ms"] / row["step_ms"], 4)
+        row["waiting_host_share"] = round(1 - row["device_ms"] / row["waiting_step_ms"], 4)
     return row
+
+
+def _drawn(runner: CudaRunner, request: CoreRequest, *, ahead: bool) -> dict[str, Any]:
+    """One solve, step by step: `step_ms`, the median from one step's results to the next one's."""
+    scheduler = Scheduler(
+        pages=runner.pages,
+        page_size=runner.page_size,
+        limits=Limits(rows=max(request.k, 2), step_seconds=0.03, waiting=1, drafting=False),
+    )
+    scheduler.submit(request)
+    steps = Steps(scheduler, runner, ahead=ahead)
+    between: list[float] = []
+    planned_ahead = 0
+    ended: SolveEnded | None = None
+    began = done = time.perf_counter()
+    while ended is None:
+        events = steps.start()
+        require(steps.flying, "the scheduler has no step and the solve has not ended")
+        computed = steps.wait()
+        events += steps.take(computed)
+        now = time.perf_counter()
+        if not computed.plan.prefill_tokens:
+            between.append(now - done)
+            planned_ahead += bool(computed.plan.step.after)
+        done = now
+        ended = next((event for event in events if isinstance(event, SolveEnded)), None)
+    took = time.perf_counter() - began
+    if steps.flying:
+        steps.wait()
+    expected = request.k * request.max_new_tokens
+    require(ended.counts.generated_tokens == expected, f"{ended.counts.generated_tokens} tokens, not {expected}")
+    require(bool(between), "no step without prefill")
+    return {
+        "tokens_per_second": round(expected / took, 1),
+        "step_ms": round(1e3 * statistics.median(between), 3),
+        "steps": len(between),
+        "planned_ahead": planned_ahead,
+        "rows": ended.counts.rows,
+    }
 
 
 def _device_ms(runner: CudaRunner, tokens: list[int], k: int) -> float:

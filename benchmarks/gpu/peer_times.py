@@ -1,5 +1,6 @@
 """The race on the grid: every contestant's time beside ours, and who is ahead."""
 
+import time
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,9 @@ _FAR = 2e-2
 _MOST_BYTES = 40e9
 """Keys and values that a peer's own layout may take."""
 
+_MOST_SECONDS = 110.0
+"""A peer's share of the command's time, its compiling for each mix included; after it the peer is left out."""
+
 
 def run(session: Session, found: Ceilings) -> None:
     """One row for each mix; who is slower than whom is told by `ahead` and `behind`."""
@@ -25,12 +29,22 @@ def run(session: Session, found: Ceilings) -> None:
     cases = [(TINY, Mix(2, 2, 64, 64))] if session.dry else grid(session)
     # Failures of others are told in their row; with a compiler that fails it is the same each time.
     broken: dict[str, str] = {}
+    spent: dict[str, float] = {}
     for model, mix in cases:
-        session.case("race", {"model": model.name, **mix.about()}, partial(_race, session, found, model, mix, broken))
+        race = partial(_race, session, found, model, mix, broken, spent)
+        session.case("race", {"model": model.name, **mix.about()}, race)
     session.extra["failed_peers"] = broken
+    session.extra["peers_seconds"] = {name: round(seconds, 1) for name, seconds in spent.items()}
 
 
-def _race(session: Session, found: Ceilings, model: Model, mix: Mix, broken: dict[str, str]) -> dict[str, Any]:
+def _race(
+    session: Session,
+    found: Ceilings,
+    model: Model,
+    mix: Mix,
+    broken: dict[str, str],
+    spent: dict[str, float],
+) -> dict[str, Any]:
     moved = mix.moved(model)
     laid_out = problem(session, model, mix, min(8, sets(session, moved)))
     attention = decode_attention(session, laid_out)
@@ -53,11 +67,16 @@ def _race(session: Session, found: Ceilings, model: Model, mix: Mix, broken: dic
         if naive and mix.moved_naively(model) > _MOST_BYTES:
             peers[peer.name] = "left out: its copies do not fit"
             continue
+        if spent.get(peer.name, 0.0) > _MOST_SECONDS and not session.dry:
+            peers[peer.name] = f"left out: it has had its {_MOST_SECONDS:g} s of this command"
+            continue
+        began = time.monotonic()
         try:
             peers[peer.name] = _time(session, peer, laid_out, copies, expected)
         except Exception as error:  # a peer that does not run here is a result
             peers[peer.name] = f"failed: {type(error).__name__}: {error}"[:300]
             broken[peer.name] = peers[peer.name]
+        spent[peer.name] = spent.get(peer.name, 0.0) + time.monotonic() - began
     times = {name: value["us"] for name, value in peers.items() if isinstance(value, dict)}
     require(bool(times), "no peer ran")
     row["best_peer"] = min(times, key=lambda name: times[name])

@@ -17,8 +17,8 @@ def main() -> int:
     from benchmarks.gpu.timing import ceilings
 
     found = ceilings(here)
-    peer_times.run(here, found)
-    transformers_steps.run(here, found)
+    here.part("race", lambda: peer_times.run(here, found))
+    here.part("step race", lambda: transformers_steps.run(here, found))
     return here.finish()
 
 

@@ -97,6 +97,12 @@ GRID: dict[Model, list[Mix]] = {
 }  # fmt: skip
 """Groups, samples, prompt and own tokens for which bounds were worked out before anything was measured."""
 
+PROMPT_ALONE: dict[Model, list[Mix]] = {
+    SEVEN: [Mix(1, 64, 8192, 0), Mix(1, 256, 2048, 0), Mix(1, 256, 8192, 0), Mix(4, 64, 8192, 0)],
+    HALF: [Mix(1, 256, 8192, 0), Mix(4, 64, 8192, 0)],
+}
+"""Many samples of a prompt and nothing of their own: matrix products are the bound, as in no mix of the grid."""
+
 THREE_LEVELS = [Mix(1, 64, 2048, 256, 8, 512), Mix(4, 64, 2048, 64, 8, 256)]
 
 DRY_MIX = Mix(2, 2, 70, 5)

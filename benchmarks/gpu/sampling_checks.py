@@ -45,8 +45,7 @@ def run(session: Session) -> None:
 def _answers(sampler: Sampler, asks: Asks, logits: torch.Tensor) -> Answers:
     sampler.load(asks)
     sampler.run(logits)
-    sampler.fetch()
-    return sampler.answers()
+    return sampler.fetch().answers()
 
 
 def _sorted(
@@ -169,8 +168,7 @@ def _replayed(session: Session, vocab: int) -> dict[str, Any]:
         asks = asks_of(rows, 2, FILTERS[name])
         sampler.load(asks)
         graph.replay()
-        sampler.fetch()
-        found, wanted = sampler.answers(), _answers(plain, asks, logits)
+        found, wanted = sampler.fetch().answers(), _answers(plain, asks, logits)
         require(np.array_equal(found.drawn.ids, wanted.drawn.ids), f"{name}: other tokens")
         require(np.array_equal(found.drawn.low, wanted.drawn.low), f"{name}: other intervals")
     return {}

@@ -122,28 +122,32 @@ class DecodeStep:
         self.sampler.run(self._logits)
 
 
+def mixes(session: Session) -> list[Mix]:
+    """One prompt and k samples of it, the single sample of each prompt first."""
+    if session.dry:
+        return [Mix(1, k, 70, 5) for k in (1, 3)]
+    return [Mix(1, k, prompt, _OWN) for prompt in (2048, 512) for k in (1, 16, 64, 256)]
+
+
 def run(session: Session, found: Ceilings) -> None:
-    """One prompt and k samples of it, for both models."""
+    """The mixes, for both models."""
     for model in [TINY] if session.dry else [SEVEN, HALF]:
         made = weights(session, model)
-        for prompt in [70] if session.dry else [2048, 512]:
-            alone: list[float] = []
-            for k in [1, 3] if session.dry else [1, 16, 64, 256]:
-                mix = Mix(1, k, prompt, 5 if session.dry else _OWN)
-                about: dict[str, Any] = {"model": model.name, **mix.about()}
-                session.case("step", about, partial(_time, session, found, model, made, mix, alone))
+        alone: dict[int, float] = {}
+        for mix in mixes(session):
+            about: dict[str, Any] = {"model": model.name, **mix.about()}
+            session.case("step", about, partial(_time, session, found, model, made, mix, alone))
 
 
 def _time(
-    session: Session, found: Ceilings, model: Model, made: Weights, mix: Mix, alone: list[float]
+    session: Session, found: Ceilings, model: Model, made: Weights, mix: Mix, alone: dict[int, float]
 ) -> dict[str, Any]:
     step = DecodeStep(session, model, made, mix)
     timing = measure(session, [step.run])
-    step.sampler.fetch()
-    drawn = step.sampler.answers().drawn
+    drawn = step.sampler.fetch().answers().drawn
     require(bool(((drawn.ids >= 0) & (drawn.ids < model.vocab) & (drawn.logprobs <= 0)).all()), "no tokens were drawn")
     if mix.rows == 1:
-        alone.append(timing.median)
+        alone[mix.prompt] = timing.median
     parameters = model.matmul_parameters
     moved = 2 * parameters + model.layers * mix.moved(model)
     operations = 2 * parameters * mix.rows + model.layers * mix.operations(model)
@@ -158,5 +162,5 @@ def _time(
         "megabytes": round(moved / 1e6, 1),
         "gigaflops": round(operations / 1e9, 2),
         "tokens_per_second": round(mix.rows / timing.median, 1),
-        **({"times_one_row": round(timing.median / alone[0], 3)} if alone else {}),
+        **({"times_one_row": round(timing.median / alone[mix.prompt], 3)} if mix.prompt in alone else {}),
     }

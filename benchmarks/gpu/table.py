@@ -29,14 +29,16 @@ def tables(check: Row, bench: Row, peers: Row) -> str:
     """Markdown of the files' contents."""
     parts = [
         _table(
-            "attention of a layer | bytes | us | floor | reached | TFLOP/s", map(_attention, _of(bench, "attention"))
+            "attention of a layer | bytes | us | floor | reached | TFLOP/s | read from memory, by ncu",
+            (_attention(row, _counted(bench, row)) for row in _of(bench, "attention")),
         ),
-        _table(
-            "the same race | ours, us | best peer | times faster than it | ahead of us", map(_raced, _of(peers, "race"))
-        ),
+        _race(_of(peers, "race")),
         _table("prefill of a layer | us | floor | reached | against SDPA", map(_prefill, _of(bench, "prefill"))),
         _table("decode step | us | floor | reached | tokens/s | times one row", map(_step, _of(bench, "step"))),
-        _table("decode step | ours, us | transformers, us | times faster", map(_step_raced, _of(peers, "step race"))),
+        _table(
+            "decode step | ours, us | transformers, us | without a mask, us | times faster than the faster",
+            map(_step_raced, _of(peers, "step race")),
+        ),
         _table(
             "engine, whole loop | tokens/s | step, ms | device, ms | host's share", map(_engine, _of(bench, "engine"))
         ),
@@ -92,20 +94,37 @@ def _number(row: Row, key: str, form: str = "g") -> str:
     return format(row[key], form) if key in row else ""
 
 
-def _attention(row: Row) -> list[str]:
+def _counted(bench: Row, row: Row) -> Row:
+    """What ncu counted of the same mix."""
+    keys = ("model", "G", "k", "P", "S", "forks", "common")
+    if row.get("page_size", 64) != 64 or row.get("strict"):
+        return {}
+    same = [one for one in _of(bench, "dram") if all(one.get(key) == row.get(key) for key in keys)]
+    return same[0] if same else {}
+
+
+def _attention(row: Row, counted: Row) -> list[str]:
     reached = row.get("reached", 0.0)
     bar = _MATRIX if row.get("bound") == "matrix" else _MEMORY if row.get("megabytes", 0) >= _LARGE else None
     share = f"{reached:.0%} of {row.get('bound', '')}" + ("" if bar is None else _bar(reached, bar))
     cells = [_number(row, "megabytes") + " MB", _number(row, "us"), _number(row, "floor_us"), share]
-    return _told(row, [_mix(row), *cells, _number(row, "teraflops")])
+    read = f"{counted['read_megabytes']:g} MB" if "read_megabytes" in counted else ""
+    return _told(row, [_mix(row), *cells, _number(row, "teraflops"), read])
 
 
-def _raced(row: Row) -> list[str]:
+def _race(rows: list[Row]) -> str:
+    """One column for each peer that ran anywhere; what made one fail or be left out stands in its cell."""
+    names = list(dict.fromkeys(name for row in rows for name in row.get("peers", {})))
+    head = ["microseconds", "ours", *names, "times faster than the best", "ahead of us"]
+    return _table(" | ".join(head), (_raced(row, names) for row in rows))
+
+
+def _raced(row: Row, names: list[str]) -> list[str]:
+    peers = row.get("peers", {})
+    times = [_number(peer, "us") if isinstance(peer := peers.get(name, ""), dict) else peer[:60] for name in names]
     behind = ", ".join(row.get("behind", [])) or "nobody"
-    return _told(
-        row,
-        [_mix(row), _number(row, "ours_us"), row.get("best_peer", ""), _number(row, "times_faster_than_best"), behind],
-    )
+    cells = [_number(row, "ours_us"), *times, _number(row, "times_faster_than_best"), behind]
+    return _told(row, [_mix(row), *cells])
 
 
 def _prefill(row: Row) -> list[str]:
@@ -126,8 +145,11 @@ def _step(row: Row) -> list[str]:
 
 
 def _step_raced(row: Row) -> list[str]:
-    theirs = row.get("transformers", _number(row, "transformers_us"))
-    return _told(row, [_mix(row), _number(row, "ours_us"), theirs, _number(row, "times_faster")])
+    theirs = [
+        row.get(f"transformers_{name}", _number(row, f"transformers_{name}_us")) or row.get("transformers", "")
+        for name in ("masked", "unmasked")
+    ]
+    return _told(row, [_mix(row), _number(row, "ours_us"), *theirs, _number(row, "times_faster")])
 
 
 def _engine(row: Row) -> list[str]:

@@ -10,6 +10,7 @@ from engine.exposition import Book, read, total
 
 _SETTLE_SECONDS = 30.0
 _LIVE = ("thresher_solves_running", "thresher_solves_waiting")
+_COUNTS = ("thresher_solves_total", "thresher_verdicts_total", "thresher_grpc_requests_total")
 
 
 class Scraper:
@@ -23,13 +24,22 @@ class Scraper:
         return read(await asyncio.to_thread(self._get))
 
     async def settled(self) -> Book:
-        """All series once no solve runs or waits, or after half a minute: then the books will say that one is left."""
+        """All series once no solve runs or waits and nothing more is counted.
+
+        After half a minute it is what there is: then the books will say that something is left.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + _SETTLE_SECONDS
+        before: Book | None = None
         while True:
             found = await self.scrape()
-            if not any(total(found, name) for name in _LIVE) or loop.time() > until:
+            # A scrape is not of one moment: it may see that a solve has ended, and not yet all that it came to. Nor
+            # need a call whose client has left have begun. So two in a row have to find the same.
+            at_rest = not any(total(found, name) for name in _LIVE)
+            same = before is not None and all(total(before, name) == total(found, name) for name in _COUNTS)
+            if (at_rest and same) or loop.time() > until:
                 return found
+            before = found if at_rest else None
             await asyncio.sleep(0.1)
 
     def _get(self) -> str:

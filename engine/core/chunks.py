@@ -1,5 +1,7 @@
 """Chunks of a step: the row of a branch, or a run of tokens that is still to be computed on the way to its tip."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -13,7 +15,7 @@ from engine.core.prefixes import PrefixCache
 from engine.core.segments import Segment
 from engine.core.solves import Solve
 from engine.core.tree import Tree
-from engine.core.types import Chunk, Slots
+from engine.core.types import UNKNOWN, Ask, Chunk, Slots
 
 _EMPTY: Slots = np.empty(0, np.int32)
 
@@ -29,6 +31,9 @@ class Work:
     branch: Branch | None  # None: a part of the prompt
     drafted: list[int] = field(default_factory=list[int])  # tokens of the chunk that nobody has drawn yet
     guess: Draft | None = None  # what they come from
+    after: Work | None = None  # the row after this one, planned before this one's token was known
+    ahead: bool = False  # it is such a row
+    void: bool = False  # it was computed in vain: its branch has ended, or its samples have parted before it
 
     @property
     def is_row(self) -> bool:
@@ -108,6 +113,30 @@ class ChunkMaker:
         )
         tip.scheduled = piece = Work(chunk, solve, tree, tip, branch, draft)
         return piece
+
+    def row_after(self, piece: Work, asks: list[Ask]) -> Work:
+        """The row after a row in flight, whose token that one draws. There must be a free page for it."""
+        tip, tree, branch = piece.segment, piece.tree, piece.branch
+        if branch is None:
+            raise AssertionError("only a branch has a row")
+        need = tip.pages_needed(tip.computed + 2, self._page_size)
+        tip.pages += [self._pool.allocate() for _ in range(need)]
+        if branch.layout != tree.layout:
+            self._lay_out(branch, tip.path())
+            branch.suffix[branch.filled] = tip.slot(tip.computed, self._page_size)  # the row in flight
+            branch.filled += 1
+        branch.suffix[branch.filled] = tip.slot(tip.computed + 1, self._page_size)
+        branch.filled += 1
+        chunk = Chunk(
+            piece.chunk.solve,
+            [UNKNOWN],
+            piece.chunk.start + 1,
+            _EMPTY if branch.whole else tree.prefix,
+            branch.suffix[: branch.filled],
+            asks,
+        )
+        piece.after = Work(chunk, piece.solve, tree, tip, branch, ahead=True)
+        return piece.after
 
     def _grow(self, solve: Solve, tree: Tree, branch: Branch | None, segment: Segment, tokens: int) -> bool:
         """Allocate pages for `tokens` more tokens of `segment`; False if there is no room for it now."""

@@ -17,7 +17,7 @@ from engine.core.pages import PagePool
 from engine.core.randomness import uniforms
 from engine.core.segments import Segment
 from engine.core.tree import Tree
-from engine.core.types import Ask, CoreEvent, CoreRequest, Counts, SamplesFinished
+from engine.core.types import Ask, CoreEvent, CoreRequest, Counts, Draw, SamplesFinished
 
 Nodes = tuple[Distribution, ...]
 """The distributions of one node, one for each rung of the ladder."""
@@ -161,16 +161,27 @@ class Independent(Tree):
 
     def asks(self, branch: Branch, token: int, drafted: list[int]) -> list[Ask]:
         """The draws of the branch's samples here and after each drafted token."""
+        return self._asks(branch, token, len(drafted), branch.generated)
+
+    def asks_after(self, branch: Branch) -> tuple[Draw, list[Ask]] | None:
+        """See Tree. What a constraint allows next depends on the token that is not known yet."""
+        if branch.stopper.mask is not None or branch.generated + 1 >= self.request.max_new_tokens:
+            return None
+        sample = branch.samples[0]
+        number = None if self.request.greedy_first and sample == 0 else 0
+        return (self._rung(sample), number), self._asks(branch, 0, 0, branch.generated + 1)
+
+    def _asks(self, branch: Branch, token: int, drafted: int, first: int) -> list[Ask]:
         mask = branch.stopper.mask
         if len(branch.samples) == 1 and self.rungs == 1:
-            mine = self._numbers[branch.samples[0] // self._stride, branch.generated :]
+            mine = self._numbers[branch.samples[0] // self._stride, first:]
             filters = self.request.filters[0]
-            places = range(len(drafted) + 1)
+            places = range(drafted + 1)
             return [Ask(token + place, filters, mine[place : place + 1], mask) for place in places]
         rows = np.array(branch.samples) // self._stride
         asks: list[Ask] = []
-        for place in range(len(drafted) + 1):
-            numbers = self._numbers[rows, branch.generated + place]
+        for place in range(drafted + 1):
+            numbers = self._numbers[rows, first + place]
             for rung, filters in enumerate(self.request.filters):
                 mine = numbers if self.rungs == 1 else numbers[rows % self.rungs == rung]
                 asks.append(Ask(token + place, filters, mine, mask))

@@ -6,9 +6,9 @@ solve ends exactly once, in `_end`, which frees every page it holds.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from engine.core.admission import Admission
+from engine.core.ahead import Ahead
 from engine.core.branch import Branch
 from engine.core.chunks import ChunkMaker, Work
 from engine.core.clients import Clients
@@ -18,6 +18,7 @@ from engine.core.limits import Limits
 from engine.core.memory import Memory
 from engine.core.pace import Paces
 from engine.core.pages import PagePool
+from engine.core.plan import Plan, plan_of
 from engine.core.prefixes import PrefixCache
 from engine.core.sharing import Sharing
 from engine.core.solves import Solve
@@ -31,23 +32,11 @@ from engine.core.types import (
     FirstToken,
     SolveEnded,
     SolveStarted,
-    Step,
 )
 
 _STARTS = 256
 """Samples started in one step at most. Those that follow finished texts to their end take no row, but some tenths of a
 millisecond each, for which all others wait."""
-
-
-@dataclass(slots=True)
-class Plan:
-    """A step together with the bookkeeping for its results."""
-
-    step: Step
-    work: list[Work]
-    rows: int
-    context: int
-    prefill_tokens: int
 
 
 class Scheduler:
@@ -74,6 +63,7 @@ class Scheduler:
         self.prefixes = PrefixCache(self.pool, page_size)
         self._memory = Memory(self.pool, self.prefixes, lambda: self._running)
         self._chunks = ChunkMaker(self.pool, page_size, self.prefixes, self._memory)
+        self._ahead = Ahead(self._chunks, self.pool, page_size)
         self._admission = Admission(
             pool=self.pool,
             page_size=page_size,
@@ -106,6 +96,7 @@ class Scheduler:
         solve = Solve(request, self.pool, self.page_size, self._clock())
         self._admission.check_deadline(solve)
         self._clients.add(solve)
+        self._ahead.whole_plan_due()
         return len(self._clients) - 1 + len(self._running)
 
     def end(self, solve: int, reason: EndReason) -> None:
@@ -120,10 +111,12 @@ class Scheduler:
     def judge(self, solve: int, branch: int, *, passed: bool | None) -> None:
         """A finished branch of a solve was judged; None if it could not be. Unknown and forgotten ones are ignored."""
         self._paces.judge(solve, branch, passed=passed)
+        self._ahead.whole_plan_due()
 
     def wait_no_more(self, solve: int, branch: int) -> None:
         """The verdict on a finished branch takes long. Unknown and forgotten ones are ignored."""
         self._paces.wait_no_more(solve, branch)
+        self._ahead.whole_plan_due()
 
     @property
     def idle(self) -> bool:
@@ -167,7 +160,8 @@ class Scheduler:
         return events
 
     def plan(self) -> tuple[Plan | None, list[CoreEvent]]:
-        """Choose the chunks of the next step; None if there is nothing to compute."""
+        """Choose the chunks of the next step; None if there is nothing to compute. No step must be in flight."""
+        self._ahead.planned()
         events: list[CoreEvent] = []
         work: list[Work] = []
         self._memory.begin_plan()
@@ -204,15 +198,18 @@ class Scheduler:
         work = [piece for piece in work if piece.solve in self._running]
         if not work:
             return None, events
-        step = Step([piece.chunk for piece in work])
-        in_rows = [piece.chunk for piece in work if piece.is_row]
-        rows = sum(len(chunk.tokens) for chunk in in_rows)
-        shared = {id(chunk.prefix): len(chunk.prefix) for chunk in in_rows}
-        context = sum(len(chunk.suffix) for chunk in in_rows) + sum(shared.values())
-        return Plan(step, work, rows, context, step.tokens - rows), events
+        return plan_of(work, []), events
+
+    def plan_ahead(self, plan: Plan) -> Plan | None:
+        """The step after one in flight, whose tokens that one draws; None where its results are wanted first."""
+        work, draws = self._ahead.rows(plan.work)
+        return plan_of(work, draws) if work else None
 
     def finish(self, plan: Plan, results: list[list[Distribution]], seconds: float) -> list[CoreEvent]:
-        """Take the results of a step that took so many seconds: samples draw, fork and finish."""
+        """Take the results of a step that took so many seconds: samples draw, fork and finish.
+
+        Steps are finished in the order in which they were planned; one that was planned ahead may be in flight.
+        """
         self.step_time.observe(plan.rows, plan.context, plan.prefill_tokens, seconds)
         self._rows, self._context = plan.rows, plan.context
         self._charge(plan, seconds)
@@ -221,6 +218,12 @@ class Scheduler:
         events: list[CoreEvent] = []
         for piece, distributions in zip(plan.work, results, strict=True):
             tree, segment, counts = piece.tree, piece.segment, piece.solve.counts
+            if piece.ahead and (piece.void or (piece.branch is not None and piece.branch.finished)):
+                # Its solve's books are open as long as it runs.
+                if piece.solve in self._running:
+                    counts.rows += 1
+                    self.rows_computed += 1
+                continue
             tree.now = now
             drawn = len(piece.chunk.tokens) - len(piece.drafted)
             segment.computed += drawn
@@ -242,13 +245,30 @@ class Scheduler:
                 if not piece.branch.finished:
                     accepted, waited = counts.accepted_tokens, now - piece.branch.drew
                     piece.branch.drew = now
-                    events += tree.take_row(piece.branch, piece.drafted, distributions)
+                    events += self._take_row(piece, piece.branch, distributions)
                     accepted = counts.accepted_tokens - accepted
                     gaps[waited, 1 + accepted] = gaps.get((waited, 1 + accepted), 0) + 1
                     if piece.guess is not None and piece.drafted:
                         self._drafting.learn(piece.guess, len(piece.drafted), accepted)
         self.token_gaps = [(gap / tokens, tokens * rows) for (gap, tokens), rows in gaps.items()]
         return self._paces.note(events) + self._settle()
+
+    def _take_row(self, piece: Work, branch: Branch, distributions: list[Distribution]) -> list[CoreEvent]:
+        """The answers to a row, behind which the next one of its branch may be in flight."""
+        tree, after = piece.tree, piece.after
+        if after is None:
+            return tree.take_row(branch, piece.drafted, distributions)
+        branch.filled -= 1  # forks take over what the branch has, and that is without the row in flight
+        events = tree.take_row(branch, piece.drafted, distributions)
+        if branch.finished or branch.tip is not piece.segment:
+            after.void = True
+            tree.trim(piece.segment)
+            # Forks have no row yet; where a branch has ended, others may start.
+            if not branch.finished or piece.solve.startable or len(self._clients):
+                self._ahead.whole_plan_due()
+        else:
+            branch.filled += 1
+        return events
 
     def texts(self, solves: set[int]) -> list[CoreEvent]:
         """New text of the running branches of these solves."""
@@ -361,6 +381,7 @@ class Scheduler:
             self._paces.end(solve.request.solve, reason)
             self._drafting.end(solve.request)
             self._memory.forget(solve.request.solve)
+        self._ahead.whole_plan_due()
         events = [event for tree in solve.trees for event in tree.cut()]
         latency = 0.0 if posted is None else self._clock() - posted
         return [*events, SolveEnded(solve.request.solve, reason, solve.counts, latency)]

@@ -22,6 +22,7 @@ from engine.core.types import (
     CoreEvent,
     CoreRequest,
     Counts,
+    Draw,
     FinishReason,
     Prompt,
     Slots,
@@ -104,6 +105,13 @@ class Tree(ABC):
 
         A branch whose stopper has a mask takes no draft.
         """
+
+    def asks_after(self, branch: Branch) -> tuple[Draw, list[Ask]] | None:
+        """What a branch draws first by the asks of its row, which is in flight, and what to ask for after that token.
+
+        None where the branch ends with that token, or more must be known of it first.
+        """
+        return None
 
     @abstractmethod
     def take_row(self, branch: Branch, drafted: list[int], distributions: list[Distribution]) -> list[CoreEvent]:
@@ -274,6 +282,13 @@ class Tree(ABC):
         self._leave(branch)
         self.counts.samples_finished += len(branch.samples)
         return self.ended(branch, reason)
+
+    def trim(self, segment: Segment) -> None:
+        """Give back the page of a row that was computed in vain, after the last token that counts."""
+        pages = len(segment.pages)
+        segment.trim(self.pool, self.page_size)
+        if len(segment.pages) < pages and segment.tip is not None and segment.tip.finished:
+            self.loose.add(segment)
 
     def prune(self, branch: Branch) -> list[CoreEvent]:
         """Give a branch up while the solve goes on, a running one or one whose end was not reported."""

@@ -166,11 +166,22 @@ class Chunk:
     asks: list[Ask] = field(default_factory=list["Ask"])
 
 
+UNKNOWN = -1
+"""Stands for a token that a step in flight will draw."""
+
+Draw = tuple[int, int | None]
+"""An ask of a step, counted over its chunks, and which of its numbers draws; None: the greedy token."""
+
+
 @dataclass(slots=True)
 class Step:
-    """One step of the engine: prefill chunks and decode rows together."""
+    """One step of the engine: prefill chunks and decode rows together.
+
+    after: empty, or for each chunk the draw of the step before that is its only token, which is `UNKNOWN` yet.
+    """
 
     chunks: list[Chunk]
+    after: list[Draw] = field(default_factory=list[Draw])
 
     @property
     def tokens(self) -> int:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 
-from engine.core.distribution import Distribution
 from engine.core.limits import DeadlineTooClose, NeverFits, QueueIsFull
 from engine.core.scheduler import Scheduler
 from engine.core.types import CoreEvent, CoreRequest, FinishReason, Mask, Prompt, Runner, SolveEnded
@@ -37,6 +36,7 @@ from engine.loop.messages import (
     to_engine,
 )
 from engine.loop.messages import Prompt as AskedPrompt
+from engine.loop.steps import Steps
 from engine.text.chat import ChatTemplateError
 from engine.text.constraint import Constraint, Grammars, NotInstalled
 from engine.text.infill import NoPlaceForPath
@@ -97,7 +97,8 @@ class Engine:
         shared: bool = False,
     ) -> None:
         self._scheduler = scheduler
-        self._runner = runner
+        # Engines that take turns on a device do not leave a step on it when they give it away.
+        self._steps = Steps(scheduler, runner, ahead=not shared)
         self._text = text
         self._context_length = context_length
         self._grammars = Grammars(text.tokenizer)
@@ -116,7 +117,7 @@ class Engine:
         try:
             while self._open:
                 self._take_messages(connection)
-                if self._scheduler.idle:
+                if self._idle:
                     continue
                 if self._turn.mine:
                     self._step(connection)
@@ -139,9 +140,13 @@ class Engine:
         finally:
             self._inbox.put(None)
 
+    @property
+    def _idle(self) -> bool:
+        return self._scheduler.idle and not self._steps.flying
+
     def _take_messages(self, connection: socket.socket) -> None:
         """Handle what has come in; wait for it if there is nothing to do, or another engine's step is computed."""
-        idle = self._scheduler.idle
+        idle = self._idle
         if idle:
             self._turn.give_back(more=False, interactive=False)
         else:
@@ -322,32 +327,31 @@ class Engine:
         )
 
     def _step(self, connection: socket.socket) -> None:
-        began = time.monotonic()
+        began, flying = time.monotonic(), self._steps.flying
         scheduler = self._scheduler
         events = scheduler.apply_intents()
-        plan, more = scheduler.plan()
-        events += more
-        if plan is None:
+        events += self._steps.start()
+        if not self._steps.flying:
             self._report(connection, events)
             return
         if any(isinstance(event, SolveEnded) for event in events):
             # Whoever waits for the last row of a solve to be gone need not wait for a step of the others.
             self._report(connection, events)
             events = []
-        ran = time.monotonic()
-        results: list[list[Distribution]] = self._runner.run(plan.step)
-        seconds = time.monotonic() - ran
-        self._turn.ran(seconds, interactive=scheduler.has(interactive=True))
-        events += scheduler.finish(plan, results, seconds)
+        computed = self._steps.wait()
+        self._turn.ran(computed.seconds, interactive=scheduler.has(interactive=True))
+        events += self._steps.take(computed)
         events += self._texts()
-        overhead = time.monotonic() - began - seconds
+        # What the device has waited for: nothing before a step that was in flight, nothing after one that another is.
+        overhead = 0.0 if flying else computed.done - computed.seconds - began
+        overhead += 0.0 if self._steps.flying else time.monotonic() - computed.done
         self._report(
             connection,
             events,
             rows=scheduler.rows_computed,
             token_gaps=scheduler.token_gaps,
-            prefill_tokens=plan.prefill_tokens,
-            seconds=seconds,
+            prefill_tokens=computed.plan.prefill_tokens,
+            seconds=computed.seconds,
             overhead_seconds=overhead,
         )
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.core.distribution import Distribution
-from engine.core.types import Step
+from engine.core.types import Draw, Step
 from engine.models.decoder import Decoder, DecoderConfig
 from engine.runner.asks import collect, hand_out
 from engine.runner.device_layer import linear_of
@@ -120,13 +120,14 @@ class CudaRunner:
 
     @torch.inference_mode()
     def submit(self, step: Step) -> InFlight:
-        """Give a step to the device, without waiting for it. One step at a time: `collect` it before the next."""
+        """Give a step to the device, without waiting for it. See engine.core.ahead.AheadRunner."""
         layout = lay_out(step, self.page_size)
         asked = collect(step, layout.first)
+        after = [draw for _, draw in sorted(zip(layout.first, step.after, strict=True))] if step.after else []
         if not layout.prefill and layout.rows <= self._buckets[-1]:
-            logits, rows = self._run_graph(layout), [asked.tokens[place] for place in asked.places]
+            logits, rows = self._run_graph(layout, after), [asked.tokens[place] for place in asked.places]
         else:
-            logits, rows = self._run_eagerly(layout, asked.tokens), asked.places
+            logits, rows = self._run_eagerly(layout, asked.tokens, after), asked.places
         return InFlight(step, self._drawing.submit(logits, rows, asked.asks) if asked.asks else None)
 
     @torch.inference_mode()
@@ -134,7 +135,7 @@ class CudaRunner:
         """Wait for a step; as `run`."""
         return hand_out(flight.step, [] if flight.collect is None else flight.collect())
 
-    def _run_graph(self, layout: GpuLayout) -> Tensor:
+    def _run_graph(self, layout: GpuLayout, after: list[Draw]) -> Tensor:
         """Logits of all decode rows, [rows, vocab], until the next step."""
         rows = layout.rows
         bucket = next(size for size in self._buckets if size >= rows)
@@ -142,6 +143,8 @@ class CudaRunner:
         given[2] = -1  # what padding rows write goes nowhere
         given[:, :rows] = layout.tokens, layout.positions, layout.writes
         self._copy(given, self._inputs)
+        if after:
+            self._drawing.follow(after, self._inputs[0, :rows])
         if self._operations.load(layout.decode, bucket, [], 0):
             self._graphs.clear()
         if bucket not in self._graphs:
@@ -170,13 +173,15 @@ class CudaRunner:
             compute()
         return graph.replay
 
-    def _run_eagerly(self, layout: GpuLayout, wanted: list[int]) -> Tensor:
+    def _run_eagerly(self, layout: GpuLayout, wanted: list[int], after: list[Draw]) -> Tensor:
         """Logits of the tokens number `wanted`."""
         given = np.zeros((4, len(layout.tokens)), np.int64)
         given[:3] = layout.tokens, layout.positions, layout.writes
         given[3, : len(wanted)] = wanted
         copied = self._copy(given, torch.empty(given.shape, dtype=torch.int64, device=self.device))
         tokens, positions, writes, places = copied
+        if after:
+            self._drawing.follow(after, tokens)
         if self._operations.load(layout.decode, layout.rows, layout.prefill, len(tokens) - layout.rows):
             self._graphs.clear()
         stream, addend = self._hidden(tokens, positions, writes, layout.rows)

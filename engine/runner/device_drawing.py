@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.core.distribution import Distribution
-from engine.core.types import Ask, Mask
+from engine.core.types import Ask, Draw, Mask
 from engine.runner.drawing import Collect
 from engine.runner.sorting import Logits, distribution
 from kernels.gpu import sampling
@@ -26,6 +26,7 @@ class DeviceDrawing:
         self._vocab = vocab
         self._device = device
         self._sampler = Sampler(vocab, asks, 4 * asks, device)
+        self._all_drawn = True  # of the last step
 
     def submit(self, logits: Tensor, rows: Sequence[int], asks: Sequence[Ask]) -> Collect:
         """See Drawing."""
@@ -37,18 +38,25 @@ class DeviceDrawing:
         if drawn:
             self._load([rows[place] for place in drawn], [asks[place] for place in drawn])
             self._sampler.run(logits)
-            self._sampler.fetch()
+        fetched = self._sampler.fetch() if drawn else None
+        self._all_drawn = not whole
         lines: list[Logits] = []
         if whole:
             lines = list(logits[[rows[place] for place in whole]].float().cpu().numpy())
 
         def collect() -> list[Distribution]:
             counts = [len(asks[place].numbers) for place in drawn]
-            found = dict(zip(drawn, together(self._sampler.answers(), counts), strict=True)) if drawn else {}
+            found = dict(zip(drawn, together(fetched.answers(), counts), strict=True)) if fetched is not None else {}
             found |= {place: distribution(line, asks[place]) for place, line in zip(whole, lines, strict=True)}
             return [found[place] for place in range(len(asks))]
 
         return collect
+
+    def follow(self, draws: Sequence[Draw], tokens: Tensor) -> None:
+        """See Drawing."""
+        if not self._all_drawn:
+            raise ValueError("after: a distribution of which all is wanted is not drawn on the device")
+        self._sampler.follow(draws, tokens)
 
     def _load(self, rows: list[int], asks: list[Ask]) -> None:
         number_of: dict[int, int] = {}

@@ -9,6 +9,7 @@ Compiled code is kept on disk by numba, which knows a function by the file it st
 state of these files has a folder of its own, in NUMBA_CACHE_DIR or the user's cache.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -46,11 +47,12 @@ def cache_folder(base: Path, sources: Path) -> Path:
 
 def sweep(folder: Path) -> None:
     """Remove what was compiled of earlier states of the files, but for the latest: somebody may be running them."""
-    others = sorted(
-        (other for other in folder.parent.iterdir() if other.is_dir() and other != folder),
-        key=lambda other: other.stat().st_mtime,
-    )
-    for other in others[:-_KEPT]:
+    others: list[tuple[float, Path]] = []
+    for other in folder.parent.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process sweeps as well
+            if other.is_dir() and other != folder:
+                others.append((other.stat().st_mtime, other))
+    for _, other in sorted(others)[:-_KEPT]:
         shutil.rmtree(other, ignore_errors=True)
 
 

@@ -115,7 +115,8 @@ def make_prefill_items(runs: Sequence[Run], rows: int, shape: AttentionShape, bl
 
 def prefill_tiling(shape: AttentionShape) -> Tiling:
     """The shapes of the prefill kernel."""
-    registers, resident = (128, 2) if shape.head_dim == 64 else (None, 1)
+    # Pages of 16 take more registers for their places, and would spill at the limit that lets two programs be resident.
+    registers, resident = (128, 2) if shape.head_dim == 64 and shape.page_size == 64 else (None, 1)
     return Tiling(128, 0, 64, warps=8, stages=3, own_stages=0, registers=registers, resident=resident)
 
 

@@ -8,6 +8,7 @@ ids in ascending order. An answer is the same, bit for bit, whatever else is ask
 # Triton takes options at a launch that its types do not name.
 # pyright: reportCallIssue=false
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +18,13 @@ import triton
 from torch import Tensor
 
 from kernels.gpu.draw import FOUND, LISTED, NEAR, draw_kernel
+from kernels.gpu.follow import follow_kernel
 from kernels.gpu.masses import GROUP, TILE, masses_kernel, peaks_kernel
 
 _MOST_TOKENS = 2**19 - 1
+_FOLLOWING = 128
+
+_Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,11 +73,49 @@ class Answers:
     greedy: npt.NDArray[np.int32]
 
 
+class Fetched:
+    """The answers of one run on their way to the host."""
+
+    def __init__(self, host: "_Host", max_asks: int) -> None:
+        self._host = host
+        self._drawn = max_asks * LISTED
+
+    def answers(self) -> Answers:
+        """Wait for them. The arrays are the caller's. Once, and before the run after the next is fetched."""
+        host = self._host
+        if host.answered is not None:
+            host.answered.synchronize()
+        heads, *columns = (host.fetched[name].numpy().copy() for name in ("heads", "ids", "low", "high", "logprobs"))
+        heads = heads[: len(host.counts)]
+
+        def part(start: int, count: int) -> Tokens:
+            return Tokens(*(column[start : start + count] for column in columns))
+
+        return Answers(
+            drawn=part(self._drawn, int(host.counts.sum())),
+            listed=[part(ask * LISTED, count) for ask, count in enumerate(heads[:, 0].tolist())],
+            greedy=heads[:, 1],
+        )
+
+
+class _Host:
+    """Pinned memory of one step: what is asked, and what is answered."""
+
+    def __init__(self, asked: _Shapes, answer: _Shapes, masks: tuple[int, int], *, pinned: bool) -> None:
+        cpu = torch.device("cpu")
+        self.asked_bytes, self.asked = _sections(asked, cpu, pinned)
+        self.fetched_bytes, self.fetched = _sections(answer, cpu, pinned)
+        self.masks = torch.empty(masks, dtype=torch.int32, pin_memory=pinned)
+        self.loaded = torch.cuda.Event() if pinned else None
+        self.answered = torch.cuda.Event() if pinned else None
+        self.counts: npt.NDArray[np.int32] = np.empty(0, np.int32)
+
+
 class Sampler:
     """Answers up to `max_asks` asks with `max_numbers` numbers and `max_masks` masks a step.
 
     Every buffer is made once, so that `run` can be captured in a graph and replayed for other asks: `load` before it,
-    `fetch` and `answers` after it.
+    `fetch` after it. One step more may be loaded, run and fetched before the answers of the last are waited for.
 
     Raises:
         ValueError: a vocabulary of 2**19 tokens or more, for whose sums 63 bits do not suffice.
@@ -103,11 +146,10 @@ class Sampler:
             "heads": ((max_asks, 2), torch.int32),
         }
         self._asked_bytes, self._asked = _sections(asked, device, False)
-        self._staged_bytes, self._staged = _sections(asked, torch.device("cpu"), pinned)
         self._answer_bytes, self._answer = _sections(answer, device, False)
-        self._fetched_bytes, self._fetched = _sections(answer, torch.device("cpu"), pinned)
         self._masks = torch.empty(max(1, max_masks), self._words, dtype=torch.int32, device=device)
-        self._staged_masks = torch.empty(self._masks.shape, dtype=torch.int32, pin_memory=pinned)
+        # A step's answers may still be on their way while the next one is asked.
+        self._hosts = [_Host(asked, answer, (max(1, max_masks), self._words), pinned=pinned) for _ in range(2)]
         tile, near, long = (max_asks, self._width), (max_asks, NEAR + FOUND), torch.int64
         self._peaks = torch.empty(tile, dtype=torch.float32, device=device)
         self._peak_ids, self._listed_tiles = torch.empty((2, *tile), dtype=torch.int32, device=device)
@@ -115,9 +157,6 @@ class Sampler:
         self._values = torch.empty(near, dtype=torch.float32, device=device)
         self._near_ids = torch.empty(near, dtype=torch.int32, device=device)
         self._lows = torch.empty((max_asks, FOUND), dtype=long, device=device)
-        self._loaded = torch.cuda.Event() if pinned else None
-        self._answered = torch.cuda.Event() if pinned else None
-        self._counts: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self.keyed = False
         """Whether the numbers loaded last are to be made on the device: `run` is another launch then."""
 
@@ -129,37 +168,39 @@ class Sampler:
         """
         count, numbers = len(asks.rows), int(asks.counts.sum())
         self._check(asks, count, numbers)
-        if self._loaded is not None:
-            self._loaded.synchronize()  # the copy before this one has left the staging memory
+        self._hosts.reverse()
+        host = self._hosts[0]
+        if host.loaded is not None:
+            host.loaded.synchronize()  # the copy of the last step but one has left this memory
         greedy = asks.temperature == 0
-        table = self._staged["asks"].numpy()
+        table = host.asked["asks"].numpy()
         table[:count, 0] = asks.rows
         table[:count, 1] = -1 if asks.mask_of is None else asks.mask_of
         table[:count, 2] = np.where(greedy, 1, asks.top_k)
         table[0, 3] = 0
         np.cumsum(asks.counts, out=table[1 : count + 1, 3])
-        parameters = self._staged["parameters"].numpy()
+        parameters = host.asked["parameters"].numpy()
         parameters[:count, 0] = np.where(greedy, 1.0, asks.temperature)
         parameters[:count, 1] = np.where(greedy, 1.0, asks.top_p)
         parameters[:count, 2] = np.where(greedy, 0.0, asks.min_p)
         self.keyed = asks.numbers is None
         if asks.numbers is not None:
-            self._staged["numbers"].numpy()[:numbers] = asks.numbers
+            host.asked["numbers"].numpy()[:numbers] = asks.numbers
         elif asks.seeds is not None and asks.samples is not None and asks.positions is not None:
-            keys = self._staged["keys"].numpy()
+            keys = host.asked["keys"].numpy()
             keys[:numbers, 0] = asks.seeds.astype(np.uint64).view(np.int64)
             keys[:numbers, 1] = asks.samples.astype(np.int64) | asks.positions.astype(np.int64) << 32
-        self._staged["n_asks"][0] = count
-        self._asked_bytes.copy_(self._staged_bytes, non_blocking=True)
+        host.asked["n_asks"][0] = count
+        self._asked_bytes.copy_(host.asked_bytes, non_blocking=True)
         if len(asks.masks):
-            staged = self._staged_masks[: len(asks.masks)]
+            staged = host.masks[: len(asks.masks)]
             staged.zero_()
             words = min(self._words, asks.masks.shape[1])
             staged.numpy()[:, :words] = asks.masks[:, :words].view(np.int32)
             self._masks[: len(asks.masks)].copy_(staged, non_blocking=True)
-        if self._loaded is not None:
-            self._loaded.record()
-        self._counts = asks.counts.copy()
+        if host.loaded is not None:
+            host.loaded.record()
+        host.counts = asks.counts.copy()
 
     def run(self, logits: Tensor, room: int | None = None) -> None:
         """Answer what is loaded. logits: [rows, vocab] in any float type, elements of a row adjacent, without NaN.
@@ -168,7 +209,7 @@ class Sampler:
         """
         if logits.shape[1] != self.vocab or logits.stride(1) != 1:
             raise ValueError(f"logits is {tuple(logits.shape)}, strides {logits.stride()}: rows of {self.vocab} wanted")
-        programs = len(self._counts) if room is None else room
+        programs = len(self._hosts[0].counts) if room is None else room
         if not programs:
             return
         asked, answer = self._asked, self._answer
@@ -196,27 +237,29 @@ class Sampler:
         """[max_numbers] int32 on the device: the tokens of the numbers of the last run."""
         return self._answer["ids"][self.max_asks * LISTED :]
 
-    def fetch(self) -> None:
+    def follow(self, draws: Sequence[tuple[int, int | None]], tokens: Tensor) -> None:
+        """Write to `tokens` [n] int64, on the device, what the asks loaded last have drawn, without waiting for it.
+
+        draws: for each token the ask, and which of its numbers; None: the ask's greedy token.
+        """
+        asks, numbers = np.array([(ask, -1 if number is None else number) for ask, number in draws], np.int64).T
+        counts = self._hosts[0].counts
+        first = self.max_asks * LISTED + np.cumsum(counts) - counts
+        which = torch.from_numpy(np.where(numbers < 0, -1 - asks, first[asks] + numbers))
+        if tokens.is_cuda:
+            which = which.pin_memory()
+        which = which.to(tokens.device, non_blocking=True)
+        sizes = {"LISTED": LISTED, "BLOCK": _FOLLOWING}
+        grid = (triton.cdiv(len(draws), _FOLLOWING),)
+        follow_kernel[grid](self._answer["ids"], self._answer["heads"], which, tokens, len(draws), **sizes, num_warps=4)
+
+    def fetch(self) -> Fetched:
         """Start the copy of the answers to the host."""
-        self._fetched_bytes.copy_(self._answer_bytes, non_blocking=True)
-        if self._answered is not None:
-            self._answered.record()
-
-    def answers(self) -> Answers:
-        """Wait for that copy. The arrays are the caller's."""
-        if self._answered is not None:
-            self._answered.synchronize()
-        heads, *columns = (self._fetched[name].numpy().copy() for name in ("heads", "ids", "low", "high", "logprobs"))
-        heads = heads[: len(self._counts)]
-
-        def part(start: int, count: int) -> Tokens:
-            return Tokens(*(column[start : start + count] for column in columns))
-
-        return Answers(
-            drawn=part(self.max_asks * LISTED, int(self._counts.sum())),
-            listed=[part(ask * LISTED, count) for ask, count in enumerate(heads[:, 0].tolist())],
-            greedy=heads[:, 1],
-        )
+        host = self._hosts[0]
+        host.fetched_bytes.copy_(self._answer_bytes, non_blocking=True)
+        if host.answered is not None:
+            host.answered.record()
+        return Fetched(host, self.max_asks)
 
     def _check(self, asks: Asks, count: int, numbers: int) -> None:
         if count > self.max_asks:
@@ -234,9 +277,7 @@ class Sampler:
             raise ValueError(f"mask_of: it names a mask that is not among the {len(asks.masks)} given")
 
 
-def _sections(
-    shapes: dict[str, tuple[tuple[int, ...], torch.dtype]], device: torch.device, pinned: bool
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _sections(shapes: _Shapes, device: torch.device, pinned: bool) -> tuple[Tensor, dict[str, Tensor]]:
     """One buffer of bytes and its parts, those of the widest types first, so that each is aligned."""
     sizes = {name: int(np.prod(shape)) * dtype.itemsize for name, (shape, dtype) in shapes.items()}
     whole = torch.zeros(sum(sizes.values()), dtype=torch.uint8, device=device, pin_memory=pinned)

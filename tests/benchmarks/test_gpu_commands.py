@@ -49,11 +49,12 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("name", "sections"),
     [
         ("check", {"rows", "sampling", "attention", "prefill"}),
-        ("bench", {"rows", "sampling", "attention", "step", "prefill", "engine"}),
+        ("bench", {"rows", "sampling", "attention", "step", "prefill", "engine", "dram"}),
         ("peers", {"race", "step race"}),
     ],
 )
@@ -62,7 +63,7 @@ def test_a_dry_run_goes_through_every_case(name: str, sections: set[str], tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = tmp_path.iterdir()
     result: dict[str, Any] = json.loads(path.read_text())
-    assert result["command"].startswith(f"gpu-{name} ") and result["dry"] and result["failed"] == 0
+    assert result["command"].startswith(f"gpu-{name} ") and result["dry"] and result["ended"] and result["failed"] == 0
     assert result["commit"] == "0123abc" and result["versions"]["triton"] and result["date"]
     assert {case["section"] for case in result["cases"]} == sections
     if name == "peers":
@@ -77,7 +78,7 @@ def test_a_case_that_fails_fails_the_command(tmp_path: Path, capsys: pytest.Capt
     def broken() -> dict[str, Any]:
         raise RuntimeError("a kernel fault")
 
-    here = Session("gpu-check", tmp_path, True, "")
+    here = Session("gpu-check", tmp_path, True, "", interpreted=True)
     here.case("rows", {"kernel": "good"}, dict)
     assert here.finish() == 0
     here.case("rows", {"kernel": "bad"}, broken)
@@ -99,6 +100,7 @@ def test_the_page_shows_what_was_missed_and_what_failed() -> None:
     timed = {"us": 12.5, "floor_us": 10.0}
     attention = {"section": "attention", **mix, **timed, "page_size": 16, "strict": True, "teraflops": 3.25}
     step = {"section": "step", **mix, **timed, "tokens_per_second": 9.0}
+    plain = attention | {"page_size": 64, "strict": False, "megabytes": 200.0, "bound": "memory", "reached": 0.85}
     cases = [
         attention | {"megabytes": 200.0, "bound": "memory", "reached": 0.7},
         attention | {"megabytes": 20.0, "bound": "memory", "reached": 0.1},
@@ -108,18 +110,35 @@ def test_the_page_shows_what_was_missed_and_what_failed() -> None:
     ]
     race = {
         "section": "race", **mix, "ours_us": 12.5, "best_peer": "A", "times_faster_than_best": 0.9, "behind": ["A"],
+        "peers": {"A": {"us": 11.25}, "C": "failed: no"},
     }  # fmt: skip
+    whole = race | {"times_faster_than_best": 1.5, "behind": [], "peers": {"A": {"us": 18.75}, "D": {"us": 20.0}}}
+    steps = {"section": "step race", **mix, "ours_us": 10.0}
+    step_races = [
+        steps | {"transformers_masked_us": 40.0, "transformers_unmasked_us": 30.0, "times_faster": 3.0},
+        steps | {"transformers_masked": "failed: no", "transformers_unmasked_us": 30.0, "times_faster": 3.0},
+        steps | {"transformers": "not installed"},
+    ]
+    dram = {"section": "dram", **mix, "read_megabytes": 204.5}
     text = tables(
         told | {"cases": [1, 2], "failed": 1},
-        told | {"cases": cases},
-        told | {"cases": [race], "not_installed": ["B"], "failed_peers": {"C": "failed"}},
+        told | {"cases": [*cases, plain, dram]},
+        told | {"cases": [race, whole, *step_races], "not_installed": ["B"], "failed_peers": {"C": "failed"}},
     )
     lines = text.splitlines()
     name = "7b: G 1, k 64, P 2048, S 256"
-    assert f"| {name}, pages of 16, strict | 200 MB | 12.5 | 10 | 70% of memory, bar 0.8: **missed** | 3.25 |" in lines
-    assert f"| {name}, pages of 16, strict | 20 MB | 12.5 | 10 | 10% of memory | 3.25 |" in lines
-    assert f"| {name}, pages of 16, strict | 20 MB | 12.5 | 10 | 60% of matrix, bar 0.55: met | 3.25 |" in lines
+    assert (
+        f"| {name}, pages of 16, strict | 200 MB | 12.5 | 10 | 70% of memory, bar 0.8: **missed** | 3.25 |  |" in lines
+    )
+    assert f"| {name}, pages of 16, strict | 20 MB | 12.5 | 10 | 10% of memory | 3.25 |  |" in lines
+    assert f"| {name}, pages of 16, strict | 20 MB | 12.5 | 10 | 60% of matrix, bar 0.55: met | 3.25 |  |" in lines
     assert f"| {name} | 12.5 | 10 | 75%, bar 0.7: met | 9 | 1.7, bar 1.6: **missed** |" in lines
-    assert f"| {name} | 12.5 | A | 0.9 | A |" in lines
+    assert f"| {name} | 200 MB | 12.5 | 10 | 85% of memory, bar 0.8: met | 3.25 | 204.5 MB |" in lines
+    assert "| microseconds | ours | A | C | D | times faster than the best | ahead of us |" in lines
+    assert f"| {name} | 12.5 | 11.25 | failed: no |  | 0.9 | A |" in lines
+    assert f"| {name} | 12.5 | 18.75 |  | 20 | 1.5 | nobody |" in lines
+    assert f"| {name} | 10 | 40 | 30 | 3 |" in lines
+    assert f"| {name} | 10 | failed: no | 30 | 3 |" in lines
+    assert f"| {name} | 10 | not installed | not installed |  |" in lines
     assert "| greedy | **failed**: RuntimeError: no |  |  |  |" in lines
     assert "2 checks, 1 failed. Not in the race, because not installed or failed: B, C." in lines

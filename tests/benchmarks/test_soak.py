@@ -106,9 +106,10 @@ async def test_rounds_on_a_server_that_keeps_its_books_find_no_fault(monkeypatch
     problem = {"completion": "easy", "tests": ["visible"], "sampling": {"k": 4}}
     entries = [
         mix_of({"name": "waits", "problems": [problem]}).entries[0],
-        mix_of({"name": "leaves", "problems": [{**problem, "completion": "long"}]}).entries[0],
+        mix_of({"name": "leaves", "problems": [{**problem, "completion": "stuck"}]}).entries[0],
     ]
-    entries[1] = replace(entries[1], cancel=Cancel(share=0.8, after=(0.0, 0.1)))
+    # What is stuck has no verdict before its client leaves.
+    entries[1] = replace(entries[1], cancel=Cancel(share=1.0, after=(0.0, 0.1)))
     monkeypatch.setattr(rounds, "mix", lambda: Mix(tuple(entries)))
     monkeypatch.setattr(rounds, "shape", lambda _: (2, 1, 0.5))
     monkeypatch.setattr(guests_module, "HONEST", "PASS = 1")

@@ -50,6 +50,7 @@ def goodput_of_both(served: Served, mix: Mix, load: Load, prometheus: Prometheus
 
 @needs_prometheus
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_prometheus_tells_the_goodput_of_a_run(tmp_path: Path) -> None:
     problems = [{"problem_id": name, "completion": name, "tests": ["assert visible"]} for name in ("easy", "hopeless")]
     mix = mix_of({"name": "a", "problems": problems, "sampling": {"k": 4, "top_p": 1.0}})
@@ -68,7 +69,8 @@ def test_prometheus_tells_the_goodput_of_a_run(tmp_path: Path) -> None:
         groups = prometheus.get("rules")["groups"]
         broken = [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"]
         assert not broken
-        firing = [alert["labels"]["alertname"] for alert in prometheus.get("alerts")["alerts"]]
+        alerts = prometheus.get("alerts")["alerts"]
+        firing = [alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"]
         assert not firing, "nothing is wrong with this server"
         with urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=10) as answer:
             assert promtool("check", "metrics", given=answer.read()) == (0, "")
@@ -78,6 +80,7 @@ def test_prometheus_tells_the_goodput_of_a_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.sandbox
+@pytest.mark.timeout(900)
 def test_prometheus_tells_the_goodput_of_a_real_model(tmp_path: Path) -> None:
     tests = ["assert add(1, 2) == 3", "assert add(-1, 1) == 0"]
     problem = {"problem_id": "add", "prompt": "Write a function add(a, b) that adds.", "entry_point": "add"}

@@ -15,7 +15,7 @@ from engine.metrics import Metrics
 from tests.support.scripted_engine import NAME, FakeExecutor, Script, scripted_solver
 from tests.support.served import serving
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 KEYSTROKES = 1000
 STUB = '''def double(n):

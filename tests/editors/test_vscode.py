@@ -10,7 +10,7 @@ from support.editor import Editor, editor, played, report, until
 from support.fake_server import FakeServer
 from support.node import ROOT, check_lock, check_passed, installed, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FOLDER = "editors/vscode"
 RECORD = ROOT / FOLDER / "test" / "recorded.json"
 STUB = '''def double(n):

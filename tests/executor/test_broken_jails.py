@@ -43,6 +43,7 @@ async def test_jails_that_cannot_start_are_the_sandbox_s_failure_and_pass(tmp_pa
     nsjail = Breakable(tmp_path / "nsjail")
     async with Executor(ExecutorConfig(nsjail=str(nsjail.path), slots=2, warm=1)) as executor:
         assert (await executor.run(GOOD)).verdict is Verdict.PASSED
+        await executor.settled()  # a file cannot be written while it is being started
         nsjail.spoil()
         # Jails that were warm still serve. After them no program runs, and nothing is held against it.
         for _ in range(20):
@@ -53,6 +54,7 @@ async def test_jails_that_cannot_start_are_the_sandbox_s_failure_and_pass(tmp_pa
         else:
             raise AssertionError("programs ran without a jail")
         assert executor.stats().start_failures > 0
+        await executor.settled()
         nsjail.mend()
         until = time.monotonic() + 60
         while await ran(executor) is not Verdict.PASSED:

@@ -148,7 +148,7 @@ def test_executors_that_start_at_the_same_time_do_not_take_each_others_folders(t
             if number == 0:  # what a crashed one left, for all of them to find
                 (tmp_path / "made" / "j0").mkdir(parents=True)
                 (tmp_path / "made").rename(tmp_path / f"thresher.999999.{life}")
-            together.wait(10)
+            together.wait(60)
             forest = Forest(layout)
             forest.open()
             forest.group("j0")

@@ -50,7 +50,7 @@ BOMB = Program(
 )
 
 
-async def until(condition: "object", seconds: float = 20.0) -> None:
+async def until(condition: "object", seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end, "it did not happen in time"
@@ -96,11 +96,11 @@ async def test_cancelling_twice_still_waits_for_the_jail(again: str, monkeypatch
     monkeypatch.setattr(Execution, "lease", told_lease)
     async with Executor(ExecutorConfig(slots=2, warm=0)) as executor:
         task = asyncio.create_task(executor.run(SLEEP, group="g"))
-        await asyncio.wait_for(leased.wait(), 20)
+        await asyncio.wait_for(leased.wait(), 60)
         monkeypatch.setattr(Jail, "kill", held_kill)
         await asyncio.sleep(0)
         task.cancel()
-        await asyncio.wait_for(killed.wait(), 20)
+        await asyncio.wait_for(killed.wait(), 60)
         ending = asyncio.create_task(executor.cancel_group("g")) if again == "group" else task
         if again == "task":
             task.cancel()
@@ -117,11 +117,12 @@ async def test_cancelling_twice_still_waits_for_the_jail(again: str, monkeypatch
 async def test_cancelling_a_group_ends_running_and_queued_runs_and_no_others() -> None:
     async with Executor(ExecutorConfig(slots=4, warm=2)) as executor:
         mine = [asyncio.create_task(executor.run(SLEEP, group="mine")) for _ in range(31)]
-        await until(lambda: executor.stats().busy == 4 and executor.stats().jails_live >= 4)
+        # Those that have run for long step aside and make room, so that more than four may run.
+        await until(lambda: executor.stats().busy >= 4 and executor.stats().jails_live >= 4)
         other = asyncio.create_task(executor.run(GOOD, group="other"))
         await asyncio.sleep(0.2)
-        # Those that have run for long step aside and make room, so that more than four may run.
-        assert executor.stats().queue_depth + executor.stats().busy >= 31
+        assert executor.stats().queue_depth > 0 and executor.stats().busy >= 4
+        assert not any(task.done() for task in mine)
         started = time.monotonic()
         await executor.cancel_group("mine")
         assert time.monotonic() - started < 10
@@ -139,7 +140,7 @@ async def test_cancelling_a_group_ends_running_and_queued_runs_and_no_others() -
 async def test_closing_ends_what_runs() -> None:
     async with Executor(ExecutorConfig(slots=1, warm=1)) as executor:
         tasks = [asyncio.create_task(executor.run(SLEEP)) for _ in range(3)]
-        await until(lambda: executor.stats().busy == 1)
+        await until(lambda: executor.stats().busy >= 1)
     for task in tasks:
         with pytest.raises(ExecutionCancelled):
             await task
@@ -148,7 +149,8 @@ async def test_closing_ends_what_runs() -> None:
         await executor.run(GOOD)
 
 
-async def test_a_full_queue_refuses_at_once_and_says_so() -> None:
+async def test_a_full_queue_refuses_at_once_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("executor.pool.LONG_SECONDS", 3600)  # none steps aside, which would make room in the queue
     async with Executor(ExecutorConfig(slots=1, warm=0, queue_limit=2)) as executor:
         tasks = [asyncio.create_task(executor.run(SLEEP, group="g")) for _ in range(3)]
         await until(lambda: executor.stats().queue_depth == 2)
@@ -172,31 +174,36 @@ async def test_endless_programs_do_not_hold_up_the_others() -> None:
         assert executor.stats().busy == 0
 
 
-async def test_programs_that_run_for_long_leave_the_cores_to_others() -> None:
+async def test_programs_that_run_for_long_leave_the_cores_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     if "cpu" not in (jobs := detect().jobs) or jobs["cpu"].version != 2:
         pytest.skip("no version 2 control group measures how long a program waits for a core here")
 
-    def busiest() -> psutil.Process:
-        def used(one: psutil.Process) -> float:
-            try:
-                return one.cpu_times().user
-            except psutil.NoSuchProcess:
-                return 0.0
+    def used(one: psutil.Process) -> float:
+        try:
+            return one.cpu_times().user
+        except psutil.NoSuchProcess:
+            return 0.0
 
+    def busiest() -> psutil.Process:
         return max(psutil.Process().children(recursive=True), key=used)
 
-    def nice_of_session(pid: int) -> int:
-        path = Path(f"/proc/{pid}/autogroup")
-        return int(path.read_text().split()[-1]) if path.exists() else busiest().nice()
+    def nice_of_session(one: psutil.Process) -> int:
+        path = Path(f"/proc/{one.pid}/autogroup")
+        return int(path.read_text().split()[-1]) if path.exists() else one.nice()
 
+    own = psutil.Process().nice()
+    monkeypatch.setattr("executor.execution._LONG_STEPS", 10**6)  # long, and endless only when this test says so
     async with Executor(ExecutorConfig(slots=1, warm=1)) as executor:
         endless = asyncio.create_task(executor.run(SPIN, group="endless"))
         await until(lambda: executor.stats().busy == 1)
-        await until(lambda: busiest().cpu_times().user > 0.2 and busiest().nice() == LONG_NICE)
-        assert nice_of_session(busiest().pid) == LONG_NICE
-        await until(lambda: busiest().nice() == ENDLESS_NICE)
-        assert nice_of_session(busiest().pid) == ENDLESS_NICE
-        assert psutil.Process().nice() == 0
+        await until(lambda: used(busiest()) > 0.2)
+        spinning = busiest()
+        await until(lambda: spinning.nice() == LONG_NICE)
+        assert nice_of_session(spinning) == LONG_NICE
+        monkeypatch.setattr("executor.execution._LONG_STEPS", 0)
+        await until(lambda: spinning.nice() == ENDLESS_NICE)
+        assert nice_of_session(spinning) == ENDLESS_NICE
+        assert psutil.Process().nice() == own
         await executor.cancel_group("endless")
         await asyncio.gather(endless, return_exceptions=True)
         # The next program is as quick as ever.
@@ -305,7 +312,7 @@ async def main():
         print(report.verdict.value, "shared-uid" in report.weaknesses)
 asyncio.run(main())
 """
-    run = await asyncio.to_thread(run_as_ordinary_user, script, tmp_path, 60)
+    run = await asyncio.to_thread(run_as_ordinary_user, script, tmp_path, 240)
     assert run.stdout.split() == ["passed", "True"], run.stderr[-2000:]
 
 
@@ -336,7 +343,7 @@ async def test_what_a_crashed_executor_left_is_removed_at_the_next_start() -> No
     layout = detect()
     if layout.backend == "none":
         pytest.skip("no control groups here")
-    run = subprocess.run([sys.executable, "-c", CRASH], capture_output=True, text=True, check=False, timeout=60)
+    run = subprocess.run([sys.executable, "-c", CRASH], capture_output=True, text=True, check=False, timeout=240)
     assert run.returncode == -signal.SIGKILL, run.stderr
     name = f"thresher.{run.stdout.strip()}.0"
     left = [folder / name for folder in layout.folders]
@@ -370,7 +377,7 @@ class TestClient:
         async with ExecutorClient(ExecutorConfig(slots=2, warm=1)) as client:
             task = asyncio.create_task(client.run(SPIN))
             group = [asyncio.create_task(client.run(SLEEP, group="g")) for _ in range(4)]
-            await until(lambda: client.stats().busy == 2)
+            await until(lambda: client.stats().busy >= 2)
             started = time.monotonic()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -385,7 +392,7 @@ class TestClient:
     async def test_a_run_survives_one_death_of_the_process_and_not_two(self) -> None:
         slow = Program(
             code="import time\ndef f(x):\n    time.sleep(x)\n    return x\n",
-            tests=(SnippetTest(code="assert f(0) == 0"), SnippetTest(code="assert f(1.5) == 1.5")),
+            tests=(SnippetTest(code="assert f(0) == 0"), SnippetTest(code="assert f(3) == 3")),
         )
         async with ExecutorClient(ExecutorConfig(slots=2, warm=1)) as client:
             told: list[int] = []
@@ -411,11 +418,11 @@ class TestClient:
 
     async def test_it_ends_with_its_client(self) -> None:
         script = CLIENT_CRASH
-        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=240)
         assert run.returncode == -signal.SIGKILL, run.stderr
         pid = int(run.stdout)
         with contextlib.suppress(psutil.NoSuchProcess):
-            await asyncio.to_thread(psutil.Process(pid).wait, 20)
+            await asyncio.to_thread(psutil.Process(pid).wait, 60)
         await until(lambda: not [p for folder in detect().folders for p in folder.glob(f"thresher.{pid}.*")])
 
     async def test_what_cannot_start_is_said(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.ordinary_user import run_as_ordinary_user
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 # Where no group counts it, a limit of memory holds for each process, and for no files that lie in memory.
 NOT_STOPPED = {"memory: twelve children of 30 MB [echo]", "memory: memfd [echo]"}
@@ -40,7 +40,7 @@ asyncio.run(main())
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
 def test_the_pack_as_an_ordinary_user(tmp_path: Path) -> None:
     pack = Path(__file__).with_name("test_hostile.py")
-    run = run_as_ordinary_user(SCRIPT.replace("PACK", repr(str(pack))), tmp_path, 500)
+    run = run_as_ordinary_user(SCRIPT.replace("PACK", repr(str(pack))), tmp_path, 1000)
     lines = [line.split("|") for line in run.stdout.splitlines()]
     assert lines, run.stderr[-2000:]
     assert lines[-1][0] == "done" and lines[-1][2] == "0", (lines[-1], run.stderr[-2000:])

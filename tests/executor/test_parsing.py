@@ -14,6 +14,12 @@ TESTS = (SnippetTest(code="assert f(2) == 4", name="two"), SnippetTest(code="ass
 CONFIG = ExecutorConfig(slots=1, warm=1)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser has all the time it wants: a busy machine is no reason to spend a jail."""
+    monkeypatch.setattr("executor.parsing._ANSWER_SECONDS", 60)
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [
@@ -23,6 +29,7 @@ CONFIG = ExecutorConfig(slots=1, warm=1)
         ("def f(x):\n    return '2\n", "line 2: unterminated string literal"),
     ],
 )
+@pytest.mark.usefixtures("patient")
 async def test_no_jail_is_spent_on_what_is_no_program(code: str, message: str) -> None:
     async with Executor(CONFIG) as executor:
         await executor.settled()
@@ -57,6 +64,7 @@ async def test_text_that_only_a_real_run_can_judge_gets_one() -> None:
         assert executor.stats().kill_alarms == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_lost_parser_delays_nobody_and_comes_back() -> None:
     async with Executor(CONFIG) as executor:
         await executor.settled()

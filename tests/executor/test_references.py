@@ -14,7 +14,12 @@ from benchmarks.data import load, program_maker, program_of
 from executor import Executor, ExecutorConfig, Limits, Mode, Program, Report, Verdict
 from executor.recipes import apps_program, mathqa_program
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 
 async def run_all(executor: Executor, programs: dict[str, Program]) -> dict[str, Report]:

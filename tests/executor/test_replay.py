@@ -11,7 +11,7 @@ from executor import Executor, ExecutorConfig
 from executor.evalplus import Kind, passed
 from executor.types import Rules
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 PASSES = {
     # model and data set: base, base and plus, as recorded

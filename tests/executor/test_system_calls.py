@@ -23,7 +23,7 @@ def ask(number):
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        signal.alarm(2)
+        signal.alarm(20)
         result = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(-1)] * 6)
         os.write(write, str(0 if result != -1 else ctypes.get_errno()).encode())
         os._exit(0)
@@ -39,7 +39,7 @@ for number in [*range({LAST}), *{X32_DENIED}]:
 
 
 async def answers(mode: Mode) -> dict[int, str]:
-    limits = Limits(cpu_seconds=30, wall_seconds=120)
+    limits = Limits(cpu_seconds=60, wall_seconds=200)
     program = Program(code=PROBE, tests=(StdioTest(expected_stdout=b"unknown"),), limits=limits)
     async with Executor(ExecutorConfig(mode=mode, slots=1, warm=1, allow_weaker=WEAKER)) as executor:
         report = await executor.run(program)

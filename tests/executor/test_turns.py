@@ -2,10 +2,17 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executor.pool import Turn, Turns
+
+
+@pytest.fixture(autouse=True)
+def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is long when a test says so."""
+    monkeypatch.setattr("executor.pool.LONG_SECONDS", 3600)
 
 
 async def test_groups_take_turns_whatever_each_has_queued() -> None:

@@ -14,7 +14,7 @@ import pytest
 from support.fake_server import PROGRAM, FakeServer
 from thresher.client import Client
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # the environments are made within a test's time
 ROOT = Path(__file__).parents[2]
 
 
@@ -75,7 +75,7 @@ def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120)
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
 
 
 def test_wheel_holds_what_it_should_and_no_more(wheel: Path) -> None:
@@ -182,7 +182,7 @@ def test_server_install_serves(server: Path, away: Path) -> None:
         address = f"unix:{away}/thresher/thresher.sock"
         with Client(address) as client:
             client.wait_ready(240, between=still_there)
-            assert client.models(timeout=30)
+            assert client.models(timeout=60)
         # No address: the client finds the server by its runtime file.
         task = ("--prompt", "Write a function add(a, b) that returns a + b.", "--test", "assert add(1, 2) == 3")
         done = _run(server / "thresher", "solve", *task, "--entry-point", "add", "--k", "4", "--seed", "1")
@@ -190,7 +190,7 @@ def test_server_install_serves(server: Path, away: Path) -> None:
         assert "def add" in done.stdout
         compile(done.stdout, "winner", "exec")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, log.read_text()
+        assert process.wait(120) == 0, log.read_text()
         assert not (away / "thresher" / "server.json").exists()
     finally:
         if process.poll() is None:
@@ -210,11 +210,11 @@ def test_an_executor_needs_no_torch(lender: Path, away: Path) -> None:
         process = subprocess.Popen([lender / "thresher", "serve", "--executor-only"], stderr=output, cwd=away)
     try:
         with Client(f"unix:{away}/thresher/thresher.sock") as client:
-            client.wait_ready(60)
+            client.wait_ready(180)
         done = _run(lender / "thresher", "exec", "program.py", "program.py", "--test", "assert add(1, 2) == 3")
         assert done.returncode == 0, done.stderr + log.read_text()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, log.read_text()
+        assert process.wait(120) == 0, log.read_text()
     finally:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from engine.core.distribution import Distribution
 from engine.core.limits import Limits
+from engine.core.plan import Plan
 from engine.core.randomness import uniforms
-from engine.core.scheduler import Plan, Scheduler
+from engine.core.scheduler import Scheduler
 from engine.core.types import (
     Ask,
     BranchFinished,
@@ -48,10 +50,16 @@ def separate_draw(runner: ScriptedRunner, asked: CoreRequest, sample: int) -> li
 
 
 class Harness:
-    """Drives a scheduler and checks it after every step. Time is made: `now` grows by `seconds` of each step."""
+    """Drives a scheduler and checks it after every step. Time is made: `now` grows by `seconds` of each step.
 
-    def __init__(self, runner: ScriptedRunner, **limits: int) -> None:
+    `ahead`: a step is submitted before the one before it is collected wherever the scheduler plans one.
+    """
+
+    def __init__(self, runner: ScriptedRunner, *, ahead: bool = False, **limits: int) -> None:
         self.runner = runner
+        self.ahead = ahead
+        self.flying: tuple[Plan, list[list[Distribution]]] | None = None
+        self.planned_ahead = self.void = 0
         self.now = 0.0
         self.seconds: Callable[[Plan], float] = lambda _: 0.01
         self.scheduler = Scheduler(
@@ -63,6 +71,36 @@ class Harness:
         self.events: list[CoreEvent] = []
 
     def step(self) -> bool:
+        return self._step_ahead() if self.ahead else self._step()
+
+    @property
+    def idle(self) -> bool:
+        return self.scheduler.idle and self.flying is None
+
+    def _step_ahead(self) -> bool:
+        scheduler = self.scheduler
+        self.events += scheduler.apply_intents()
+        scheduler.check_invariants()
+        if self.flying is None:
+            plan, events = scheduler.plan()
+            self.events += events
+            if plan is None:
+                scheduler.check_invariants()
+                return False
+            self.flying = plan, self.runner.submit(plan.step)
+        plan, flight = self.flying
+        following = scheduler.plan_ahead(plan)
+        scheduler.check_invariants()
+        self.flying = None if following is None else (following, self.runner.submit(following.step))
+        self.planned_ahead += following is not None
+        seconds = self.seconds(plan)
+        self.now += seconds
+        self.events += scheduler.finish(plan, self.runner.collect(flight), seconds)
+        scheduler.check_invariants()
+        self.void += sum(piece.void for piece in following.work) if following is not None else 0
+        return True
+
+    def _step(self) -> bool:
         scheduler = self.scheduler
         self.events += scheduler.apply_intents()
         scheduler.check_invariants()
@@ -79,7 +117,7 @@ class Harness:
 
     def run(self, most: int = 4_000) -> None:
         for _ in range(most):
-            if self.scheduler.idle:
+            if self.idle:
                 return
             self.step()
         raise AssertionError("the scheduler does not come to an end")

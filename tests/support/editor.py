@@ -145,7 +145,7 @@ async def editor(folder: Path, address: str | None, **options: Any) -> AsyncGene
         await client.stop()
 
 
-async def until(holds: Any, seconds: float = 20) -> None:
+async def until(holds: Any, seconds: float = 60) -> None:
     """Waits until `holds()`; TimeoutError where it does not."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - what is waited for happens in another process

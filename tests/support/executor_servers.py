@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from thresher.client import AsyncClient
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 _numbers = itertools.count()
 
 
@@ -54,7 +54,7 @@ class ExecutorServer:
     async def stop(self) -> int:
         """Drain and leave; returns its exit code."""
         self.child.terminate()
-        return await asyncio.wait_for(self.child.wait(), 40)
+        return await asyncio.wait_for(self.child.wait(), 100)
 
 
 async def start(address: str, folder: Path, *options: str, executor_only: bool = True) -> ExecutorServer:

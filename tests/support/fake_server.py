@@ -153,11 +153,19 @@ class FakeServer(
 
     def Solve(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         self._check(context)
-        self.specs.append(request.spec)
         ended = threading.Event()
         # The generator is not resumed once the call is over, so the callback tells how it ended.
         sent_all = threading.Event()
-        context.add_callback(lambda: (ended.set(), sent_all.is_set() or self.cancelled.set()))
+
+        def over() -> None:
+            ended.set()
+            if not sent_all.is_set():
+                self.cancelled.set()
+
+        if not context.add_callback(over):  # it was over before this thread came to it
+            over()
+        # Last, as a test may end the call as soon as it sees this.
+        self.specs.append(request.spec)
         for number, event in enumerate(self.events(), 1):
             event.sequence = number
             event.elapsed.FromMilliseconds(100 * number)
@@ -222,8 +230,8 @@ class FakeServer(
         self.programs.append(request.program)
         if self.hang:
             ended = threading.Event()
-            context.add_callback(ended.set)
-            ended.wait(60)
+            if context.add_callback(ended.set):
+                ended.wait(60)
         return execution_service_pb2.ExecuteResponse(report=self.report)
 
     def ExecuteMany(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:

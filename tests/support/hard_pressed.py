@@ -23,7 +23,7 @@ MAY_BE = {
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 """How a call may end that is not cut short. Never INTERNAL, UNKNOWN or UNAVAILABLE; and DEADLINE_EXCEEDED is a hang."""
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 class Pressed:
@@ -78,7 +78,7 @@ class Pressed:
             busy = load.solves_running + load.solves_waiting + load.branches_running + load.executor_queue
             return not busy and not len(self.served.front.calls) and not self.solver.executor.running
 
-        await until(idle, 20)
+        await until(idle)
 
     def size(self) -> tuple[int, int]:
         """Tasks of the loop and open descriptors of the process."""
@@ -89,6 +89,18 @@ class Pressed:
             return len(asyncio.all_tasks())
 
         return self._runner.run(tasks()), psutil.Process().num_fds()
+
+    def check_size(self, tasks: int, descriptors: int) -> None:
+        """No more tasks and open descriptors than these, as soon as what ends has ended."""
+
+        def small() -> bool:
+            return len(asyncio.all_tasks()) <= tasks and psutil.Process().num_fds() <= descriptors
+
+        async def wait() -> None:
+            gc.collect()
+            await until(small)
+
+        self._runner.run(wait())
 
 
 @contextmanager

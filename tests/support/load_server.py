@@ -1,8 +1,8 @@
 """A server over a scripted engine in a process of its own, for tests that put a load on it."""
 
+import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,17 +27,17 @@ class LoadServer:
 
 
 @contextmanager
-def load_server() -> Iterator[LoadServer]:
-    """Serve until the end of the block; it must then stop with status 0."""
+def load_server(*, waiting: int = 12, step_seconds: float = 0.0005) -> Iterator[LoadServer]:
+    """Serve until the end of the block; it must then stop with status 0.
+
+    waiting: solves that may wait; one more is refused. step_seconds: what each step takes at least.
+    """
     # Paths of sockets are short, and those of pytest's folders are not.
     with tempfile.TemporaryDirectory(prefix="thr") as folder:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            metrics = f"127.0.0.1:{probe.getsockname()[1]}"
         log, path = Path(folder) / "log", f"{folder}/s"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.serve_scripted_engine", path, metrics],
+                [sys.executable, "-m", "tests.support.serve_scripted_engine", path, str(waiting), str(step_seconds)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
@@ -46,10 +46,10 @@ def load_server() -> Iterator[LoadServer]:
         try:
             with Client(f"unix:{path}") as client:
                 try:
-                    client.wait_ready(60.0)
+                    client.wait_ready(180.0)
                 except Exception as error:
                     raise AssertionError(log.read_text()) from error
-            yield LoadServer(f"unix:{path}", metrics, log, process.pid)
+            yield LoadServer(f"unix:{path}", f"127.0.0.1:{_metrics_port(log)}", log, process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -59,3 +59,9 @@ def load_server() -> Iterator[LoadServer]:
                 process.wait()
                 raise
         assert status == 0, log.read_text()[-4000:]
+
+
+def _metrics_port(log: Path) -> int:
+    """The port that the server has found for its metrics, which it tells before it is ready."""
+    lines = (line for line in log.read_text().splitlines() if '"listening"' in line)
+    return int(json.loads(next(lines))["metrics_port"])

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -37,9 +38,14 @@ def installed() -> Path:
 class Neovim:
     """A running editor."""
 
-    def __init__(self, program: Path, socket: Path) -> None:
+    def __init__(self, program: Path, path: Path, begin: Path) -> None:
         self._program = program
-        self._socket = socket
+        self._socket = path
+        self._begin = begin
+
+    def begin(self) -> None:
+        """Lets a language server begin that was held at its start."""
+        self._begin.touch()
 
     def keys(self, keys: str) -> None:
         """Types keys, as in a mapping: `<Esc>`, `<CR>`."""
@@ -66,7 +72,7 @@ class Neovim:
         found = self.lua(marks)
         return " ".join(text for mark in found for text, _ in mark[3].get("virt_text", []))
 
-    def until(self, holds: Callable[[], bool], seconds: float = 30) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = 60) -> None:
         """Waits until `holds()`; AssertionError with what the editor says where it does not."""
         end = time.monotonic() + seconds
         while not holds():
@@ -75,17 +81,29 @@ class Neovim:
 
     def _remote(self, *words: str) -> str:
         command = [self._program, "--server", self._socket, *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout or done.stderr
 
 
-def _set_up(settings: str, slow: bool) -> str:
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _set_up(settings: str, begin: Path | None) -> str:
     """The first example of the plugin's README, with the paths and settings of a test."""
     readme = (PLUGIN / "README.md").read_text(encoding="utf-8")
     text = readme.partition("```lua\n")[2].partition("```")[0]
     server = f"{shlex.quote(sys.executable)} -m thresher.lsp"
-    command = f"sleep 2; exec {server}" if slow else f"exec {server}"
+    # For a while only: where a test fails before it lets it begin, nobody ends it.
+    held = f"n=0; while [ ! -e {shlex.quote(str(begin))} ] && [ $n -lt 2400 ]; do sleep 0.05; n=$((n+1)); done; "
+    waiting = "" if begin is None else held
+    command = f"{waiting}exec {server}"
     for old, new in {
         '"/path/to/thresher/editors/nvim"': json.dumps(str(PLUGIN)),
         '{ "/path/to/thresher/.venv/bin/thresher", "lsp" }': f'{{ "sh", "-c", {json.dumps(command)} }}',
@@ -98,34 +116,34 @@ def _set_up(settings: str, slow: bool) -> str:
 
 @contextmanager
 def neovim(
-    folder: Path, file: Path, address: str | None, settings: str = "{}", *, slow: bool = False
+    folder: Path, file: Path, address: str | None, settings: str = "{}", *, held: bool = False
 ) -> Generator[Neovim]:
     """Neovim with the plugin set up as its README says, editing a file. Without an address there is no server.
 
-    `slow`: the language server takes its time to start, and is not waited for.
+    `held`: the language server is held at its start until `begin`, and is not waited for.
     """
     program = installed()
     init = folder / "init.lua"
-    init.write_text(_set_up(settings, slow))
-    socket = folder / "nvim.sock"
+    init.write_text(_set_up(settings, folder / "begin" if held else None))
+    path = folder / "nvim.sock"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("THRESHER_", "XDG_", "NVIM"))}
     environ = kept | {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
     if address is not None:
         environ["THRESHER_ADDRESS"] = address
-    command = [program, "--clean", "-u", init, "--headless", "--listen", socket, "-n", file]
+    command = [program, "--clean", "-u", init, "--headless", "--listen", path, "-n", file]
     process = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    editor = Neovim(program, socket)
+    editor = Neovim(program, path, folder / "begin")
     try:
-        end = time.monotonic() + 30
-        while not socket.exists():
+        end = time.monotonic() + 60
+        while not _listens(path):
             assert time.monotonic() < end, "Neovim did not start"
             time.sleep(0.02)
-        if not slow:
+        if not held:
             editor.until(lambda: editor.lua("#vim.lsp.get_clients({name = 'thresher'})") == 1)
             editor.until(lambda: editor.lua("vim.lsp.get_clients({name = 'thresher'})[1].initialized") is True)
         yield editor
         # The connection that carries these keys ends with the editor.
-        subprocess.run([program, "--server", socket, "--remote-send", "<Esc>:qa!<CR>"], capture_output=True, timeout=30)
+        subprocess.run([program, "--server", path, "--remote-send", "<Esc>:qa!<CR>"], capture_output=True, timeout=30)
         process.wait(30)
     finally:
         if process.poll() is None:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks.server import free_port
 
 ROOT = Path(__file__).parents[2]
 _UNPACKED = ROOT / ".venv" / "prometheus"
@@ -58,9 +59,12 @@ class Prometheus:
         return found["data"]
 
     def value(self, expression: str, **asked: str) -> float:
-        """The one value of an instant query."""
-        (found,) = self.get("query", query=expression, **asked)["result"]
-        return float(found["value"][1])
+        """The one value of an instant query, once there is one: a scrape that came too late leaves a gap."""
+        until = time.monotonic() + _START_SECONDS
+        while not (found := self.get("query", query=expression, **asked)["result"]) and time.monotonic() < until:
+            time.sleep(0.2)
+        (one,) = found
+        return float(one["value"][1])
 
 
 @contextmanager
@@ -83,9 +87,7 @@ def scraping(
 @contextmanager
 def started(*options: str, folder: Path) -> Iterator[Prometheus]:
     """A Prometheus with these options on a free port of loopback, whose log goes to `folder`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     path = program("prometheus")
     assert path is not None
     log = folder / "prometheus.log"

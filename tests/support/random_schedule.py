@@ -47,14 +47,16 @@ class Tally:
     drafted_tokens: int = 0
     accepted_tokens: int = 0
     compared: int = 0
+    planned_ahead: int = 0
+    void_rows: int = 0
 
     def __add__(self, other: "Tally") -> "Tally":
         mine, others = asdict(self), asdict(other)
         return Tally(**{name: mine[name] + others[name] for name in mine})
 
 
-def run(seed: int) -> Tally:
-    """Run schedule number `seed`; raises AssertionError where anything is wrong."""
+def run(seed: int, *, ahead: bool) -> Tally:
+    """Run schedule number `seed`; raises AssertionError where anything is wrong. `ahead`: as of Harness."""
     random = np.random.default_rng(seed)
     keep = int(random.integers(1, 4)) if random.random() < 0.5 else None
     page_size = int(random.choice([1, 4, 5]))
@@ -63,6 +65,7 @@ def run(seed: int) -> Tally:
     pages = max(pages_for(one, page_size) for one in asked.values()) + int(random.integers(0, 30))
     harness = Harness(
         ScriptedRunner(pages=pages, page_size=page_size, keep=keep),
+        ahead=ahead,
         rows=int(random.integers(1, 13)),
         least_prefill=int(random.choice([1, 4, 32])),
     )
@@ -79,7 +82,7 @@ def run(seed: int) -> Tally:
                 reason = EndReason.CUT_OFF if random.random() < 0.5 else EndReason.CANCELLED
                 harness.scheduler.end(victim, reason)
                 ended.add(victim)
-    while not harness.scheduler.idle:
+    while not harness.idle:
         steps += harness.step()
         assert steps < 20_000, "the scheduler does not come to an end"
     assert harness.scheduler.pool.free + harness.scheduler.pool.idle == pages, "pages are lost"
@@ -205,4 +208,6 @@ def _tally(harness: Harness, steps: int, solves: int, cancels: int, compared: in
         drafted_tokens=sum(harness.ended(solve).counts.drafted_tokens for solve in range(solves)),
         accepted_tokens=sum(harness.ended(solve).counts.accepted_tokens for solve in range(solves)),
         compared=compared,
+        planned_ahead=harness.planned_ahead,
+        void_rows=harness.void,
     )

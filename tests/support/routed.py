@@ -14,6 +14,7 @@ from thresher.client import AsyncClient
 from engine.cli._tiers import build_router
 from engine.config import Settings
 from engine.metrics import Metrics
+from engine.remote import replica
 from engine.serving.front import Front
 from engine.solving.routing import Router
 from tests.support.served import until
@@ -59,7 +60,7 @@ class Routed:
     async def revive(self, name: str) -> None:
         await self.servers[name].begin(self.address(name))
 
-    async def up(self, *names: str, seconds: float = 20) -> None:
+    async def up(self, *names: str, seconds: float = 60) -> None:
         """Until exactly these servers are up to the router."""
 
         def those() -> bool:
@@ -80,6 +81,8 @@ async def routed(
     """Tiers of (name, solver) replicas; a tier is called after its first one. The others are more settings."""
     with tempfile.TemporaryDirectory(prefix="thr") as folder, mock.patch.dict(os.environ, XDG_RUNTIME_DIR=folder):
         async with AsyncExitStack() as stack:
+            # All of them are in one loop: on a busy machine a server is late when the router is, and no worse than it.
+            stack.enter_context(mock.patch.object(replica, "_ASK_SECONDS", 60.0))
             servers: dict[str, Server] = {}
             for tier in tiers:
                 for name, solver in tier:
@@ -109,5 +112,5 @@ async def routed(
             stack.push_async_callback(router.close)
             await router.start()
             client = await stack.enter_async_context(AsyncClient(f"unix:{folder}/router"))
-            await client.wait_ready(10)
+            await client.wait_ready(60)
             yield Routed(router, front, metrics, client, Path(folder), servers)

@@ -6,12 +6,16 @@ path, whatever else is in the step and wherever the path lies in the pool.
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
+from support.core_harness import Harness, request
 from support.dense_attention import DenseSequence
+from support.following import Following
 from support.page_tree import Pages, Text
 
+from engine.core.ahead import AheadRunner
 from engine.core.distribution import Distribution
 from engine.core.types import Ask, Chunk, Filters, Mask, Runner, Slots, Step
 from engine.models.decoder import Decoder
@@ -33,10 +37,25 @@ class Checked:
         self._decoder = decoder
         self._held: dict[int, int] = {}
         self._known: dict[tuple[int, ...], np.ndarray] = {}
+        self._following = Following()
 
     def run(self, step: Step) -> list[list[Distribution]]:
         self.steps.append(step)
-        found = self._runner.run(step)
+        return self._compared(step, self._runner.run(step))
+
+    def submit(self, step: Step) -> object:
+        assert isinstance(self._runner, AheadRunner)
+        self.steps.append(step)
+        return step, self._runner.submit(step)
+
+    def collect(self, flight: Any) -> list[list[Distribution]]:
+        assert isinstance(self._runner, AheadRunner)
+        step, inner = flight
+        self._following.fill(step)
+        return self._compared(step, self._runner.collect(inner))
+
+    def _compared(self, step: Step, found: list[list[Distribution]]) -> list[list[Distribution]]:
+        self._following.note(step, found)
         assert [len(part) for part in found] == [len(chunk.asks) for chunk in step.chunks]
         paths = [np.concatenate([chunk.prefix, chunk.suffix]).tolist() for chunk in step.chunks]
         for chunk, path in zip(step.chunks, paths, strict=True):
@@ -153,3 +172,27 @@ def masks_and_filters(runner: Checked) -> None:
     row = prompt.fork(18).grow(1)
     asks = [replace(ask, token=0) for ask in asks]
     runner.run(Step([last(row, prompt, [9], prompt.array(), *asks)]))
+
+
+def steps_ahead(runner: Checked, new: int = 14) -> Harness:
+    """Steps submitted before the one before them is collected draw what steps one after the other draw.
+
+    `new`: tokens of a sample.
+    """
+    harness = Harness(runner, ahead=True, rows=8)  # type: ignore[arg-type]
+    filters = (Filters(temperature=1.0), Filters(temperature=1.5, top_p=0.9))
+    asked = [
+        request(0, list(range(30, 50)), k=6, new=new, filters=filters, greedy_first=True),
+        request(1, list(range(40, 50)), k=3, new=new - 4, filters=(Filters(temperature=0.0),)),
+    ]
+    for one in asked:
+        harness.scheduler.submit(one)
+        harness.run()
+    assert harness.planned_ahead >= new - 4
+    together = Harness(runner, rows=8)  # type: ignore[arg-type]
+    for one in asked:
+        together.scheduler.submit(replace(one, solve=one.solve + 2))
+    together.run()
+    for one in asked:
+        assert harness.texts(one.solve) == together.texts(one.solve + 2)
+    return harness

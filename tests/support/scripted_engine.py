@@ -8,6 +8,8 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from tokenizers import models, pre_tokenizers
@@ -28,6 +30,7 @@ from engine.text.vocabulary import Vocabulary
 from executor import ExecutionCancelled, ExecutorStats, SandboxInfo
 from executor.types import Program
 from executor.verdict import Evidence, Report, TestReport, Verdict
+from tests.support.following import Following
 
 EOS = 256
 NAME = "scripted"
@@ -79,11 +82,14 @@ class Script:
         for chunk in step.chunks:
             path = np.concatenate([chunk.prefix, chunk.suffix]).tolist()
             self._pool.update(zip(path[chunk.start :], chunk.tokens, strict=True))
-            tokens = bytes(self._pool[slot] for slot in path)
+            tokens = [self._pool[slot] for slot in path]
             results.append([self._distribution(tokens[: chunk.start + ask.token + 1], ask.mask) for ask in chunk.asks])
         return results
 
-    def _distribution(self, path: bytes, mask: Mask | None) -> Distribution:
+    def _distribution(self, tokens: list[int], mask: Mask | None) -> Distribution:
+        if EOS in tokens:  # a row after a text's end, computed in vain
+            return from_probabilities(np.array([EOS], np.int32), np.ones(1), np.zeros(1, np.float32), 0)
+        path = bytes(tokens)
         name = max((name for name in self._programs if path.startswith(name)), key=len)
         drawn = path[len(name) :]
         weights: dict[int, float] = {}
@@ -101,6 +107,31 @@ class Script:
         return from_probabilities(
             ids, probabilities, np.log(probabilities).astype(np.float32), int(probabilities.argmax())
         )
+
+
+class AheadScript(Script):
+    """Draws as a device of its own does: steps wait for it in a queue, one more while one is computed."""
+
+    def __init__(self, programs: Mapping[str, Mapping[str, float]], **more: Any) -> None:
+        super().__init__(programs, **more)
+        self.ahead = 0
+        self._device = ThreadPoolExecutor(1, "device")
+        self._following = Following()
+
+    def submit(self, step: Step) -> "Future[list[list[Distribution]]]":
+        """See engine.core.ahead.AheadRunner."""
+        self.ahead += bool(step.after)
+        return self._device.submit(self._computed, step)
+
+    def collect(self, flight: "Future[list[list[Distribution]]]") -> list[list[Distribution]]:
+        """See engine.core.ahead.AheadRunner."""
+        return flight.result()
+
+    def _computed(self, step: Step) -> list[list[Distribution]]:
+        self._following.fill(step)
+        results = self.run(step)
+        self._following.note(step, results)
+        return results
 
 
 def serve_script(

@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.core.distribution import Distribution, from_probabilities
 from engine.core.types import Ask, FinishReason, Mask, Step
+from tests.support.following import Following
 
 EOS = 0
 
@@ -34,6 +35,22 @@ class ScriptedRunner:
         self.steps: list[Step] = []
         self.computed: list[int] = []
         self.before_step: Callable[[], None] = lambda: None
+        self._flights: list[list[list[Distribution]]] = []
+        self._following = Following()
+
+    def submit(self, step: Step) -> list[list[Distribution]]:
+        """As a device whose queue is never empty: what it computes is seen when it is collected."""
+        assert len(self._flights) < 2, "more than one step ahead"
+        self._following.fill(step)
+        results = self.run(step)
+        self._following.note(step, results)
+        self._flights.append(results)
+        return results
+
+    def collect(self, flight: list[list[Distribution]]) -> list[list[Distribution]]:
+        """In the order of submission."""
+        assert self._flights.pop(0) is flight
+        return flight
 
     def run(self, step: Step) -> list[list[Distribution]]:
         """Write the chunk's tokens into the slots, check the paths, answer with scripted distributions."""

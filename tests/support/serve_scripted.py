@@ -1,7 +1,7 @@
 """A server process with a scripted solver: `python -m tests.support.serve_scripted SOCKET SCENARIO DRAIN_SECONDS`.
 
-What a solve does is in its problem_id: "quick" passes at once, "second" after one second, "endless" never ends. In the
-scenario "never-ends" none does.
+What a solve does is in its problem_id: "quick" passes at once, "drained" once the server drains, "endless" never ends.
+In the scenario "never-ends" none does.
 """
 
 import asyncio
@@ -14,16 +14,6 @@ from engine.metrics import Metrics
 from engine.serving.app import run
 from engine.solving.spec import SolveSpec
 from tests.support.scripted_solver import ScriptedSolver, Step, forever, passing_script
-
-
-async def _one_second() -> None:
-    await asyncio.sleep(1)
-
-
-def _script(spec: SolveSpec) -> Iterable[Step]:
-    first, *rest = passing_script(spec)
-    between: dict[str, list[Step]] = {"second": [_one_second], "endless": [forever]}
-    return [first, *between.get(spec.problem_id, []), *rest]
 
 
 def _endless(spec: SolveSpec) -> Iterable[Step]:
@@ -39,9 +29,22 @@ class _Scenario(ScriptedSolver):
     """A scripted solver whose start or end goes as the scenario says."""
 
     def __init__(self, scenario: str) -> None:
-        super().__init__(_endless if scenario == "never-ends" else _script, status="starting")
+        super().__init__(_endless if scenario == "never-ends" else self._script, status="starting")
         self.scenario = scenario
+        self.drains = asyncio.Event()
         self.on_start = {"start-hangs": forever, "start-fails": _fail}.get(scenario)
+
+    def _script(self, spec: SolveSpec) -> Iterable[Step]:
+        first, *rest = passing_script(spec)
+        between: dict[str, list[Step]] = {"drained": [self._drain_begins], "endless": [forever]}
+        return [first, *between.get(spec.problem_id, []), *rest]
+
+    async def _drain_begins(self) -> None:
+        await self.drains.wait()
+
+    async def drain(self, seconds: float) -> None:
+        self.drains.set()
+        await super().drain(seconds)
 
     async def close(self) -> None:
         await super().close()

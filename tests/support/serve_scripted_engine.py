@@ -1,7 +1,10 @@
-"""A whole server over a scripted engine, as a process: `python -m tests.support.serve_scripted_engine SOCKET METRICS`.
+"""A whole server over a scripted engine, as a process.
+
+    python -m tests.support.serve_scripted_engine SOCKET WAITING STEP_SECONDS
 
 Front, solver, scheduler and gRPC are the real ones; texts come from a script and verdicts from words in them
-(tests.support.scripted_engine). The prompt says which texts may be drawn: see PROGRAMS.
+(tests.support.scripted_engine). The prompt says which texts may be drawn: see PROGRAMS. So many solves may wait; one
+more is refused. Its metrics are at a port of the loopback that its log tells.
 """
 
 import sys
@@ -20,23 +23,22 @@ PROGRAMS = {
     "race": {"PASS = 1\n": 1.0, f"FAIL = '{'z' * 300}'\n": 3.0},
     "long": {f"FAIL = '{'z' * 600}'\n": 1.0, f"x = '{'y' * 600}'\n": 1.0},
     "slow": {"x = 'PASS'\n": 1.0, "x = 'SLOW FAIL'\n": 3.0},
+    "stuck": {"x = 'SLOW FAIL'\n": 1.0},
     "broken": {"x = 'BROKEN'\n": 1.0},
     "dies": {"x = 'DIES'\n": 1.0},
 }
-WAITING = 12
-"""Solves that may wait; one more is refused."""
 
 
 def main() -> int:
     """Serve, and return the exit code of the server."""
-    socket, metrics_address = sys.argv[1:]
+    socket, waiting, step_seconds = sys.argv[1:]
     configure_logs(LogLevel.INFO, LogFormat.JSON)
-    listen = {"listen": (f"unix:{socket}",), "metrics_listen": metrics_address, "drain_seconds": 1}
+    listen = {"listen": (f"unix:{socket}",), "metrics_listen": "127.0.0.1:0", "drain_seconds": 1}
     settings = Settings.model_validate({"serving": listen})
 
     def factory(settings: Settings, metrics: Metrics) -> Solver:
-        script = Script(PROGRAMS, step_seconds=0.0005)
-        return scripted_solver(script, FakeExecutor(0.002), rows=32, waiting=WAITING, metrics=metrics)
+        script = Script(PROGRAMS, step_seconds=float(step_seconds))
+        return scripted_solver(script, FakeExecutor(0.002), rows=32, waiting=int(waiting), metrics=metrics)
 
     return run(settings, factory)
 

@@ -147,7 +147,7 @@ async def _finish(call: Any) -> None:
         pass
 
 
-async def until(holds: Callable[[], bool], seconds: float = 5) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 30) -> None:
     """Wait until `holds`; TimeoutError if it does not."""
     loop = asyncio.get_running_loop()
     due = loop.time() + seconds

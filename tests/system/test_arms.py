@@ -11,7 +11,7 @@ from thresher.v1 import solve_pb2
 from benchmarks.server import own_server
 from tests.support.event_order import EventOrderChecker
 
-pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.timeout(900)]
 
 MODEL = "smollm2-135m-instruct"
 GOOD = "Write a Python function add(a, b) that returns the sum of a and b."

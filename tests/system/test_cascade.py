@@ -20,7 +20,7 @@ from benchmarks import steady
 from benchmarks.server import own_server
 from tests.support.event_order import EventOrderChecker
 
-pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow]
+pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(900)]
 
 MODELS = {"small": "smollm2-135m-instruct", "big": "qwen2.5-coder-0.5b-instruct"}
 TIER = '[[cascade.tiers]]\nname = "{name}"\nmodel = "{model}"\n{more}\n'
@@ -101,7 +101,7 @@ def test_two_models_of_one_server(address: str) -> None:
 
 def test_a_router_before_it_and_a_program_that_was_there_already(address: str) -> None:
     with router(address) as front, Client(front) as client, Client(address) as behind:
-        client.wait_ready(60)
+        client.wait_ready(180)
         summary = solved(client, steady.document(0, events={"branches": True}))
         check_both(summary)
         code = summary.candidates[0].code
@@ -115,7 +115,10 @@ def test_a_router_before_it_and_a_program_that_was_there_already(address: str) -
 
 def test_a_caller_that_vanishes_leaves_nothing_in_either_model(address: str) -> None:
     with Client(address) as client:
-        spec = solve_spec(steady.document(1, model="cascade", policy="all", events={"branches": True}))
+        # It would go on for much longer than it takes to look.
+        sampling = {"k": 64, "seed": 1, "max_new_tokens": 400, "keep_after_program": True}
+        document = steady.document(1, model="cascade", policy="all", sampling=sampling, events={"branches": True})
+        spec = solve_spec(document)
         stream = client.solve(spec, timeout=240)
         for event in stream:
             if event.HasField("branch_started") and event.branch_started.tier == 1:

@@ -10,7 +10,7 @@ import yaml
 from support.tiny_models import FAMILIES, write_folder
 from support.tiny_tokenizers import byte_level_folder
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 PROBLEM = {"prompt": "Add.", "tests": ["assert add(1, 2) == 3"], "sampling": {"k": 2, "max_new_tokens": 16}}
 

@@ -14,7 +14,7 @@ from thresher.client import Client, refine, solve
 from benchmarks import steady
 from benchmarks.server import Server, own_server
 
-pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow]
+pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(900)]
 
 FUNCTION = '''def count_vowels(text):
     """Return how many letters of the text are vowels (a, e, i, o, u), upper or lower case.
@@ -102,12 +102,15 @@ async def test_a_hole_is_filled_in_while_typing(server: Server, tmp_path: Path) 
 def test_a_stub_is_solved_in_neovim_and_a_keystroke_frees_the_server(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "file.py"
     file.write_text(FUNCTION)
-    with neovim(tmp_path, file, server.address) as vim, Client(server.address) as client:
+    with neovim(tmp_path, file, server.address, "{ k = 64 }") as vim, Client(server.address) as client:
         vim.keys("1G:ThresherSolve<CR>")
-        vim.until(lambda: "solved by program" in vim.messages, 120)
+        vim.until(lambda: "solved by program" in vim.messages, 180)
         assert failures("\n".join(vim.lines) + "\n") == 0
         vim.keys("u")
         vim.until(lambda: "    ..." in vim.lines)
+        # Now no program can pass, so that the solve does not end by itself before a key is pressed.
+        vim.keys(":%s/^    2$/    99/<CR>")
+        vim.until(lambda: "    99" in vim.lines)
         vim.keys("1G:ThresherSolve<CR>")
         vim.until(lambda: client.load().solves_running == 1)
         vim.keys("GA  # mine<Esc>")

@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,9 @@ from typing import Any
 import pytest
 from thresher.client import Client
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
+from benchmarks.server import free_port
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -51,7 +52,7 @@ def serving(folder: Path, *options: str) -> Generator[str]:
     address = options[options.index("--listen") + 1]
     try:
         with Client(address) as client:
-            client.wait_ready(60)
+            client.wait_ready(180)
         yield address
     finally:
         server.terminate()
@@ -108,11 +109,8 @@ def test_a_token_for_tcp(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("a-token-of-sixteen-or-more\n")
     token.chmod(0o600)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
     (tmp_path / "a.py").write_text("def f(): pass\n")
-    with serving(tmp_path, "--listen", f"127.0.0.1:{port}", "--token-file", str(token)) as address:
+    with serving(tmp_path, "--listen", f"127.0.0.1:{free_port()}", "--token-file", str(token)) as address:
         words = ("exec", str(tmp_path / "a.py"), "--test", "f()", "--address", address)
         without = thresher(*words)
         assert without.returncode == 3

@@ -22,7 +22,7 @@ from benchmarks.server import Server, own_server
 from engine.text.normalise import program_key
 from tests.support.event_order import EventOrderChecker
 
-pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow]
+pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,14 @@ def test_a_problem_is_solved_and_the_events_keep_their_order(client: Client, pol
     assert summary.accounting.rows_computed > 0
 
 
+def need_int8(client: Client) -> None:
+    """In another arithmetic the same programs are promised in strict mode only."""
+    if client.models()[0].dtype != "int8":
+        pytest.skip("this processor computes in another arithmetic, in which a row depends on its batch")
+
+
 def test_the_same_seed_draws_the_same_programs(client: Client) -> None:
+    need_int8(client)
     spec = solve_spec(steady.document(2, policy="all"))
     first, again = (client.solve_once(spec, timeout=240).summary for _ in range(2))
     assert programs(first) == programs(again)
@@ -66,8 +73,7 @@ def test_the_same_seed_draws_the_same_programs(client: Client) -> None:
 
 def test_in_int8_other_solves_change_no_program(client: Client) -> None:
     """Alone, or among solves that share steps, widths and pages with it: the same samples draw the same texts."""
-    if client.models()[0].dtype != "int8":
-        pytest.skip("this processor computes in another arithmetic, in which a row depends on its batch")
+    need_int8(client)
     spec = solve_spec(steady.document(3, policy="all"))
 
     def drawn() -> dict[bytes, list[int]]:
@@ -133,9 +139,9 @@ def test_a_crowd_ends_with_one_summary_each_and_leaves_nothing(server: Server, c
 
 
 def test_a_vanished_client_takes_its_rows_and_jails_along(server: Server, client: Client) -> None:
-    # The bounds are ten times what is promised: a step of 100 ms, 250 ms for jails.
-    assert steady.vanishing_while_drawing(server, client) < 1.0
-    assert steady.vanishing_while_judging(server, client) < 2.5
+    # Many times what is promised (a step of 100 ms, 250 ms for jails), and much less than either would last by itself.
+    assert steady.vanishing_while_drawing(server, client, samples=64) < 5.0
+    assert steady.vanishing_while_judging(server, client) < 10.0
     steady.settled(server, client)
 
 

@@ -60,12 +60,14 @@ def test_every_step_works(folder: Path) -> None:
             text = "thresher doctor\n"
         command = ["bash", "-euc", text] if language == "sh" else [sys.executable, "-c", text]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400)
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        # A program that passed what the model was shown may yet fail the hidden test.
+        well = (0, 1) if "thresher exec" in text else (0,)
+        assert done.returncode in well, f"{text}\n{done.stdout}\n{done.stderr}"
         said.append(done.stdout + done.stderr)
     _, words, prefix, encoded, executed, clamped = said
     assert "def reverse_words" in words
     assert "def common_prefix" in prefix
     assert "held-out tests" in encoded
-    assert "passed: 4 of 4 tests passed" in executed
+    assert re.search("[34] of 4 tests passed", executed), executed
     assert clamped.startswith("<Result: ")
     assert "def clamp" in clamped

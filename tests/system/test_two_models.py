@@ -14,7 +14,7 @@ from benchmarks import steady
 from benchmarks.server import free_port, own_server
 from engine.exposition import Book, grown, read, total
 
-pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow]
+pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SMALL, BIG = "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"
 CONFIG = f"""

@@ -199,19 +199,21 @@ class AsyncClient:
 
     async def wait_ready(self, timeout: float) -> None:
         """Waits until the server serves. Raises ThresherError where it does not within `timeout` seconds."""
-        end = time.monotonic() + timeout
+        end, told = time.monotonic() + timeout, ""
         while True:
-            status, problem = "", None
+            status = ""
             try:
-                status = await self.health(timeout=max(0.1, min(2.0, end - time.monotonic())))
+                status = told = await self.health(timeout=max(0.1, min(2.0, end - time.monotonic())))
             except ThresherError as error:
                 if error.code not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
                     raise
-                problem = error
+                # The end of the wait may cut a look short: what was said before tells more than that.
+                if not told or error.code is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    told = str(error)
             if status == "SERVING":
                 return
             if time.monotonic() >= end:
-                raise not_ready(self.endpoint.target, timeout, status or str(problem))
+                raise not_ready(self.endpoint.target, timeout, told)
             await asyncio.sleep(0.1)
 
     async def close(self) -> None:

@@ -195,21 +195,23 @@ class Client:
 
         Raises ThresherError where it does not within `timeout` seconds.
         """
-        end = time.monotonic() + timeout
+        end, told = time.monotonic() + timeout, ""
         while True:
-            status, problem = "", None
+            status = ""
             try:
-                status = self.health(timeout=max(0.1, min(2.0, end - time.monotonic())))
+                status = told = self.health(timeout=max(0.1, min(2.0, end - time.monotonic())))
             except ThresherError as error:
                 if error.code not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
                     raise
-                problem = error
+                # The end of the wait may cut a look short: what was said before tells more than that.
+                if not told or error.code is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    told = str(error)
             if status == "SERVING":
                 return
             if between is not None:
                 between()
             if time.monotonic() >= end:
-                raise not_ready(self.endpoint.target, timeout, status or str(problem))
+                raise not_ready(self.endpoint.target, timeout, told)
             time.sleep(0.1)
 
     def close(self) -> None:

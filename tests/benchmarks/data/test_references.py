@@ -14,7 +14,12 @@ from benchmarks.data import DataSet, Record, load, program_maker
 from benchmarks.data.validate import References, run_references
 from executor import Executor, ExecutorConfig, Limits, Program, StdioTest
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

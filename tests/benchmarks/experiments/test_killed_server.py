@@ -1,5 +1,6 @@
 """A server that is killed half way: the same command goes on, grades no problem twice, and comes to the same scores."""
 
+import gzip
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(900)]
 
 THRESHER = [sys.executable, "-m", "engine.cli.main"]
 PATIENCE = 120.0
@@ -40,10 +41,23 @@ def graded(ledger: Path) -> list[str]:
     return [json.loads(line)["outcome"]["id"] for line in lines if line.endswith("}") and '"outcome"' in line]
 
 
+def recording(folder: Path, data: Path) -> Path:
+    """82 programs of a model. The last two never end, where those of the model fail: so a run is not over by chance
+    before its server is killed."""
+    with gzip.open(data / "replay-evalplus-qwen25coder-base" / "humaneval-7b.jsonl.gz", "rt") as lines:
+        rows = [json.loads(line) for line in lines]
+    for row in rows[-2:]:
+        assert row["base_status"] == "fail"
+        row["evaluated_solution"] = "while True:\n    pass\n"
+    path = folder / "recording.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
 def test_the_rerun_finishes_what_is_left(tmp_path: Path, data_folder: Path) -> None:
     environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "THRESHER_DATA": str(data_folder.resolve())}
-    recording = data_folder.resolve() / "replay-evalplus-qwen25coder-base" / "humaneval-7b.jsonl.gz"
-    bench = [*THRESHER, "bench", "humaneval", "--generator", "replay", "--recorded", str(recording), "--only-recorded"]
+    recorded = str(recording(tmp_path, data_folder))
+    bench = [*THRESHER, "bench", "humaneval", "--generator", "replay", "--recorded", recorded, "--only-recorded"]
     words = [*bench, "--server", f"unix:{tmp_path}/s.sock", "--out", str(tmp_path / "r.json")]
 
     first = serving(tmp_path, environment)

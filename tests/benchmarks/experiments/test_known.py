@@ -67,6 +67,7 @@ def test_the_command_lists_them(capsys: pytest.CaptureFixture[str], monkeypatch:
 
 @pytest.mark.sandbox
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "name",
     [

@@ -19,7 +19,11 @@ from benchmarks.experiments.judging import ExecutorJudge
 from benchmarks.experiments.replay import Replay
 from benchmarks.experiments.sources import ProgramsSource
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+AMPLE = ("--cpu-seconds", "10")
+"""Right programs of HumanEval take up to 0.9 s here."""
 
 
 def bench(folder: Path, data: Path, *words: str) -> dict[str, Any]:
@@ -36,7 +40,7 @@ def passed(result: dict[str, Any]) -> dict[str, int]:
 
 
 def test_every_reference_of_mbpp_passes(tmp_path: Path, data_folder: Path) -> None:
-    result = bench(tmp_path, data_folder, "mbpp", "--generator", "reference", "--split", "all")
+    result = bench(tmp_path, data_folder, "mbpp", "--generator", "reference", "--split", "all", *AMPLE)
     assert result["scores"]["samples"]["solved"] == result["problems_total"] == 724
     splits = Counter(record.split for record in load("mbpp", data=data_folder).records)
     assert splits == {"prompt": 10, "test": 250, "validation": 90, "train": 374}
@@ -63,14 +67,14 @@ def test_the_scores_of_the_mbpp_paper_are_pass_at_80_and_pass_at_1(tmp_path: Pat
 
 
 def test_every_reference_of_humaneval_passes(tmp_path: Path, data_folder: Path) -> None:
-    result = bench(tmp_path, data_folder, "humaneval", "--generator", "reference")
+    result = bench(tmp_path, data_folder, "humaneval", "--generator", "reference", *AMPLE)
     assert result["scores"]["samples"]["solved"] == result["problems_total"] == 164
 
 
 @pytest.mark.parametrize(("model", "solved"), [("1.5b", 42), ("7b", 52)])
 def test_recorded_verdicts_of_humaneval_come_again(tmp_path: Path, data_folder: Path, model: str, solved: int) -> None:
     recording = data_folder / "replay-evalplus-qwen25coder-base" / f"humaneval-{model}.jsonl.gz"
-    words = ("humaneval", "--generator", "replay", "--recorded", str(recording), "--only-recorded")
+    words = ("humaneval", "--generator", "replay", "--recorded", str(recording), "--only-recorded", *AMPLE)
     result = bench(tmp_path, data_folder, *words)
     with gzip.open(recording, "rt") as lines:
         recorded = {row["task_id"]: row["base_status"] == "pass" for row in map(json.loads, lines)}
@@ -88,7 +92,7 @@ def test_recorded_verdicts_of_four_tiers_come_again(
 ) -> None:
     """Their harness ran all programs in one namespace: StarCoder's of HumanEval/106 found another's `math` there."""
     recording = data_folder / "replay-humaneval-ldb-seeds" / f"{tier}.jsonl.gz"
-    words = ["humaneval", "--generator", "replay", "--recorded", str(recording), "--only-recorded"]
+    words = ["humaneval", "--generator", "replay", "--recorded", str(recording), "--only-recorded", *AMPLE]
     words += ["--recorded-imports", *imports] if imports else []
     ours = {name: count == 1 for name, count in passed(bench(tmp_path, data_folder, *words)).items()}
     with gzip.open(recording, "rt") as lines:

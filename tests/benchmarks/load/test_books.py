@@ -22,12 +22,15 @@ EVERYTHING = [
     {"name": "editor", "weight": 4, "clients": 3, "problems": ["easy", "hard", "hopeless", "race"], "k": 8},
     {"name": "batch", "problems": ["easy", "race"], "k": 12, "policy": "all", "priority": "batch"},
     {"name": "typing", "problems": ["long", "race"], "k": 8, "cancel": {"share": 0.8, "after": [0.0, 0.3]}},
-    {"name": "impatient", "problems": ["long", "slow"], "k": 8, "timeout": 0.2},
+    {"name": "leaves", "problems": ["stuck"], "k": 2, "cancel": {"share": 1, "after": [0.1, 0.8]}},
+    {"name": "impatient", "problems": ["stuck", "long", "slow"], "k": 8, "timeout": 0.2},
     {"name": "broken", "problems": ["broken", "dies"], "k": 3},
     {"name": "refused", "problems": ["easy"], "k": 3, "sampling": {"regex": "("}},
-    {"name": "budgets", "problems": ["long"], "k": 8, "budget": {"rows": 300}},
+    {"name": "budgets", "problems": ["long"], "k": 8, "budget": {"rows": 20}},
     {"name": "spent", "problems": ["hopeless"], "k": 8, "budget": {"executions": 1}},
 ]
+"""Of all ends some come whatever the machine: nothing that is `stuck` has its verdicts before its client leaves, and
+not even a text that is guessed takes so few rows."""
 
 
 def mix(*entries: dict[str, Any]) -> Mix:
@@ -43,13 +46,14 @@ def mix(*entries: dict[str, Any]) -> Mix:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LoadServer]:
-    with load_server() as running:
+    # Nobody is refused for what is asked here, however slow the machine.
+    with load_server(waiting=200) as running:
         yield running
 
 
 def put_on(server: LoadServer, asked: Mix, load: Load, *, log: bool = True, seed: int = 1) -> Ran:
     served = Served(target=Target(address=server.address), metrics=server.metrics, log=server.log if log else None)
-    return asyncio.run(run(served, asked, load, seed=seed, patience=10, title="test", slo=1.0))
+    return asyncio.run(run(served, asked, load, seed=seed, patience=60, title="test", slo=1.0))
 
 
 def books_of(ran: Ran) -> Verdict:
@@ -79,8 +83,12 @@ def test_books_agree_under_cancels_deadlines_refusals_budgets_and_errors(everyth
     assert lines['thresher_verdicts_total{source="sampled", verdict="sandbox_failure"}'] > 0
 
 
-def test_books_agree_when_the_queue_is_full(server: LoadServer) -> None:
-    ran = put_on(server, mix({"name": "flood", "problems": ["race"], "k": 2}), Rate(rate=300, seconds=0.3))
+def test_books_agree_when_the_queue_is_full() -> None:
+    flood = mix({"name": "flood", "problems": ["hopeless"], "k": 2})
+    # Whoever waits begins with a step, so that one call a step is taken.
+    with load_server(waiting=1, step_seconds=0.1) as server:
+        ran = put_on(server, flood, Rate(rate=300, seconds=0.3))
+    assert len(ran.answers) > 60
     assert books_of(ran).differences == ()
     refused = [answer for answer in ran.answers if answer.reason == "QUEUE_FULL"]
     assert refused and all(answer.code == "RESOURCE_EXHAUSTED" for answer in refused)
@@ -105,12 +113,21 @@ def test_without_a_log_what_was_left_is_held_within_bounds(server: LoadServer) -
 @pytest.mark.slow
 def test_somebody_else_shows_as_a_difference(server: LoadServer) -> None:
     async def both() -> Ran:
-        served = Served(target=Target(address=server.address), metrics=server.metrics, log=server.log)
-        asked = mix(EVERYTHING[1])
-        ours = run(served, asked, Rate(rate=20, seconds=1.5), seed=1, patience=10, title="ours", slo=1.0)
-        other = Served(target=Target(address=server.address))
-        theirs = run(other, asked, Users(users=1, think=0.2, seconds=0.5), seed=2, patience=10, title="theirs", slo=1.0)
-        return (await asyncio.gather(ours, theirs))[0]
+        asked, begun = mix(EVERYTHING[1]), asyncio.Event()
+
+        async def ours() -> Ran:
+            served = Served(target=Target(address=server.address), metrics=server.metrics, log=server.log)
+            load = Rate(rate=20, seconds=2)
+            return await run(
+                served, asked, load, seed=1, patience=60, title="ours", slo=1.0, on_answer=lambda _: begun.set()
+            )
+
+        async def theirs() -> None:
+            await begun.wait()
+            other, load = Served(target=Target(address=server.address)), Users(users=1, think=0.2, seconds=0.5)
+            await run(other, asked, load, seed=2, patience=60, title="theirs", slo=1.0)
+
+        return (await asyncio.gather(ours(), theirs()))[0]
 
     books = books_of(asyncio.run(both()))
     assert not books.agree

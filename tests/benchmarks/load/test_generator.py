@@ -71,7 +71,7 @@ async def test_what_is_sent_late_is_late_from_when_it_was_due() -> None:
 
 async def test_calls_that_never_end_are_given_up_and_counted() -> None:
     async with generating(lambda spec: [accepted(spec), forever], mix()) as (generator, answers, solver):
-        await generator.open([call(0), call(1)], patience=0.3)
+        await generator.open([call(0), call(1)], patience=3.0)  # in which both are accepted
         assert {answer.end for answer in answers} == {"unfinished"}
         assert all(answer.accepted and not answer.answered for answer in answers)
         await until(lambda: len(solver.ended) == 2)
@@ -82,8 +82,8 @@ async def test_clients_cancel_as_the_mix_says() -> None:
     async with generating(lambda spec: [accepted(spec), forever], mix()) as (generator, answers, _):
         await generator.open([call(0, cancel=0.2)], patience=30)
     (answer,) = answers
-    assert answer.end == "cancelled" and 0.2 <= answer.seconds < 2.0
-    assert not answer.counts(5.0) and answer.counts(0.1)
+    assert answer.end == "cancelled" and 0.2 <= answer.seconds < 20
+    assert not answer.counts(20) and answer.counts(0.1)
 
 
 async def test_deadlines_and_refusals_have_their_reasons() -> None:
@@ -109,21 +109,22 @@ async def test_every_call_has_a_name_and_a_seed_of_its_own() -> None:
 
 
 async def test_users_wait_for_their_answers() -> None:
-    async with generating(behind(lambda: asyncio.sleep(0.05)), mix(clients=3)) as (generator, answers, solver):
+    """All three are there at once, and never a fourth call beside theirs."""
+    live: list[int] = []
+    all_here = asyncio.Event()
+
+    async def answer() -> None:
+        live.append(solver.live)
+        if solver.live == 3:
+            all_here.set()
+        await all_here.wait()
+        await asyncio.sleep(0.05)
+
+    async with generating(behind(answer), mix(clients=3)) as (generator, answers, solver):
         began = time.monotonic()
-        most = 0
-
-        async def watch() -> None:
-            nonlocal most
-            while True:
-                most = max(most, solver.live)
-                await asyncio.sleep(0.002)
-
-        watching = asyncio.create_task(watch())
-        await generator.closed(3, 0.0, 2.0, Chooser(mix(clients=3), 1), patience=20)
-        watching.cancel()
-        assert time.monotonic() - began >= 1.6
-    assert most == 3
+        await generator.closed(3, 0.0, 2.0, Chooser(mix(clients=3), 1), patience=60)
+        assert time.monotonic() - began >= 2.0
+    assert max(live) == 3
     assert len(answers) >= 6
     assert all(answer.due <= answer.sent for answer in answers)
 

@@ -29,6 +29,7 @@ def test_the_committed_plan_was_within_its_bound() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif("THRESHER_DATA" not in os.environ, reason="THRESHER_DATA does not name the folder of problem sets")
 def test_the_measurements_still_foretell_the_load_test(tmp_path: Path) -> None:
     out = tmp_path / "plan.json"

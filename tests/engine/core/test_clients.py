@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.core.clients import LAG
 from engine.core.limits import DeadlineTooClose
-from engine.core.scheduler import Plan
+from engine.core.plan import Plan
 from engine.core.types import BranchFinished, EndReason, SolveStarted
 from tests.support.core_harness import Harness, request
 from tests.support.scripted_runner import ScriptedRunner

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.core.distribution import Distribution, from_probabilities
-from engine.core.scheduler import Plan
+from engine.core.plan import Plan
 from engine.core.types import Ask, FirstToken, SolveEnded, SolveStarted
 from tests.engine.core.test_memory import PAGE_SIZE, solves
 from tests.support.core_harness import Harness, request

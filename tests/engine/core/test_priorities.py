@@ -1,6 +1,6 @@
 """What solves may expect beside others: short steps for interactive ones, and no drafts at others' cost."""
 
-from engine.core.scheduler import Plan
+from engine.core.plan import Plan
 from engine.core.types import BranchStarted
 from tests.support.core_harness import Harness, request
 from tests.support.scripted_runner import ScriptedRunner

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.passrate import RATES, PassRates, Verdicts, posterior
-from engine.core.scheduler import Plan
+from engine.core.plan import Plan
 from engine.core.steptime import StepTime
 from engine.core.types import BranchFinished, EndReason, WidthChosen
 from engine.core.width import choose

@@ -44,7 +44,7 @@ def script() -> Script:
     return Script({"long": {"z" * 400: 1.0}}, step_seconds=0.005)
 
 
-async def until(condition: object, seconds: float = 5.0) -> None:
+async def until(condition: object, seconds: float = 30.0) -> None:
     assert callable(condition)
     for _ in range(int(seconds * 100)):
         if condition():
@@ -111,5 +111,5 @@ def test_an_engine_whose_front_was_killed_ends() -> None:
     ours.recv(1)
     # Closing with unread data in our buffer makes the other end see a reset connection.
     ours.close()
-    thread.join(5)
+    thread.join(30)
     assert not thread.is_alive()

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections import Counter
 
 import pytest
@@ -161,19 +162,28 @@ async def test_losses_without_blame_do_not_count() -> None:
 async def test_patience_is_counted_from_the_moment_that_none_was_left() -> None:
     only = Puppet("a")
     async with BalancedExecutor([only], Metrics(), patience=0.4) as executor:
+        lost = asyncio.create_task(executor.run(PROGRAM))
+        await until(lambda: bool(only.runs))
         await asyncio.sleep(0.5)
+        began = time.monotonic()
+        only.go()
+        tasks = [lost, *(asyncio.create_task(executor.run(PROGRAM)) for _ in range(3))]
+        assert {report.verdict for report in await asyncio.gather(*tasks)} == {Verdict.SANDBOX_FAILURE}
+        assert time.monotonic() - began >= 0.4
+        assert executor.stats().queue_depth == 0
+
+
+async def test_a_run_waits_for_an_executor_that_comes_back() -> None:
+    only = Puppet("a")
+    async with BalancedExecutor([only], Metrics()) as executor:
         task = asyncio.create_task(executor.run(PROGRAM))
         await until(lambda: bool(only.runs))
         only.go()
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.02)
         assert not task.done()
         only.come()
         only.judge(next(iter(only.runs)))
         assert (await task).verdict is Verdict.PASSED
-        only.go()
-        tasks = [asyncio.create_task(executor.run(PROGRAM)) for _ in range(3)]
-        assert {report.verdict for report in await asyncio.gather(*tasks)} == {Verdict.SANDBOX_FAILURE}
-        assert executor.stats().queue_depth == 0
 
 
 async def test_cancels_wait_for_the_jail_and_never_blame_anybody() -> None:
@@ -183,9 +193,10 @@ async def test_cancels_wait_for_the_jail_and_never_blame_anybody() -> None:
         await until(lambda: len(only.runs) == 3)
         cancel = asyncio.create_task(executor.cancel_group("g"))
         await until(lambda: len(only.cancels) == 3)
+        # Those that waited here are gone at once.
+        await until(lambda: sum(task.done() for task in tasks) == 3)
         await asyncio.sleep(0.02)
         assert not cancel.done()
-        assert sum(task.done() for task in tasks) == 3, "those that waited here are gone at once"
         gone, crossed, lost = list(only.runs)
         only.balance.cancelled(only, only.take(gone))
         only.judge(crossed)

@@ -114,16 +114,16 @@ async def test_a_server_without_its_sandbox_is_left_and_tried_again() -> None:
     solver.executor.error = ExecutorDied("gone")
     async with linked(solver) as (executor, _):
         task = asyncio.create_task(executor.run(PROGRAM))
-        await until(lambda: len(solver.executor.programs) == 2, 10)
+        await until(lambda: len(solver.executor.programs) >= 2, 60)
         solver.executor.error = None
-        assert (await asyncio.wait_for(task, 10)).verdict is Verdict.PASSED
+        assert (await asyncio.wait_for(task, 60)).verdict is Verdict.PASSED
 
 
 async def test_a_fault_over_there_three_times_is_no_verdict_on_the_program() -> None:
     solver = ScriptedSolver()
     solver.executor.error = RuntimeError("a bug")
     async with linked(solver) as (executor, _):
-        report = await asyncio.wait_for(executor.run(PROGRAM), 20)
+        report = await asyncio.wait_for(executor.run(PROGRAM), 60)
     assert report.verdict is Verdict.SANDBOX_FAILURE
     assert "3 executors" in report.detail
 
@@ -151,7 +151,7 @@ async def test_tokens_on_tcp(tmp_path: Path) -> None:
             assert (await executor.run(PROGRAM)).verdict is Verdict.PASSED
         wrong = RemoteMember("wrong", Endpoint(served.tcp, pinned=True))
         with pytest.raises(SandboxUnavailable, match="UNAUTHENTICATED/TOKEN_MISSING"):
-            async with BalancedExecutor([wrong], Metrics(), patience=1.0):
+            async with BalancedExecutor([wrong], Metrics(), patience=3.0):
                 pass
 
 

@@ -46,7 +46,7 @@ async def solved(running: Routed, spec: solve_pb2.SolveSpec | None = None) -> Ev
     """A solve that ends well, and keeps the contract."""
     spec = spec or asked()
     checker = EventOrderChecker(spec)
-    async for event in running.client.solve(spec, timeout=20):
+    async for event in running.client.solve(spec, timeout=100):
         checker.see(event)
     checker.end(grpc.StatusCode.OK)
     return checker
@@ -84,7 +84,7 @@ async def test_a_solve_goes_up_the_tiers() -> None:
         assert [attempt.code for attempt in attempts] == ["a FAIL", "b FAIL", "c FAIL"]
         assert attempts[0].report is not None and attempts[0].report.tests[0].index == 0
         assert small.specs[0].client == given.client != "", "whose it is goes along"
-        assert small.live + big.live == 0
+        await until(lambda: small.live + big.live == 0)
 
 
 async def test_over_engines_the_same_programs_are_judged_once() -> None:
@@ -108,7 +108,7 @@ async def test_a_tier_that_is_killed_in_mid_solve_is_no_loss() -> None:
     async with routed([("small", small)], [("big", big)]) as running:
         spec = asked()
         checker = EventOrderChecker(spec)
-        async for event in running.client.solve(spec, timeout=20):
+        async for event in running.client.solve(spec, timeout=100):
             checker.see(event)
             if event.HasField("candidate_judged") and running.servers["small"].front is not None:
                 await running.kill("small")
@@ -140,7 +140,7 @@ async def test_another_replica_of_the_tier_takes_it_up_first() -> None:
         await running.up(*names)
         spec = asked()
         checker = EventOrderChecker(spec)
-        async for event in running.client.solve(spec, timeout=20):
+        async for event in running.client.solve(spec, timeout=100):
             checker.see(event)
             if event.HasField("candidate_judged") and len(started) == 1:
                 await running.kill(started[0])
@@ -190,7 +190,7 @@ async def test_a_client_that_vanishes_takes_every_tier_along() -> None:
     small, big = ScriptedSolver(hanging()), ScriptedSolver(hanging("z FAIL"))
     policy = {"policy": "hedged", "hedge_ms": 20}
     async with routed([("small", small)], [("big", big)], cascade=policy) as running:
-        stream = running.client.solve(asked(), timeout=20)
+        stream = running.client.solve(asked(), timeout=100)
         async for event in stream:
             if event.HasField("branch_started") and event.branch_started.tier == 1:
                 break
@@ -215,11 +215,11 @@ async def test_the_deadline_reaches_the_tiers() -> None:
     small = ScriptedSolver(hanging())
     async with routed([("small", small)]) as running:
         with pytest.raises(ThresherError) as caught:
-            async for _ in running.client.solve(asked(), timeout=0.3):
+            async for _ in running.client.solve(asked(), timeout=2.0):
                 pass
         assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
         (left,) = small.deadlines
-        assert left is not None and left < 0.35
+        assert left is not None and left < 2.05
         await until(lambda: small.live == 0)
 
 
@@ -270,10 +270,10 @@ async def test_a_tier_that_falls_silent_and_does_not_answer_is_lost(odd: FakeSer
     from tests.support.fake_server import rich_error
 
     odd.error = rich_error(code_pb2.UNAVAILABLE, "GONE", "gone")
-    events = await asyncio.wait_for(task, 20)
+    events = await asyncio.wait_for(task, 60)
     assert [tier.outcome.value for tier in events[-1].body.tiers] == ["lost", "solved"]
     assert "fallen silent" in events[-1].body.tiers[0].detail
-    assert odd.cancelled.wait(5), "its solve is ended"
+    await until(odd.cancelled.is_set)  # its solve is ended
 
 
 GARBAGE: dict[str, Callable[[], list[solve_pb2.SolveEvent]]] = {
@@ -375,17 +375,17 @@ async def test_solve_once_goes_through_too() -> None:
     async with routed([("small", ScriptedSolver(FAILS))], [("big", ScriptedSolver(PASSES))]) as running:
         spec = asked()
         spec.ClearField("events")
-        reply = await running.client.solve_once(spec, timeout=20)
+        reply = await running.client.solve_once(spec, timeout=100)
         assert reply.summary.outcome == solve_pb2.SOLVE_OUTCOME_SOLVED
         assert len(reply.summary.tiers) == 2
         document = {"prompt": "x", "tests": ["assert f()"], "sampling": {"k": 2}, "model": "cascade"}
-        assert (await running.client.solve_once(solve_spec(document), timeout=20)).summary.candidates
+        assert (await running.client.solve_once(solve_spec(document), timeout=100)).summary.candidates
 
 
 async def test_it_drains() -> None:
     small = ScriptedSolver(hanging())
     async with routed([("small", small)]) as running:
-        stream = running.client.solve(asked(), timeout=20)
+        stream = running.client.solve(asked(), timeout=100)
         await anext(stream)
         draining = asyncio.create_task(running.router.drain(0.2))
         await until(lambda: running.router.status == "draining")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support.core_harness import Harness, request
 from support.random_decoders import config, for_device, packed_as, random_decoder
-from support.runner_contract import NOTHING, Checked, asked, hand_made_steps, masks_and_filters
+from support.runner_contract import NOTHING, Checked, asked, hand_made_steps, masks_and_filters, steps_ahead
 
 from engine.core.types import Chunk, EndReason, Filters, Mode, Runner, SolveEnded, Step
 from engine.models.decoder import Decoder
@@ -69,6 +69,13 @@ def test_steps_of_a_scheduler(make: Make) -> None:
     assert {harness.ended(solve).reason for solve in range(4)} == {EndReason.COMPLETE}
     counts = [event.counts for event in harness.events if isinstance(event, SolveEnded)]
     assert sum(one.cached_tokens for one in counts) > 0 and sum(one.drafted_tokens for one in counts) > 0
+
+
+@pytest.mark.parametrize("name", ["cuda, pages of 16", "cuda, pages of 64"])
+def test_steps_ahead(name: str) -> None:
+    decoder = random_decoder(replace(config(), vocab=64))
+    # In so small a vocabulary samples go together for a while, and a text may end anywhere.
+    assert steps_ahead(Checked(MAKERS[name](decoder, POOL), decoder)).void > 0
 
 
 def test_a_pool_without_a_page_is_refused() -> None:

@@ -13,7 +13,7 @@ import sys
 
 import torch
 from support.random_decoders import config, for_device, random_decoder
-from support.runner_contract import Checked, hand_made_steps, masks_and_filters
+from support.runner_contract import Checked, hand_made_steps, masks_and_filters, steps_ahead
 
 from engine.runner import triton_operations
 from engine.runner.cuda import CudaRunner
@@ -37,6 +37,7 @@ checked = Checked(runner, decoder)
 hand_made_steps(checked)
 masks_and_filters(checked)
 print(len(checked.steps), "steps")
+print("ahead", steps_ahead(checked, new=6).planned_ahead)
 """
 
 

@@ -197,7 +197,7 @@ def front(address: str, problem: Path, *words: str) -> "subprocess.CompletedProc
         [sys.executable, str(FRONT), str(problem), *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
         env={**os.environ, "THRESHER_ADDRESS": address},
     )

@@ -11,7 +11,7 @@ from thresher.v1 import info_service_pb2, problem_pb2, solve_pb2, synthesis_serv
 
 from engine.metrics import Metrics
 from tests.support.event_order import EventOrderChecker
-from tests.support.scripted_engine import FakeExecutor, Script, scripted_solver
+from tests.support.scripted_engine import AheadScript, FakeExecutor, Script, scripted_solver
 from tests.support.served import Served, refused, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -24,10 +24,11 @@ PROGRAMS = {
 }
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served() -> AsyncGenerator[Served]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[Script, AheadScript], ids=["", "ahead"])
+async def served(request: pytest.FixtureRequest) -> AsyncGenerator[Served]:
+    """With steps one after the other, and with one submitted while another is computed."""
     metrics = Metrics()
-    solver: Any = scripted_solver(Script(PROGRAMS), FakeExecutor(0.001), max_k=4096, metrics=metrics)
+    solver: Any = scripted_solver(request.param(PROGRAMS), FakeExecutor(0.001), max_k=4096, metrics=metrics)
     await solver.start()
     async with serving(solver) as running:
         running.metrics = metrics

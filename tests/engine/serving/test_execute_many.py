@@ -41,7 +41,7 @@ async def send(call: Any, requests: Iterable[Request]) -> None:
 
 async def replies(call: Any, count: int) -> list[Response]:
     found: list[Response] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while len(found) < count:
             reply = await call.read()
             assert reply is not grpc.aio.EOF
@@ -233,7 +233,7 @@ async def test_the_end_of_the_call_is_the_end_of_its_programs(end: str) -> None:
     solver = ScriptedSolver()
     solver.executor.before = forever
     async with serving(solver) as served:
-        call = served.execution.ExecuteMany(timeout=0.5 if end == "deadline" else None)
+        call = served.execution.ExecuteMany(timeout=2 if end == "deadline" else None)
         await send(call, [run(number) for number in range(10)])
         await until(lambda: len(solver.executor.programs) == 10)
         if end == "cancel":

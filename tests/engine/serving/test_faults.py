@@ -76,11 +76,19 @@ async def watched(served: Served, service: str) -> AsyncGenerator[int]:
 
 async def test_the_death_of_one_model_is_no_other_model_s(monkeypatch: pytest.MonkeyPatch) -> None:
     """Health NOT_SERVING for that model and the whole, its solves UNAVAILABLE, the other's go on; then ready again."""
-    monkeypatch.setattr(engine_client, "_FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(engine_client, "_FIRST_PAUSE", 0.01)
     scripts = {name: Script(PROGRAMS, step_seconds=0.005) for name in ("a", "b")}
+    starters = {name: thread_starter(serve_script(script)) for name, script in scripts.items()}
+    may_start = asyncio.Event()
+    may_start.set()
+
+    async def start_when_it_may() -> Link:
+        await may_start.wait()
+        return await starters["a"]()
+
     metrics = Metrics()
     solver = Solver(
-        starters={name: thread_starter(serve_script(script)) for name, script in scripts.items()},
+        starters={"a": start_when_it_may, "b": starters["b"]},
         executor=FakeExecutor(),  # type: ignore[arg-type]
         metrics=metrics,
         max_k=64,
@@ -95,7 +103,8 @@ async def test_the_death_of_one_model_is_no_other_model_s(monkeypatch: pytest.Mo
         calls = [served.synthesis.Solve(synthesis_service_pb2.SolveRequest(spec=request)) for request in requests]
         for call in calls:
             await call.read()
-        await asyncio.sleep(0.1)
+        await until(lambda: solver.load().branches_running == 2)
+        may_start.clear()
         scripts["a"].fail = True
         found = await refused(calls[0])
         assert (found.code, found.info.reason) == (grpc.StatusCode.UNAVAILABLE, "ENGINE_RESTARTING")
@@ -106,6 +115,7 @@ async def test_the_death_of_one_model_is_no_other_model_s(monkeypatch: pytest.Mo
         assert (late.code, late.info.reason) == (grpc.StatusCode.UNAVAILABLE, "ENGINE_RESTARTING")
         answer = await served.synthesis.SolveOnce(once("easy", model="models/b"))
         assert answer.summary.outcome == solve_pb2.SOLVE_OUTCOME_SOLVED
+        may_start.set()
         assert await anext(watches["models/a"]) == SERVING
         assert await anext(watches[""]) == SERVING
         answer = await served.synthesis.SolveOnce(once("easy", model="models/a"))
@@ -164,7 +174,7 @@ async def test_an_engine_that_never_starts_is_told_as_it_says_it() -> None:
     ("count", "waiting"),
     [
         pytest.param(1_000, 64, id="most are refused"),
-        pytest.param(10_000, 64, id="10,000, most are refused", marks=pytest.mark.slow),
+        pytest.param(10_000, 64, id="10,000, most are refused", marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
         pytest.param(10_000, 20_000, id="10,000, all of them wait", marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
     ],
 )
@@ -276,14 +286,14 @@ async def test_a_slow_reader_s_solve_waits_in_bounded_room(monkeypatch: pytest.M
 
     monkeypatch.setattr(solving, "Inbox", watched_inbox)
     monkeypatch.setattr("engine.solving.inbox._MOST_STEPS", 4)
-    programs = {"wide": {f"{letter * 1400}\n": 1.0 for letter in "abcdefgh"}}
+    programs = {"wide": {f"{letter * 400}\n": 1.0 for letter in "abcdefgh"}}
     solver: Any = scripted_solver(Script(programs), FakeExecutor(), rows=16)
     await solver.start()
-    asked = spec("wide", sampling={"k": 8, "max_new_tokens": 1500, "mode": "SAMPLING_MODE_DISTINCT"})
+    asked = spec("wide", sampling={"k": 8, "max_new_tokens": 500, "mode": "SAMPLING_MODE_DISTINCT"})
     asked.events.token_deltas = asked.events.branches = True
     events = solver.solve(solve_in(asked, "spec", Settings()), deadline=None)
     await anext(events)
-    await until(lambda: solver.load().branches_running == 0 and len(inboxes[0]) > 0, 60)
+    await until(lambda: solver.load().branches_running == 0 and len(inboxes[0]) > 0, 200)
     assert len(inboxes[0]) <= 8
     texts: dict[int, str] = {}
     async for event in events:
@@ -291,5 +301,5 @@ async def test_a_slow_reader_s_solve_waits_in_bounded_room(monkeypatch: pytest.M
             texts[event.body.branch] = texts.get(event.body.branch, "") + event.body.text
     # The last tokens of a text come with its program alone.
     assert sorted(text[0] for text in texts.values()) == list("abcdefgh")
-    assert all(text == text[0] * len(text) and len(text) > 1300 for text in texts.values())
+    assert all(text == text[0] * len(text) and len(text) > 300 for text in texts.values())
     await solver.close()

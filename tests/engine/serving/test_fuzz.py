@@ -12,6 +12,8 @@ from tests.support.any_message import at_extremes, changed, damaged, messages, n
 from tests.support.good_requests import good_requests
 from tests.support.hard_pressed import MAY_BE, Pressed, hard_pressed
 
+pytestmark = pytest.mark.timeout(900)
+
 GOOD = good_requests()
 METHODS = list(GOOD)
 REFINE, TRANSCRIPT = (f"/thresher.v1.SynthesisService/{name}" for name in ("Refine", "GetTranscript"))
@@ -34,9 +36,7 @@ def _nothing_is_left(pressed: Pressed) -> Generator[None]:
     tasks, descriptors = pressed.size()
     yield
     pressed.check_nothing_left()
-    after = pressed.size()
-    assert after[0] <= tasks + 2
-    assert after[1] <= descriptors + 4
+    pressed.check_size(tasks + 2, descriptors + 4)
 
 
 def any_request(method: str) -> st.SearchStrategy[bytes]:

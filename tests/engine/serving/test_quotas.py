@@ -40,14 +40,14 @@ def program(tests: int) -> execution_service_pb2.Program:
 
 async def test_requests_come_as_fast_as_the_rate_and_no_faster(tmp_path: Path) -> None:
     path = tmp_path / "tokens.json"
-    slow, other = bearer(add_token(path, "slow", requests_per_second=0.5)), bearer(add_token(path, "other"))
+    slow, other = bearer(add_token(path, "slow", requests_per_second=0.05)), bearer(add_token(path, "other"))
     async with serving(tcp=True, serving={"tokens_file": path}) as served, grpc.aio.insecure_channel(served.tcp) as one:
         stub: Any = info_service_pb2_grpc.InfoServiceStub(one)
         request = info_service_pb2.GetLoadRequest()
         await stub.GetLoad(request, metadata=slow)
         found = over_quota(await refused(stub.GetLoad(request, metadata=slow)))
         wait = found.details["RetryInfo"].retry_delay.ToMilliseconds()
-        assert 0 < wait <= 2000
+        assert 0 < wait <= 20_000
         assert found.trailers[PUSHBACK_TRAILER] == str(wait)
         for _ in range(5):
             await stub.GetLoad(request, metadata=other)
@@ -102,7 +102,7 @@ async def test_solves_at_a_time_are_bounded_for_each_caller(tmp_path: Path) -> N
                 assert f"may have {most}" in found.message
                 assert found.details["RetryInfo"].retry_delay.ToMilliseconds() > 0
         mine[0].cancel()
-        await until(lambda: solver.live == 4)
+        await until(lambda: len(served.front.calls) == 4)
         mine += await begin(two, 1)
         for call in (*mine, *theirs):
             call.cancel()

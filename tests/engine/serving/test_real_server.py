@@ -32,14 +32,18 @@ from thresher.v1 import (
     verdict_pb2,
 )
 
+from engine.text.normalise import program_key
 from tests.support.event_order import EventOrderChecker
 from tests.support.sampling_page import run_page
 from tests.support.served import refused
 
-pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.model, pytest.mark.sandbox, pytest.mark.slow]
+pytestmark += [pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
 
 MODEL = "smollm2-135m-instruct"
 EVENTS = solve_pb2.EventOptions(token_deltas=True, test_results=True, failing_code=True, branches=True)
+IMPOSSIBLE = "assert add(1, 2) == 4 != add(1, 2)"
+"""No program passes it, whatever the model comes upon."""
 
 
 @dataclass
@@ -120,8 +124,13 @@ async def checked(running: Server, spec: solve_pb2.SolveSpec, timeout: float | N
     return checker
 
 
+def programs_of(summary: solve_pb2.Summary) -> list[tuple[list[int], bytes]]:
+    """Who drew which. Of texts that are one program the first to finish is shown, which no seed decides."""
+    return [(sorted(one.samples), program_key(one.code)) for one in summary.candidates]
+
+
 @pytest.mark.parametrize("policy", ["FIRST_PASS", "ALL", "BEST"])
-@pytest.mark.parametrize("test", ["assert add(1, 2) == 3", "assert add(1, 2) == 4"])
+@pytest.mark.parametrize("test", ["assert add(1, 2) == 3", IMPOSSIBLE])
 async def test_real_streams_keep_the_contract(shared: Server, policy: str, test: str) -> None:
     spec = solve_pb2.SolveSpec(
         problem=problem(test),
@@ -130,8 +139,7 @@ async def test_real_streams_keep_the_contract(shared: Server, policy: str, test:
         events=EVENTS,
     )
     checker = await checked(shared, spec)
-    possible = test.endswith("3")
-    expected = solve_pb2.SOLVE_OUTCOME_SOLVED if possible else solve_pb2.SOLVE_OUTCOME_EXHAUSTED
+    expected = solve_pb2.SOLVE_OUTCOME_EXHAUSTED if test == IMPOSSIBLE else solve_pb2.SOLVE_OUTCOME_SOLVED
     assert checker.summary.outcome == expected
     await shared.wait_idle()
 
@@ -157,7 +165,7 @@ async def test_budgets_end_with_a_summary(shared: Server, budget: str) -> None:
         if field.name != budget:
             limit.ClearField(field.name)
     spec = solve_pb2.SolveSpec(
-        problem=problem("assert add(1, 2) == 4"),
+        problem=problem(IMPOSSIBLE),
         # Hot, so that there is more than one program to execute.
         sampling=solve_pb2.SamplingParams(
             k=16,
@@ -177,8 +185,8 @@ async def test_budgets_end_with_a_summary(shared: Server, budget: str) -> None:
 
 async def test_a_deadline_and_a_cancel_free_everything(shared: Server) -> None:
     spec = solve_pb2.SolveSpec(
-        problem=problem("assert add(1, 2) == 4"),
-        sampling=solve_pb2.SamplingParams(k=16, max_new_tokens=800, keep_after_program=True),
+        problem=problem(IMPOSSIBLE),
+        sampling=solve_pb2.SamplingParams(k=16, seed=3, max_new_tokens=800, keep_after_program=True),
         events=EVENTS,
     )
     late = shared.synthesis.Solve(synthesis_service_pb2.SolveRequest(spec=spec), timeout=0.7)
@@ -217,8 +225,7 @@ async def test_the_same_seed_gives_the_same_candidates(shared: Server) -> None:
     )
     once = synthesis_service_pb2.SolveOnceRequest(spec=spec)
     first, second = [await shared.synthesis.SolveOnce(once) for _ in range(2)]
-    codes = [{tuple(one.samples): one.code for one in reply.summary.candidates} for reply in (first, second)]
-    assert codes[0] == codes[1]
+    assert sorted(programs_of(first.summary)) == sorted(programs_of(second.summary))
     assert first.summary.seed == 11
 
 
@@ -243,7 +250,7 @@ async def test_each_way_to_draw(
         events=EVENTS,
     )
     first, again = [(await checked(shared, spec)).summary for _ in range(2)]
-    codes = [[(sorted(one.samples), one.code) for one in summary.candidates] for summary in (first, again)]
+    codes = [programs_of(summary) for summary in (first, again)]
     if "DISTINCT" not in fields.get("mode", ""):
         # Only distinct draws have an order; elsewhere drafts and a prompt that is there already change who is first.
         codes = [sorted(one) for one in codes]
@@ -270,7 +277,7 @@ async def test_samples_take_turns_with_the_prompts(shared: Server) -> None:
 
 
 async def test_rounds_of_a_session_compute_only_what_is_new_in_their_prompts(shared: Server) -> None:
-    asked = problem("assert add(1, 2) == 4")  # which no right program passes
+    asked = problem(IMPOSSIBLE)
     words = "Write a Python function add(a, b) that returns the sum of a and b."
     asked.chat.messages.add(role="user", content=words)
     spec = solve_pb2.SolveSpec(problem=asked, sampling=solve_pb2.SamplingParams(k=4, seed=3, max_new_tokens=48))
@@ -290,7 +297,7 @@ async def test_rounds_of_a_session_compute_only_what_is_new_in_their_prompts(sha
 
 async def test_an_open_end_goes_on_until_its_budget(shared: Server) -> None:
     spec = solve_pb2.SolveSpec(
-        problem=problem("assert add(1, 2) == 4"),
+        problem=problem(IMPOSSIBLE),
         sampling=solve_pb2.SamplingParams(max_new_tokens=24, temperature=1.0, seed=3),
         budget=solve_pb2.Budget(rows=150),
         events=EVENTS,
@@ -351,8 +358,8 @@ async def test_a_killed_engine_is_started_again_and_its_solves_are_told() -> Non
         watch = health.Watch(model)
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         spec = solve_pb2.SolveSpec(
-            problem=problem("assert add(1, 2) == 4"),
-            sampling=solve_pb2.SamplingParams(k=16, max_new_tokens=800, keep_after_program=True),
+            problem=problem(IMPOSSIBLE),
+            sampling=solve_pb2.SamplingParams(k=16, seed=3, max_new_tokens=800, keep_after_program=True),
             events=EVENTS,
         )
         call = running.synthesis.Solve(synthesis_service_pb2.SolveRequest(spec=spec))
@@ -379,8 +386,8 @@ async def test_sigterm_under_real_load_leaves_nothing_behind() -> None:
     async with server("--drain-seconds", "1") as running:
         family = psutil.Process(running.child.pid)
         spec = solve_pb2.SolveSpec(
-            problem=problem("assert add(1, 2) == 4"),
-            sampling=solve_pb2.SamplingParams(k=32, max_new_tokens=800, keep_after_program=True),
+            problem=problem(IMPOSSIBLE),
+            sampling=solve_pb2.SamplingParams(k=32, seed=3, max_new_tokens=800, keep_after_program=True),
             events=EVENTS,
         )
         calls = [running.synthesis.Solve(synthesis_service_pb2.SolveRequest(spec=spec)) for _ in range(4)]
@@ -394,7 +401,7 @@ async def test_sigterm_under_real_load_leaves_nothing_behind() -> None:
         assert code == 0, (running.folder / "log").read_text()
         for call in calls:
             assert (await refused(call)).info.reason == "DRAINING"
-        gone, alive = psutil.wait_procs(children, timeout=5)
+        gone, alive = psutil.wait_procs(children, timeout=60)
         assert alive == []
         assert gone
         assert not (running.folder / "s").exists()

@@ -52,9 +52,12 @@ def asked(name: str, *, k: int = 24, **more: Any) -> solve_pb2.SolveSpec:
 
 
 @asynccontextmanager
-async def server(folder: Path | None, *, pages: int = 4000, **settings: int) -> AsyncGenerator[AsyncClient]:
+async def server(
+    folder: Path | None, *, pages: int = 4000, step: float = 0.0, **settings: int
+) -> AsyncGenerator[AsyncClient]:
     """A front, a solver and a scheduler, with a client; what it has recorded is there once it has ended."""
-    solver: Any = scripted_solver(Script(PROGRAMS, pages=pages), FakeExecutor(0.002), rows=16, waiting=8)
+    script = Script(PROGRAMS, pages=pages, step_seconds=step)
+    solver: Any = scripted_solver(script, FakeExecutor(0.002), rows=16, waiting=8)
     await solver.start()
     recorder = {"folder": folder, **settings}
     try:
@@ -131,7 +134,7 @@ async def test_branches_that_lose_their_pages_are_in_the_decisions(tmp_path: Pat
 
 
 async def test_a_solve_whose_caller_leaves_is_recorded_up_to_there(tmp_path: Path) -> None:
-    async with server(tmp_path) as client, client.solve(asked("endless"), timeout=60) as stream:
+    async with server(tmp_path, step=0.1) as client, client.solve(asked("endless"), timeout=60) as stream:
         async for event in stream:
             if event.HasField("accepted"):
                 break
@@ -277,6 +280,7 @@ async def test_a_disk_that_comes_back_after_the_wait_gets_the_whole_file(
     spec = SolveSpec(request_id="r", prompt=CompletionPrompt("p", part_of_program=False), tests=())
     recorder, free = Recorder(RecorderSettings(folder=tmp_path), tmp_path), threading.Event()
     opened: Any = os.open
+    others = threading.enumerate()  # one of a test before may be at its end
 
     def hang(*asked: Any) -> int:
         free.wait()
@@ -291,7 +295,7 @@ async def test_a_disk_that_comes_back_after_the_wait_gets_the_whole_file(
             async for _ in recorder.solve(SimpleNamespace(solve=told), spec, deadline=None):  # type: ignore[arg-type]
                 pass
             await recorder.close()
-            (writer,) = [thread for thread in threading.enumerate() if thread.name == "recorder"]
+            (writer,) = [one for one in threading.enumerate() if one.name == "recorder" and one not in others]
             free.set()
             await asyncio.to_thread(writer.join)
     finally:

@@ -13,6 +13,8 @@ from tests.support.good_requests import solve_spec
 from tests.support.hard_pressed import MAY_BE, Pressed, hard_pressed
 from tests.support.refine_talk import start
 
+pytestmark = pytest.mark.timeout(900)
+
 METHOD = "/thresher.v1.SynthesisService/Refine"
 TRANSCRIPT = "/thresher.v1.SynthesisService/GetTranscript"
 Request = synthesis_service_pb2.RefineRequest

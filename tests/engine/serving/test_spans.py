@@ -158,7 +158,7 @@ async def test_no_text_is_in_any_span(collector: Collector) -> None:
 
 
 async def test_a_cancelled_solve_ends_its_spans_and_is_no_failure(collector: Collector) -> None:
-    async with server(Script(PROGRAMS, step_seconds=0.002)) as running:
+    async with server(Script(PROGRAMS, step_seconds=0.01)) as running:
         events = asked("endless", events=solve_pb2.EventOptions(branches=True))
         async with running.client.solve(events, timeout=60, metadata=context()) as stream:
             async for event in stream:

@@ -19,7 +19,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from thresher.v1 import problem_pb2, solve_pb2, synthesis_service_pb2, synthesis_service_pb2_grpc
 
-from tests.support.served import once_request, refused, spec
+from tests.support.served import once_request, refused, spec, until
 
 # The contract's bound for leaving after the drain time.
 LEAVE_SECONDS = 10
@@ -39,10 +39,17 @@ class Process:
 
     async def wait_serving(self) -> None:
         health: Any = health_pb2_grpc.HealthStub(self.channel)
-        watch = health.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=60)
+        watch = health.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=240)
         while (await watch.read()).status != health_pb2.HealthCheckResponse.SERVING:
             pass
         watch.cancel()
+
+    async def watch_solving(self) -> Any:
+        """The health of the service that solves, from SERVING on."""
+        health: Any = health_pb2_grpc.HealthStub(self.channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service="thresher.v1.SynthesisService"))
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        return watch
 
     async def leave(self, number: signal.Signals | None = signal.SIGTERM, seconds: float = LEAVE_SECONDS) -> int:
         if number is not None:
@@ -87,13 +94,11 @@ async def test_drain_lets_live_solves_finish_and_ends_the_rest() -> None:
     async with process(drain_seconds=2.5) as server:
         await server.wait_serving()
         assert (server.folder / "thresher" / "server.json").exists()
-        finishing = [server.synthesis.Solve(request("second")) for _ in range(8)]
+        finishing = [server.synthesis.Solve(request("drained")) for _ in range(8)]
         endless = [server.synthesis.Solve(request("endless")) for _ in range(8)]
         for call in (*finishing, *endless):
             assert (await call.read()).event.HasField("accepted")
-        health: Any = health_pb2_grpc.HealthStub(server.channel)
-        watch = health.Watch(health_pb2.HealthCheckRequest(service="thresher.v1.SynthesisService"))
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        watch = await server.watch_solving()
         server.child.send_signal(signal.SIGTERM)
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         late = await refused(server.synthesis.SolveOnce(once_request()))
@@ -131,8 +136,10 @@ async def test_a_second_signal_means_now() -> None:
         await server.wait_serving()
         call = server.synthesis.Solve(request("endless"))
         await call.read()
+        watch = await server.watch_solving()
         server.child.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.3)
+        # Two signals of a kind that a process has not taken yet are one.
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert server.child.returncode is None
         assert await server.leave(signal.SIGTERM) == 0
         assert (await refused(call)).info.reason == "DRAINING"
@@ -161,7 +168,7 @@ async def test_t7_a_server_under_load_leaves_in_time() -> None:
                 group.create_task(hammer())
             endless = server.synthesis.Solve(request("endless"))
             await endless.read()
-            await asyncio.sleep(0.5)
+            await until(lambda: grpc.StatusCode.OK in codes)
             began = time.monotonic()
             assert await server.leave(seconds=1 + LEAVE_SECONDS) == 0
             assert time.monotonic() - began < 1 + LEAVE_SECONDS
@@ -178,7 +185,7 @@ async def test_a_signal_during_the_start_ends_it() -> None:
             server.synthesis.SolveOnce(
                 synthesis_service_pb2.SolveOnceRequest(spec=solve_pb2.SolveSpec(problem=problem_pb2.Problem())),
                 wait_for_ready=True,
-                timeout=60,
+                timeout=240,
             )
         )
         assert found.info.reason == "STARTING"
@@ -188,7 +195,7 @@ async def test_a_signal_during_the_start_ends_it() -> None:
 @pytest.mark.slow
 async def test_a_start_that_fails_is_exit_code_3() -> None:
     async with process("start-fails") as server:
-        assert await asyncio.wait_for(server.child.wait(), 60) == 3
+        assert await asyncio.wait_for(server.child.wait(), 240) == 3
         assert "no model here" in json.dumps(server.log())
 
 

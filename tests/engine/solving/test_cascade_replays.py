@@ -124,6 +124,7 @@ async def test_four_tiers() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_until_one_passes_it_draws_as_many_as_the_order_makes_it() -> None:
     """Of n recorded programs, c of which pass, (n + 1) / (c + 1) are drawn in the mean until the first pass.
 

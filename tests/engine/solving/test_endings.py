@@ -72,6 +72,7 @@ def spec(k: int, *, sampling: dict[str, Any] | None = None, **more: Any) -> Solv
 
 
 BOTH = (VISIBLE, HIDDEN)
+LONG = (pytest.mark.slow, pytest.mark.timeout(900))
 DISTINCT = {"mode": Mode.DISTINCT, "distinct_programs": True}
 
 
@@ -85,15 +86,15 @@ DISTINCT = {"mode": Mode.DISTINCT, "distinct_programs": True}
         pytest.param(spec(2, return_policy=ReturnPolicy.ALL), 2, 1, False, id="all are judged"),
         pytest.param(spec(1, sampling=DISTINCT), 2, 1, False, id="more texts than are wanted"),
         pytest.param(spec(2, executions=1), 2, 2, False, id="a budget of executions"),
-        pytest.param(spec(2), 2, 2, True, id="two endings, a slow reader", marks=pytest.mark.slow),
-        pytest.param(spec(1, tests=BOTH), 1, 2, True, id="hidden tests, a slow reader", marks=pytest.mark.slow),
+        pytest.param(spec(2), 2, 2, True, id="two endings, a slow reader", marks=LONG),
+        pytest.param(spec(1, tests=BOTH), 1, 2, True, id="hidden tests, a slow reader", marks=LONG),
         pytest.param(
             spec(2, return_policy=ReturnPolicy.ALL),
             2,
             1,
             True,
             id="all are judged, a slow reader",
-            marks=pytest.mark.slow,
+            marks=LONG,
         ),
         pytest.param(
             spec(1, sampling=DISTINCT),
@@ -101,7 +102,7 @@ DISTINCT = {"mode": Mode.DISTINCT, "distinct_programs": True}
             1,
             True,
             id="more texts than are wanted, a slow reader",
-            marks=pytest.mark.slow,
+            marks=LONG,
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Which candidates run, which wait and which are set back, whatever happens in whatever order."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -116,6 +117,11 @@ class Judge:
 def loop() -> Iterator[HandLoop]:
     made = HandLoop()
     yield made
+    # What still runs is told to end, and then no longer waited for, until nothing new begins either.
+    while tasks := asyncio.all_tasks(made):
+        for task in tasks:
+            task.cancel()
+        made.settle()
     made.close()
 
 

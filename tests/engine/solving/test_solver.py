@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import random
+import string
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -37,13 +39,16 @@ from engine.solving.spec import (
 )
 from engine.solving.summary import SolveOutcome, Summary
 from engine.text.infill import InfillForm
-from executor.types import SnippetTest
-from executor.verdict import Verdict
+from executor.types import Program, SnippetTest
+from executor.verdict import Report, Verdict
 from tests.support.scripted_engine import FakeExecutor, Script, scripted_solver
+from tests.support.served import until
+from tests.support.watched_device import Device, Watched
 
 TESTS = (HeldTest(SnippetTest(code="visible")),)
 HELD_OUT = (*TESTS, HeldTest(SnippetTest(code="HELD"), hidden=True))
-LONG = "z" * 900
+# Nothing in it comes again, so that no draft makes it short.
+LONG = "".join(random.Random(1).choices(string.ascii_lowercase, k=900))
 
 PROGRAMS = {
     "easy": {"x = 'PASS a'\n": 1.0, "x = 'FAIL b'\n": 1.0, "x = 'FAIL c'\n": 1.0},
@@ -52,7 +57,7 @@ PROGRAMS = {
     "wrong": {"x = 'PASS'\n": 1.0},
     "slow": {"x = 'PASS'\n": 1.0, "x = 'SLOW FAIL'\n": 5.0},
     "stuck": {"x = 'SLOW FAIL'\n": 1.0},
-    "clogged": {f"x = 'SLOW FAIL {n}'\n": 3.0 for n in range(30)} | {f"y = 'PASS {80 * 'z'}'\n": 3.0},
+    "clogged": {f"x = 'SLOW FAIL {n}'\n": 3.0 for n in range(30)} | {f"y = 'PASS {LONG[:80]}'\n": 3.0},
     "long": {f"x = 'LONG FAIL {n}'\n": 1.0 for n in range(18)},
     "endless": {f"x = '{LONG}'\n": 1.0, f"y = '{LONG}'\n": 1.0},
     "race": {"PASS = 1\n": 1.0, f"FAIL = '{LONG}'\n": 3.0},
@@ -78,10 +83,17 @@ def spec(name: str, *, k: int = 12, tests: tuple[HeldTest, ...] = TESTS, **more:
 
 @contextlib.asynccontextmanager
 async def solver_over(
-    *, seconds: float = 0.0, step: float = 0.0, rows: int = 16, pages: int = 4000, waiting: int = 64
+    script: Script | None = None,
+    executor: FakeExecutor | None = None,
+    *,
+    seconds: float = 0.0,
+    step: float = 0.0,
+    rows: int = 16,
+    pages: int = 4000,
+    waiting: int = 64,
 ) -> AsyncGenerator[tuple[Solver, FakeExecutor, Script]]:
-    script = Script(PROGRAMS, pages=pages, step_seconds=step)
-    executor = FakeExecutor(seconds)
+    script = script or Script(PROGRAMS, pages=pages, step_seconds=step)
+    executor = executor or FakeExecutor(seconds)
     solver = scripted_solver(script, executor, rows=rows, waiting=waiting)
     await solver.start()
     try:
@@ -90,7 +102,7 @@ async def solver_over(
         await solver.close()
 
 
-async def collect(solver: Solver, asked: SolveSpec, deadline: float | None = 20.0) -> list[SolveEvent]:
+async def collect(solver: Solver, asked: SolveSpec, deadline: float | None = 60.0) -> list[SolveEvent]:
     return [event async for event in solver.solve(asked, deadline=deadline)]
 
 
@@ -102,15 +114,13 @@ def summary_of(events: list[SolveEvent]) -> Summary:
 
 async def nothing_left(solver: Solver, executor: FakeExecutor) -> None:
     """Rows, jails and pages of all solves are gone before long."""
-    for _ in range(3_000):
+
+    def nothing() -> bool:
         load = solver.load()
-        if load.solves_running + load.solves_waiting == 0 and not executor.running:
-            break
-        await asyncio.sleep(0.01)
-    load = solver.load()
-    assert (load.solves_running, load.solves_waiting, load.branches_running) == (0, 0, 0)
-    assert load.kv_cache_usage == 0
-    assert not executor.running
+        left = load.solves_running + load.solves_waiting + load.branches_running
+        return not left and load.kv_cache_usage == 0 and not executor.running
+
+    await until(nothing)
 
 
 async def test_first_pass_ends_everything() -> None:
@@ -215,27 +225,36 @@ async def test_hidden_tests_are_told_and_never_decide(name: str, held_out: Verdi
         assert summary.escalation.recommended is (held_out is not Verdict.PASSED)
 
 
+class SlowWithHidden(FakeExecutor):
+    """Takes half a minute for hidden tests, and no time for visible ones."""
+
+    async def run(self, program: Program, *, group: str = "", on_test: object = None) -> Report:
+        self.seconds = 30.0 if any("HELD" in getattr(test, "code", "") for test in program.tests) else 0.0
+        return await super().run(program, group=group, on_test=on_test)
+
+
 async def test_hidden_tests_end_with_the_deadline_and_the_pass_stands() -> None:
-    async with solver_over(seconds=0.4) as (solver, executor, _):
-        asked = spec("one", k=1, tests=HELD_OUT, budget=Budget(wall_seconds=0.6))
+    async with solver_over(executor=SlowWithHidden()) as (solver, executor, _):
+        asked = spec("one", k=1, tests=HELD_OUT, budget=Budget(wall_seconds=1.5))
         began = asyncio.get_running_loop().time()
         summary = summary_of(await collect(solver, asked))
         assert summary.outcome is SolveOutcome.SOLVED
         assert summary.candidates[0].held_out is None
-        assert asyncio.get_running_loop().time() - began < 6
+        assert asyncio.get_running_loop().time() - began < 20
         await nothing_left(solver, executor)
 
 
 async def test_an_engine_stuck_in_a_step_does_not_hold_the_deadline() -> None:
-    async with solver_over(step=0.01) as (solver, executor, script):
+    script = Watched(Device(), "one", PROGRAMS, step_seconds=0.01)
+    async with solver_over(script) as (solver, executor, _):
         solving = asyncio.create_task(collect(solver, spec("endless"), deadline=0.5))
-        await asyncio.sleep(0.2)
-        script.step_seconds = 6.0
+        await until(script.entered.is_set)
+        script.let.clear()
         began = asyncio.get_running_loop().time()
         with pytest.raises(DeadlineExceeded):
             await solving
-        assert asyncio.get_running_loop().time() - began < 5
-        script.step_seconds = 0.0
+        assert asyncio.get_running_loop().time() - began < 20
+        script.let.set()
         assert not executor.running
 
 
@@ -269,15 +288,15 @@ async def test_cancelling_leaves_nothing() -> None:
 async def test_the_deadline_ends_drawing_and_judging(name: str) -> None:
     async with solver_over(step=0.01) as (solver, executor, _):
         with pytest.raises(DeadlineExceeded) as caught:
-            await collect(solver, spec(name, k=4), deadline=0.5)
+            await collect(solver, spec(name, k=4), deadline=1.0)
         assert caught.value.reason == "DEADLINE_RUNNING"
         await nothing_left(solver, executor)
 
 
 async def test_a_deadline_in_the_queue_is_told_apart() -> None:
     async with solver_over(step=0.01, rows=1) as (solver, executor, script):
-        first = asyncio.create_task(collect(solver, spec("endless", k=1), deadline=10))
-        await asyncio.sleep(0.1)
+        first = asyncio.create_task(collect(solver, spec("endless", k=1)))
+        await until(lambda: solver.load().solves_running == 1)
         with pytest.raises(DeadlineExceeded) as caught:
             await collect(solver, spec("easy"), deadline=0.2)
         assert caught.value.reason == "DEADLINE_IN_QUEUE"
@@ -323,15 +342,12 @@ async def test_an_engine_that_dies_ends_its_solves_and_comes_back() -> None:
         changes: list[str] = []
         solver.on_status(changes.append)
         solving = asyncio.create_task(collect(solver, spec("endless")))
-        await asyncio.sleep(0.1)
+        await until(lambda: solver.load().branches_running > 0)
         script.fail = True
         with pytest.raises(Unavailable) as caught:
             await solving
         assert caught.value.reason == "ENGINE_RESTARTING"
-        for _ in range(500):
-            if solver.status == "ready":
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: solver.status == "ready")
         assert changes == ["failed", "ready"]
         assert summary_of(await collect(solver, spec("one"))).outcome is SolveOutcome.SOLVED
         await nothing_left(solver, executor)
@@ -342,7 +358,8 @@ async def test_the_bounded_queue_and_other_refusals() -> None:
         tasks: list[asyncio.Task[list[SolveEvent]]] = []
         for _ in range(3):
             tasks.append(asyncio.create_task(collect(solver, spec("endless", k=1))))
-            await asyncio.sleep(0.1)
+            # The first one has begun before the others fill the queue.
+            await until(lambda: (load := solver.load()).solves_running == 1 == len(tasks) - load.solves_waiting)
         with pytest.raises(QueueFull) as full:
             await collect(solver, spec("easy"))
         assert full.value.retry_after > 0
@@ -432,12 +449,13 @@ async def test_rows_drawn_for_a_caller_who_left_before_the_answer_was_read_are_i
 
 
 async def test_draining_refuses_waits_and_ends() -> None:
-    async with solver_over(step=0.005) as (solver, executor, _):
+    async with solver_over(step=0.01) as (solver, executor, _):
         short = asyncio.create_task(collect(solver, spec("one", k=2)))
-        endless = asyncio.create_task(collect(solver, spec("endless", sampling={"keep_after_program": True})))
-        await asyncio.sleep(0.02)
-        draining = asyncio.create_task(solver.drain(0.6))
-        await asyncio.sleep(0.01)
+        long = {"keep_after_program": True, "max_new_tokens": 900}
+        endless = asyncio.create_task(collect(solver, spec("endless", sampling=long)))
+        await until(lambda: (load := solver.load()).solves_running + load.solves_waiting == 2)
+        draining = asyncio.create_task(solver.drain(2.0))
+        await until(lambda: solver.status == "draining")
         with pytest.raises(Unavailable) as refused:
             await collect(solver, spec("one"))
         assert refused.value.reason == "DRAINING"

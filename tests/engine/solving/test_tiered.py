@@ -118,7 +118,7 @@ async def test_with_fixed_thresholds_a_seed_is_the_whole_story() -> None:
 
 
 async def test_the_loser_still_gives_its_account() -> None:
-    async with two(Policy(hedged=True, after=0.02), step=0.002) as running:
+    async with two(Policy(hedged=True, after=0.02), step=0.005) as running:
         summary = await running.solve(spec("slow", k=4))
         assert summary.outcome is SolveOutcome.SOLVED
         loser, winner = summary.tiers
@@ -206,7 +206,7 @@ async def test_the_models_are_served_beside_it() -> None:
 
 
 async def test_a_drain_lets_a_live_cascade_go_on_to_its_next_tier() -> None:
-    async with two(step=0.002, small=Terms(k=4)) as running:
+    async with two(step=0.02, small=Terms(k=4)) as running:
         asked = spec("p", k=4, model="cascade")
         judged = asyncio.Event()
 
@@ -219,7 +219,7 @@ async def test_a_drain_lets_a_live_cascade_go_on_to_its_next_tier() -> None:
             return summary_of(events)
 
         task = asyncio.create_task(read())
-        await until(lambda: running.solver.load().branches_running > 0)
+        await judged.wait()
         drain = asyncio.create_task(running.solver.drain(20))
         await until(lambda: running.solver.status == "draining")
         with pytest.raises(Unavailable):

@@ -33,6 +33,19 @@ def test_old_folders_go_but_for_the_latest(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "4", "5", "6", "7"]
 
 
+def test_a_folder_that_another_process_has_just_removed_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        (tmp_path / str(number)).mkdir()
+        os.utime(tmp_path / str(number), (number, number))
+    there = list(tmp_path.iterdir())
+    monkeypatch.setattr(Path, "iterdir", lambda _: iter([tmp_path / "gone", *there]))
+    monkeypatch.setattr(Path, "is_dir", lambda _: True)
+    launch.sweep(tmp_path / "5")
+    assert [number for number in range(6) if (tmp_path / str(number)).exists()] == [1, 2, 3, 4, 5]
+
+
 def test_a_kernel_says_whether_it_had_to_be_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba.core.config, "CACHE_DIR", str(tmp_path / "kept"))
     source = tmp_path / "body.py"

@@ -5,9 +5,14 @@ import sys
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 if not torch.cuda.is_available() and "triton" not in sys.modules:
     os.environ["TRITON_INTERPRET"] = "1"
+
+# As for all tests; benchmarks.gpu.watched runs these alone on a GPU, where an example may have to be compiled first.
+settings.register_profile("kernels", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kernels")
 
 
 @pytest.fixture(scope="session")

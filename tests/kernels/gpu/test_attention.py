@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kernels.gpu.attention import DecodeAttention
+from kernels.gpu.attention import DecodeAttention, tiling
 from kernels.gpu.items import AttentionShape, Capacity, Run
 from kernels.reference import decode_attention
 from tests.support.paged_keys import PagedKeys
@@ -26,7 +26,9 @@ class Found:
 def attend(
     attention: DecodeAttention, keys: PagedKeys, q: Tensor, runs: list[Run], scale: float | None = None
 ) -> Found:
-    """One step; what it leaves out stays NaN."""
+    """One step; what it leaves out stays NaN, also in the work space between its two launches."""
+    for space in (attention._partials, attention._lses):
+        space.fill_(torch.nan)
     out = torch.full_like(q, torch.nan)
     lse = torch.full(q.shape[:2], torch.nan, device=q.device)
     attention.load(attention.plan(runs, max(run.first + run.rows for run in runs)))
@@ -210,6 +212,14 @@ def test_a_row_is_the_same_bit_for_bit_in_any_step(device: str, strict: bool) ->
     for row, companions, away in [(3, 3, 4), (5, 5, 6), (12, 3, 1), (4, 4, 0)]:
         found = step(row, companions, away)
         assert torch.equal(found.out, alone.out) and torch.equal(found.lse, alone.lse)
+
+
+@pytest.mark.parametrize("head_dim", [64, 128])
+def test_strict_mode_has_one_tiling(head_dim: int) -> None:
+    shape = AttentionShape(28, 4, head_dim, 64, torch.bfloat16)
+    strict = {tiling(shape, rows, strict=True) for rows in (1, 2, 8, 64, 73, 74, 128, 512, 4096)}
+    assert len(strict) == 1 and {one.own for one in strict} == {0}
+    assert len({tiling(shape, rows) for rows in (1, 73, 74, 512)}) == 2
 
 
 def test_a_table_serves_one_step_after_another(device: str) -> None:

@@ -5,6 +5,7 @@ import torch
 
 from kernels.gpu.attention import Tiling, partials_constants, tiling
 from kernels.gpu.items import AttentionShape
+from kernels.gpu.prefill import prefill_constants, prefill_tiling
 from tests.support.codegen import Build, generate
 
 ARGUMENTS = {
@@ -13,6 +14,7 @@ ARGUMENTS = {
     **dict.fromkeys(("partials", "lses"), "*fp32"),
     "scale": "fp32",
 }
+PREFILL = {name: type_ for name, type_ in ARGUMENTS.items() if name not in ("partials", "lses")} | {"out": "*bf16"}
 MERGED = {
     **dict.fromkeys(("partials", "lses"), "*fp32"),
     **dict.fromkeys(("starts", "places"), "*i32"),
@@ -29,6 +31,12 @@ def build(shape: AttentionShape, tiles: Tiling) -> Build:
         warps=tiles.warps,
         registers=tiles.registers,
     )
+
+
+def prefill_build(shape: AttentionShape) -> Build:
+    tiles = prefill_tiling(shape)
+    constants = {**prefill_constants(shape, tiles)}
+    return Build("kernels.gpu.prefill:prefill_kernel", PREFILL, constants, warps=tiles.warps, registers=tiles.registers)
 
 
 @pytest.mark.slow
@@ -48,6 +56,23 @@ def test_partials_keep_to_registers_and_use_warp_group_products() -> None:
         assert code.stack == 0, f"spills: {case}"
         assert "wgmma.mma_async" in code and not code.serialised, case
         assert ("mma.sync" in code) == (tiles.own > 0), case
+        assert "cp.async" in code, case
+        assert code.programs_per_multiprocessor(tiles.warps) >= tiles.resident, case
+
+
+@pytest.mark.slow
+def test_prefill_keeps_to_registers_and_uses_warp_group_products() -> None:
+    shapes = [
+        AttentionShape(heads, kv, head_dim, page_size, torch.bfloat16)
+        for heads, kv in ((28, 4), (16, 8))
+        for head_dim in (64, 128)
+        for page_size in (16, 64)
+    ]
+    for shape, code in zip(shapes, generate([prefill_build(shape) for shape in shapes]), strict=True):
+        tiles = prefill_tiling(shape)
+        case = f"{shape}, {tiles}: {code}"
+        assert code.stack == 0, f"spills: {case}"
+        assert "wgmma.mma_async" in code and not code.serialised and "mma.sync" not in code, case
         assert "cp.async" in code, case
         assert code.programs_per_multiprocessor(tiles.warps) >= tiles.resident, case
 

@@ -19,8 +19,9 @@ DTYPES = st.sampled_from([torch.float16, torch.float32])
 
 def close(found: Tensor, expected: Tensor) -> None:
     """Equal up to one rounding to the type found, and what float32 loses on the way; float64 rows expected."""
-    eps = max(torch.finfo(found.dtype).eps, 8 * torch.finfo(torch.float32).eps)
-    allowed = eps * (expected.abs() + expected.abs().amax(dim=-1, keepdim=True) * 0.05) + 1e-6
+    rounding = 0.501 * torch.finfo(found.dtype).eps * expected.abs()
+    before = 16 * torch.finfo(torch.float32).eps * (expected.abs() + 0.1 * expected.abs().amax(dim=-1, keepdim=True))
+    allowed = rounding + before + 1e-6
     assert ((found.double() - expected).abs() <= allowed).all()
 
 
@@ -196,6 +197,18 @@ def test_copy_pages(
     expected = reference.copy_pages(pools, moves)
     copy_pages(pools, moves)
     assert torch.equal(pools, expected)
+
+
+def test_copy_pages_reaches_elements_beyond_two_to_the_31(device: str) -> None:
+    pools = torch.empty(2, 150_000, 2, 64, 64, dtype=torch.float16, device=device)
+    assert pools[0].numel() < 2**31 < pools.numel()
+    far = torch.empty(1, 300_000, 2, 64, 64, dtype=torch.float16, device=device)
+    for several, source, target in ((pools, 149_999, 149_990), (far, 299_999, 3), (far, 3, 299_990)):
+        several[:, source] = torch.randn(several.shape[0], 2, 64, 64, device=device)
+        several[:, target] = 0.0
+        copy_pages(several, torch.tensor([[source, target, 5, 60]], dtype=torch.int32, device=device))
+        assert torch.equal(several[:, target, :, 5:60], several[:, source, :, 5:60])
+        assert not several[:, target, :, :5].any() and not several[:, target, :, 60:].any()
 
 
 def test_copy_pages_refuses_what_does_not_fit(device: str) -> None:

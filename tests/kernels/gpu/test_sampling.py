@@ -57,8 +57,7 @@ def answers(logits: Tensor, asked: Asks, sampler: Sampler | None = None) -> Answ
         buffer.fill_(0x7F7F7F7F)
     sampler.load(asked)
     sampler.run(logits)
-    sampler.fetch()
-    return sampler.answers()
+    return sampler.fetch().answers()
 
 
 def check(

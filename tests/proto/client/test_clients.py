@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import grpc
 import pytest
 from google.rpc import code_pb2
 from support.fake_server import PROGRAM, FakeServer, bad_request, queue_full, rich_error, unsolved_events
+from support.served import until
 from thresher.client import AsyncClient, Client, ThresherError
 from thresher.v1 import execution_service_pb2, solve_pb2
 
@@ -71,10 +73,31 @@ def test_health(server: FakeServer, call: Callable[..., Any]) -> None:
 def test_wait_ready_waits(server: FakeServer, call: Callable[..., Any]) -> None:
     server.set_serving(False)
     with pytest.raises(ThresherError, match="NOT_SERVING") as caught:
-        call(lambda client: client.wait_ready(0.3))
+        call(lambda client: client.wait_ready(1.0))
     assert caught.value.reason == "NOT_READY"
     threading.Timer(0.3, lambda: server.set_serving(True)).start()
-    call(lambda client: client.wait_ready(30))
+    call(lambda client: client.wait_ready(60))
+
+
+def test_a_look_that_the_end_of_the_wait_cuts_short_hides_no_answer(
+    call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter(["NOT_SERVING"])
+
+    def look(*_: Any, **__: Any) -> str:
+        if (said := next(looks, None)) is None:
+            raise ThresherError(grpc.StatusCode.DEADLINE_EXCEEDED, "", "too late")
+        return said
+
+    async def async_look(*_: Any, **__: Any) -> str:
+        return look()
+
+    monkeypatch.setattr(Client, "health", look)
+    monkeypatch.setattr(AsyncClient, "health", async_look)
+    with pytest.raises(ThresherError, match=r"within 0\.2 s \(NOT_SERVING\)"):
+        call(lambda client: client.wait_ready(0.2))
+    with pytest.raises(ThresherError, match=r"within 0 s \(.*too late"):
+        call(lambda client: client.wait_ready(0))
 
 
 def test_token_is_sent(server: FakeServer, call: Callable[..., Any]) -> None:
@@ -111,7 +134,7 @@ def test_unavailable_is_retried(server: FakeServer, call: Callable[..., Any], ac
 
 def test_no_server_at_the_address(tmp_path: Path) -> None:
     with Client(f"unix:{tmp_path}/none.sock") as client, pytest.raises(ThresherError, match="is the server running"):
-        client.load(timeout=20)
+        client.load(timeout=60)
 
 
 def test_sync_stream(server: FakeServer) -> None:
@@ -157,7 +180,7 @@ def test_sync_cancel_reaches_the_server_and_ends_the_iteration(server: FakeServe
         next(stream)
         threading.Timer(0.1, stream.cancel).start()
         assert list(stream) == []
-        assert server.cancelled.wait(10)
+        assert server.cancelled.wait(60)
 
 
 def test_leaving_the_loop_ends_the_solve(server: FakeServer) -> None:
@@ -165,7 +188,7 @@ def test_leaving_the_loop_ends_the_solve(server: FakeServer) -> None:
     with Client(server.address) as client:
         for _ in client.solve(SPEC):
             break
-        assert server.cancelled.wait(10)
+        assert server.cancelled.wait(60)
 
 
 async def test_async_cancel_ends_the_iteration_and_not_the_task(server: FakeServer) -> None:
@@ -175,7 +198,7 @@ async def test_async_cancel_ends_the_iteration_and_not_the_task(server: FakeServ
         await anext(stream)
         asyncio.get_running_loop().call_later(0.1, stream.cancel)
         assert [event async for event in stream] == []
-        assert await asyncio.to_thread(server.cancelled.wait, 10)
+        assert await asyncio.to_thread(server.cancelled.wait, 60)
 
 
 async def test_cancelling_the_task_ends_the_solve(server: FakeServer) -> None:
@@ -187,11 +210,11 @@ async def test_cancelling_the_task_ends_the_solve(server: FakeServer) -> None:
                 pass
 
         task = asyncio.create_task(consume())
-        await asyncio.sleep(0.3)
+        await until(lambda: bool(server.specs))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await asyncio.to_thread(server.cancelled.wait, 10)
+        assert await asyncio.to_thread(server.cancelled.wait, 60)
 
 
 async def test_deadline(server: FakeServer) -> None:
@@ -214,20 +237,19 @@ def test_balanced_target_avoids_a_server_that_drains() -> None:
         first.set_serving(True)
         second.set_serving(True)
         with Client(f"ipv4:{first.address},{second.address}") as client:
-            client.wait_ready(10)
-            for _ in range(20):
-                client.load(timeout=10)
-            assert first.calls
-            assert second.calls
+            client.wait_ready(60)
+            due = time.monotonic() + 60
+            while not (first.calls and second.calls):  # it is ready with the first one
+                assert time.monotonic() < due
+                client.load(timeout=60)
             first.set_serving(False)
-            for _ in range(200):  # until the news has reached the client
+            before = -1
+            while first.calls > before:  # until the news has reached the client
+                assert time.monotonic() < due
                 before = first.calls
                 for _ in range(4):
-                    client.load(timeout=10)
-                if first.calls == before:
-                    break
-            before = first.calls, second.calls
+                    client.load(timeout=60)
+            served = second.calls
             for _ in range(20):
-                client.load(timeout=10)
-            assert first.calls == before[0]
-            assert second.calls == before[1] + 20
+                client.load(timeout=60)
+            assert (first.calls, second.calls) == (before, served + 20)

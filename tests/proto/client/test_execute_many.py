@@ -114,13 +114,13 @@ async def test_async_cancel_ends_the_call_and_not_the_task(server: FakeServer) -
         stream = client.execute_many([program("hold")])
 
         async def cancel() -> None:
-            assert await asyncio.to_thread(server.called.wait, 10)
+            assert await asyncio.to_thread(server.called.wait, 60)
             stream.cancel()
 
         async with asyncio.TaskGroup() as group:
             group.create_task(cancel())
             assert [reply async for reply in stream] == []
-        assert await asyncio.to_thread(server.cancelled.wait, 10)
+        assert await asyncio.to_thread(server.cancelled.wait, 60)
 
 
 async def test_cancelling_the_task_ends_the_call(server: FakeServer) -> None:
@@ -131,19 +131,19 @@ async def test_cancelling_the_task_ends_the_call(server: FakeServer) -> None:
                 pass
 
         task = asyncio.create_task(consume())
-        await asyncio.to_thread(server.called.wait, 10)
+        await asyncio.to_thread(server.called.wait, 60)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await asyncio.to_thread(server.cancelled.wait, 10)
+        assert await asyncio.to_thread(server.cancelled.wait, 60)
 
 
 def test_sync_cancel_from_another_thread(server: FakeServer) -> None:
     with Client(server.address) as client:
         stream = client.execute_many([program("hold")])
-        threading.Thread(target=lambda: server.called.wait(10) and stream.cancel()).start()
+        threading.Thread(target=lambda: server.called.wait(60) and stream.cancel()).start()
         assert list(stream) == []
-        assert server.cancelled.wait(10)
+        assert server.cancelled.wait(60)
 
 
 def test_dropping_a_sync_stream_ends_the_call_and_its_thread(server: FakeServer) -> None:
@@ -153,12 +153,12 @@ def test_dropping_a_sync_stream_ends_the_call_and_its_thread(server: FakeServer)
     with Client(server.address) as client:
         before = clients_threads()
         stream = client.execute_many([program("hold"), program()])
-        assert clients_threads() > before
+        assert clients_threads() - before  # those of clients before may be ending
         for _ in stream:
             break
         del stream
         gc.collect()
-        assert server.cancelled.wait(10)
+        assert server.cancelled.wait(60)
         for _ in range(3_000):
             if clients_threads() <= before:
                 break

@@ -8,7 +8,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from support.fake_server import PROGRAM, FakeServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Notebook:
@@ -24,7 +24,7 @@ class Notebook:
         def hook(message: Any) -> None:
             outputs.append({"type": message["header"]["msg_type"], **message["content"]})
 
-        reply = self._client.execute_interactive(code, timeout=60, output_hook=hook)
+        reply = self._client.execute_interactive(code, timeout=200, output_hook=hook)
         assert reply["content"]["status"] == "ok", outputs
         return [output for output in outputs if output["type"] not in ("status", "execute_input")]
 
@@ -39,7 +39,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServ
 @pytest.fixture
 def notebook(server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notebook]:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
+    manager, client = start_new_kernel(kernel_name="python3", startup_timeout=200, cwd=str(tmp_path))
     try:
         yield Notebook(client)
     finally:

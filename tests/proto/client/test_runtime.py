@@ -39,8 +39,11 @@ def test_only_its_own_process_removes_the_file(base: Path) -> None:
 def test_a_server_that_ends_leaves_the_file_to_one_that_runs(base: Path) -> None:
     first, second = RuntimeInfo("unix:/first", os.getpid()), RuntimeInfo("unix:/second", os.getppid())
     child = subprocess.Popen([sys.executable, "-c", ""])
-    for info in (first, second, RuntimeInfo("unix:/killed", child.pid), RuntimeInfo("unix:/last", 1234567)):
+    infos = (first, second, RuntimeInfo("unix:/killed", child.pid), RuntimeInfo("unix:/last", 1234567))
+    for second_of_start, info in enumerate(infos, 1):
         runtime.write_runtime_file(info)
+        # Some file systems' times are so coarse that all four would be of the same moment.
+        os.utime(base / "thresher" / f"server-{info.pid}.json", (second_of_start, second_of_start))
     child.wait()
     assert runtime.remove_runtime_file(1234567)
     assert runtime.read_runtime_file() == second

@@ -27,7 +27,6 @@ def keys(after: str) -> set[str]:
     return {word for cell in cells for word in re.findall(r"`(\w+)`", cell)}
 
 
-@pytest.mark.timeout(60)
 async def test_the_example_is_solved_by_the_request_as_it_stands_there(tmp_path: Path) -> None:
     stub = block("python")
     request = json.loads(block("json"))
