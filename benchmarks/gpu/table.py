@@ -64,7 +64,8 @@ def _where(result: Row) -> str:
         if ceilings
         else ""
     )
-    return f"{result['date'][:10]}, {result['gpu']['name']}, commit {result['commit'][:10]}{rates}"
+    stopped = "" if result.get("ended", True) else ", **it did not come to its end**"
+    return f"{result['date'][:10]}, {result['gpu']['name']}, commit {result['commit'][:10]}{rates}{stopped}"
 
 
 def _table(head: str, rows: Iterable[list[str]]) -> str:

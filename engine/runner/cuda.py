@@ -12,11 +12,12 @@ from torch import Tensor
 from engine.core.distribution import Distribution
 from engine.core.types import Draw, Step
 from engine.models.decoder import Decoder, DecoderConfig
-from engine.runner.asks import collect, hand_out
+from engine.runner.asks import Asked, collect, hand_out
 from engine.runner.device_layer import linear_of
 from engine.runner.drawing import Collect, Drawing, HostDrawing
 from engine.runner.layout_gpu import GpuLayout, lay_out
 from engine.runner.operations import Operations, PlainOperations
+from kernels.gpu.batch import Batch, Upload
 
 PAGE_SIZE = 64
 _BUCKETS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 448, 512)
@@ -26,6 +27,9 @@ _STEP_TOKENS = 8192
 """Tokens of a step for whose activations memory is left beside the pool."""
 _LEFT = 1 << 30
 """Bytes left beside the pool for graphs, work space and what libraries take."""
+
+_BATCH_BYTES = 8 << 20
+"""What the host tells the device in one copy at most; what does not fit has copies of its own."""
 
 Reduce = Callable[[Tensor], None]
 """Adds up a tensor over the devices that share a model, in place."""
@@ -73,11 +77,13 @@ class CudaRunner:
         rows: int = 64,
         operations: Operations | None = None,
         drawing: Drawing | None = None,
+        batch: Batch | None = None,
         reduce: Reduce | None = None,
     ) -> None:
         """`decoder`: on its device, see engine.runner.device_layer. `kv_bytes`: memory of the pool; None for all that
         is free on a GPU. `rows`: decode rows for whose steps graphs are captured now; larger ones run without.
-        `operations`, `drawing`: others than the device's own. `reduce`: where other devices have parts of the decoder.
+        `operations`, `drawing`: others than the device's own, and the `batch` that they write to. `reduce`: where other
+        devices have parts of the decoder.
 
         Raises:
             ValueError: not even one page fits, or the kernels cannot run this decoder.
@@ -96,14 +102,16 @@ class CudaRunner:
         if self.pages < 1:
             raise ValueError(f"kv_bytes: {kv_bytes} holds no page of {page_size} tokens; give {per_page}")
         self._decoder, self._config, self.device = decoder, config, device
-        own_operations, own_drawing = _of_device(decoder, page_size, rows)
+        self._batch = batch or Batch(device, _BATCH_BYTES)
+        own_operations, own_drawing = _of_device(decoder, page_size, rows, self._batch)
         self._operations, self._drawing = operations or own_operations, drawing or own_drawing
         self._reduce = reduce
         shape = (config.layers, self.pages, config.kv_heads, page_size, config.head_dim)
         self._keys = torch.zeros(shape, dtype=decoder.dtype, device=device)
         self._values = torch.zeros(shape, dtype=decoder.dtype, device=device)
         self._buckets = [size for size in _BUCKETS if size < rows] + [rows]
-        self._inputs = torch.zeros(3, rows, dtype=torch.int64, device=device)  # tokens, positions, slots
+        self._upload = Upload(3 * rows * 8, device, self._batch)
+        self._inputs = self._upload.device.view(torch.int64).view(3, rows)  # tokens, positions, slots
         self._inputs[2] = -1
         self._logits = torch.zeros(rows, config.vocab, dtype=decoder.dtype, device=device)
         self._graphs: dict[int, Callable[[], None]] = {}
@@ -111,7 +119,9 @@ class CudaRunner:
             self._graph_memory = torch.cuda.graph_pool_handle()
             # Now, and not in the first steps, whose time would mislead the scheduler.
             for bucket in reversed(self._buckets):
+                self._batch.begin()
                 self._operations.load([], bucket, [], 0)
+                self._batch.send()
                 self._graphs[bucket] = self._captured(bucket)
 
     def run(self, step: Step) -> list[list[Distribution]]:
@@ -124,29 +134,33 @@ class CudaRunner:
         layout = lay_out(step, self.page_size)
         asked = collect(step, layout.first)
         after = [draw for _, draw in sorted(zip(layout.first, step.after, strict=True))] if step.after else []
+        self._batch.begin()
         if not layout.prefill and layout.rows <= self._buckets[-1]:
-            logits, rows = self._run_graph(layout, after), [asked.tokens[place] for place in asked.places]
+            logits = self._run_graph(layout, asked, after)
         else:
-            logits, rows = self._run_eagerly(layout, asked.tokens, after), asked.places
-        return InFlight(step, self._drawing.submit(logits, rows, asked.asks) if asked.asks else None)
+            logits = self._run_eagerly(layout, asked, after)
+        return InFlight(step, self._drawing.submit(logits) if asked.asks else None)
 
     @torch.inference_mode()
     def collect(self, flight: InFlight) -> list[list[Distribution]]:
         """Wait for a step; as `run`."""
         return hand_out(flight.step, [] if flight.collect is None else flight.collect())
 
-    def _run_graph(self, layout: GpuLayout, after: list[Draw]) -> Tensor:
+    def _run_graph(self, layout: GpuLayout, asked: Asked, after: list[Draw]) -> Tensor:
         """Logits of all decode rows, [rows, vocab], until the next step."""
         rows = layout.rows
         bucket = next(size for size in self._buckets if size >= rows)
-        given = np.zeros((3, self._buckets[-1]), np.int64)
+        given = self._upload.begin().view(torch.int64).view(self._inputs.shape).numpy()
+        given[:2] = 0
         given[2] = -1  # what padding rows write goes nowhere
         given[:, :rows] = layout.tokens, layout.positions, layout.writes
-        self._copy(given, self._inputs)
-        if after:
-            self._drawing.follow(after, self._inputs[0, :rows])
+        self._upload.end()
         if self._operations.load(layout.decode, bucket, [], 0):
             self._graphs.clear()
+        self._drawing.prepare([asked.tokens[place] for place in asked.places], asked.asks, after)
+        self._batch.send()
+        if after:
+            self._drawing.follow(self._inputs[0, :rows])
         if bucket not in self._graphs:
             self._graphs[bucket] = self._captured(bucket)
         self._graphs[bucket]()
@@ -173,17 +187,20 @@ class CudaRunner:
             compute()
         return graph.replay
 
-    def _run_eagerly(self, layout: GpuLayout, wanted: list[int], after: list[Draw]) -> Tensor:
-        """Logits of the tokens number `wanted`."""
+    def _run_eagerly(self, layout: GpuLayout, asked: Asked, after: list[Draw]) -> Tensor:
+        """Logits of the tokens that are asked about."""
+        wanted = asked.tokens
         given = np.zeros((4, len(layout.tokens)), np.int64)
         given[:3] = layout.tokens, layout.positions, layout.writes
         given[3, : len(wanted)] = wanted
         copied = self._copy(given, torch.empty(given.shape, dtype=torch.int64, device=self.device))
         tokens, positions, writes, places = copied
-        if after:
-            self._drawing.follow(after, tokens)
         if self._operations.load(layout.decode, layout.rows, layout.prefill, len(tokens) - layout.rows):
             self._graphs.clear()
+        self._drawing.prepare(asked.places, asked.asks, after)
+        self._batch.send()
+        if after:
+            self._drawing.follow(tokens)
         stream, addend = self._hidden(tokens, positions, writes, layout.rows)
         places = places[: len(wanted)]
         return self._head(stream[places], addend[places])
@@ -245,7 +262,7 @@ class CudaRunner:
         return weights.head(normed)
 
 
-def _of_device(decoder: Decoder, page_size: int, rows: int) -> tuple[Operations, Drawing]:
+def _of_device(decoder: Decoder, page_size: int, rows: int, batch: Batch) -> tuple[Operations, Drawing]:
     config, device = decoder.config, decoder.weights.embedding.device
     if device.type != "cuda":
         return PlainOperations(), HostDrawing()
@@ -255,4 +272,4 @@ def _of_device(decoder: Decoder, page_size: int, rows: int) -> tuple[Operations,
     from kernels.gpu.items import AttentionShape
 
     shape = AttentionShape(config.heads, config.kv_heads, config.head_dim, page_size, decoder.dtype)
-    return TritonOperations(shape, device), DeviceDrawing(config.vocab, device, 2 * rows)
+    return TritonOperations(shape, device, batch=batch), DeviceDrawing(config.vocab, device, 2 * rows, batch)

@@ -12,6 +12,7 @@ from engine.core.types import Ask, Draw, Mask
 from engine.runner.drawing import Collect
 from engine.runner.sorting import Logits, distribution
 from kernels.gpu import sampling
+from kernels.gpu.batch import Batch, Upload
 from kernels.gpu.sampling import Answers, Sampler
 
 
@@ -21,28 +22,55 @@ class DeviceDrawing:
     Room grows with what is asked for.
     """
 
-    def __init__(self, vocab: int, device: torch.device, asks: int) -> None:
-        """`asks`: of one step, to begin with."""
+    def __init__(self, vocab: int, device: torch.device, asks: int, batch: Batch | None = None) -> None:
+        """`asks`: of one step, to begin with. `batch`: what copies them to the device."""
         self._vocab = vocab
         self._device = device
-        self._sampler = Sampler(vocab, asks, 4 * asks, device)
-        self._all_drawn = True  # of the last step
+        self._batch = batch
+        self._sampler = Sampler(vocab, asks, 4 * asks, device, batch=batch)
+        self._places = Upload(8 * asks, device, batch)
+        self._followed = self._sampler
+        self._rows: Sequence[int] = []
+        self._asks: Sequence[Ask] = []
+        self._whole: list[int] = []  # numbers of the asks that want all
+        self._drawn: list[int] = []  # and of the others
 
-    def submit(self, logits: Tensor, rows: Sequence[int], asks: Sequence[Ask]) -> Collect:
+    def prepare(self, rows: Sequence[int], asks: Sequence[Ask], after: Sequence[Draw]) -> None:
         """See Drawing."""
         for ask in asks:
             if ask.mask is not None and not leaves_a_token(ask.mask, self._vocab):
                 raise ValueError("mask: it leaves no token that may be drawn; end the text before such a mask")
-        whole = [place for place, ask in enumerate(asks) if ask.whole and ask.filters.temperature > 0]
-        drawn = sorted({*range(len(asks))} - {*whole}) if whole else list(range(len(asks)))
+        if after:
+            self._prepare_following(after)
+        self._rows, self._asks = rows, asks
+        self._whole = [place for place, ask in enumerate(asks) if ask.whole and ask.filters.temperature > 0]
+        self._drawn = sorted({*range(len(asks))} - {*self._whole}) if self._whole else list(range(len(asks)))
+        if self._drawn:
+            self._load([rows[place] for place in self._drawn], [asks[place] for place in self._drawn])
+
+    def _prepare_following(self, after: Sequence[Draw]) -> None:
+        if self._whole:
+            raise ValueError("after: a distribution of which all is wanted is not drawn on the device")
+        self._followed = self._sampler
+        if 8 * len(after) > len(self._places.device):
+            self._places = Upload(16 * len(after), self._device, self._batch)
+        self._places.begin().view(torch.int64).numpy()[: len(after)] = self._sampler.places(after)
+        self._places.end()
+
+    def follow(self, tokens: Tensor) -> None:
+        """See Drawing."""
+        self._followed.follow(self._places.device.view(torch.int64), tokens)
+
+    def submit(self, logits: Tensor) -> Collect:
+        """See Drawing."""
+        asks, drawn, whole = self._asks, self._drawn, self._whole
+        fetched = None
         if drawn:
-            self._load([rows[place] for place in drawn], [asks[place] for place in drawn])
             self._sampler.run(logits)
-        fetched = self._sampler.fetch() if drawn else None
-        self._all_drawn = not whole
+            fetched = self._sampler.fetch()
         lines: list[Logits] = []
         if whole:
-            lines = list(logits[[rows[place] for place in whole]].float().cpu().numpy())
+            lines = list(logits[[self._rows[place] for place in whole]].float().cpu().numpy())
 
         def collect() -> list[Distribution]:
             counts = [len(asks[place].numbers) for place in drawn]
@@ -51,12 +79,6 @@ class DeviceDrawing:
             return [found[place] for place in range(len(asks))]
 
         return collect
-
-    def follow(self, draws: Sequence[Draw], tokens: Tensor) -> None:
-        """See Drawing."""
-        if not self._all_drawn:
-            raise ValueError("after: a distribution of which all is wanted is not drawn on the device")
-        self._sampler.follow(draws, tokens)
 
     def _load(self, rows: list[int], asks: list[Ask]) -> None:
         number_of: dict[int, int] = {}
@@ -84,7 +106,7 @@ class DeviceDrawing:
         room = (self._sampler.max_asks, self._sampler.max_numbers, self._sampler.max_masks)
         if any(want > have for want, have in zip(wanted, room, strict=True)):
             more = [max(2 * want, have) if want > have else have for want, have in zip(wanted, room, strict=True)]
-            self._sampler = Sampler(self._vocab, more[0], more[1], self._device, more[2])
+            self._sampler = Sampler(self._vocab, more[0], more[1], self._device, more[2], self._batch)
         self._sampler.load(given)
 
 

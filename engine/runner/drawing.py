@@ -18,18 +18,25 @@ Collect = Callable[[], list[Distribution]]
 class Drawing(Protocol):
     """Answers the asks of a step."""
 
-    def submit(self, logits: Tensor, rows: Sequence[int], asks: Sequence[Ask]) -> Collect:
-        """Start to answer, if possible without waiting: collect before the step after the next is submitted.
+    def prepare(self, rows: Sequence[int], asks: Sequence[Ask], after: Sequence[Draw]) -> None:
+        """Take what a step asks for, before it is computed.
 
-        logits: [n, vocab] in any float type, until the next step; `rows` says which of them each ask is about.
+        rows: which row of the logits each ask is about. after: draws of the step before, which `follow` will want.
 
         Raises:
-            ValueError: a mask leaves no token; from here or from what is returned.
+            ValueError: a mask leaves no token.
         """
         ...
 
-    def follow(self, draws: Sequence[Draw], tokens: Tensor) -> None:
-        """Write to `tokens` [n] int64 what the asks submitted last draw, if possible without waiting."""
+    def follow(self, tokens: Tensor) -> None:
+        """Write the tokens of those draws to `tokens` [n] int64, if possible without waiting."""
+        ...
+
+    def submit(self, logits: Tensor) -> Collect:
+        """Start to answer, if possible without waiting: collect before the step after the next is prepared.
+
+        logits: [n, vocab] in any float type, until the next step.
+        """
         ...
 
 
@@ -37,23 +44,30 @@ class HostDrawing:
     """Sorts on the host."""
 
     def __init__(self) -> None:
+        self._rows: Sequence[int] = []
         self._asks: Sequence[Ask] = []
         self._collect: Collect = list
+        self._drawn: list[int] = []
 
-    def submit(self, logits: Tensor, rows: Sequence[int], asks: Sequence[Ask]) -> Collect:
-        """See Drawing."""
-        self._asks, self._collect = asks, cache(lambda: _sorted(logits, rows, asks))
-        return self._collect
-
-    def follow(self, draws: Sequence[Draw], tokens: Tensor) -> None:
-        """See Drawing. It waits: the logits are gone with the next step."""
-        found = self._collect()
-        drawn: list[int] = []
-        for ask, number in draws:
+    def prepare(self, rows: Sequence[int], asks: Sequence[Ask], after: Sequence[Draw]) -> None:
+        """See Drawing. What is drawn after the step before is waited for: its logits are gone with the next step."""
+        found = self._collect() if after else []
+        self._drawn = []
+        for ask, number in after:
             one = found[ask]
             place = one.greedy if number is None else one.place(float(self._asks[ask].numbers[number]))
-            drawn.append(int(one.ids[place]))
-        tokens.copy_(torch.tensor(drawn))
+            self._drawn.append(int(one.ids[place]))
+        self._rows, self._asks = rows, asks
+
+    def follow(self, tokens: Tensor) -> None:
+        """See Drawing."""
+        tokens.copy_(torch.tensor(self._drawn))
+
+    def submit(self, logits: Tensor) -> Collect:
+        """See Drawing."""
+        rows, asks = self._rows, self._asks
+        self._collect = cache(lambda: _sorted(logits, rows, asks))
+        return self._collect
 
 
 def _sorted(logits: Tensor, rows: Sequence[int], asks: Sequence[Ask]) -> list[Distribution]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from kernels.gpu.attention import DecodeAttention, Tiling, tiling
+from kernels.gpu.batch import Batch
 from kernels.gpu.items import AttentionShape, Capacity, Items, Run
 from kernels.gpu.norm import add_norm
 from kernels.gpu.place import place
@@ -24,8 +25,16 @@ _ROWS_MORE = 64
 class TritonOperations:
     """One device; see engine.runner.operations.Operations."""
 
-    def __init__(self, shape: AttentionShape, device: torch.device, make_prefill: MakePrefill = choose_prefill) -> None:
-        """`make_prefill`: chooses the attention of prefill, by measuring if nothing else is given."""
+    def __init__(
+        self,
+        shape: AttentionShape,
+        device: torch.device,
+        make_prefill: MakePrefill = choose_prefill,
+        batch: Batch | None = None,
+    ) -> None:
+        """`make_prefill`: chooses the attention of prefill, by measuring if nothing else is given. `batch`: what copies
+        the tables of decode rows to the device."""
+        self._batch = batch
         self._shape = shape
         self._device = device
         # Few rows are computed in other blocks than many.
@@ -42,11 +51,11 @@ class TritonOperations:
         if not rows:
             return False
         kind = tiling(self._shape, rows)
-        table = self._tables.get(kind) or DecodeAttention(self._shape, _capacity(rows), self._device)
+        table = self._tables.get(kind) or DecodeAttention(self._shape, _capacity(rows), self._device, batch=self._batch)
         items = table.plan(decode, rows)
         wanted = _room_for(items, rows, table.capacity)
         if wanted != table.capacity:
-            table = DecodeAttention(self._shape, wanted, self._device)
+            table = DecodeAttention(self._shape, wanted, self._device, batch=self._batch)
             items = table.plan(decode, rows)
         grows = kind in self._tables and self._tables[kind] is not table
         self._decode = self._tables[kind] = table

@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels.gpu.batch import Batch
 from kernels.gpu.interpreting import refuse_bf16_interpreted
 from kernels.gpu.items import AttentionShape, Capacity, Items, Run, make_items
 from kernels.gpu.table import DeviceTable, check_operands, multiprocessors
@@ -281,9 +282,19 @@ class DecodeAttention:
     """
 
     def __init__(
-        self, shape: AttentionShape, capacity: Capacity, device: torch.device, *, strict: bool = False
+        self,
+        shape: AttentionShape,
+        capacity: Capacity,
+        device: torch.device,
+        *,
+        strict: bool = False,
+        batch: Batch | None = None,
     ) -> None:
-        """Raises ValueError if the partial results of `capacity` could not be numbered, or for bfloat16 interpreted."""
+        """`batch`: what copies the table to the device; None: `load` does.
+
+        Raises:
+            ValueError: the partial results of `capacity` could not be numbered, or bfloat16 is interpreted.
+        """
         refuse_bf16_interpreted(shape.dtype)
         values = capacity.slots * shape.heads * shape.head_dim
         if max(values, capacity.rows * shape.heads * shape.head_dim) >= 2**31:
@@ -291,7 +302,7 @@ class DecodeAttention:
         self.shape = shape
         self.capacity = capacity
         self.tiling = tiling(shape, capacity.rows, strict=strict)
-        self._table = DeviceTable(capacity, device)
+        self._table = DeviceTable(capacity, device, batch)
         places = capacity.slots * shape.group
         self._partials = torch.empty(places, shape.kv_heads, shape.head_dim, dtype=torch.float32, device=device)
         self._lses = torch.empty(places, shape.kv_heads, dtype=torch.float32, device=device)
@@ -302,7 +313,7 @@ class DecodeAttention:
         return make_items(runs, rows, self.shape, self.tiling.block, self.tiling.own)
 
     def load(self, items: Items) -> None:
-        """Copy a step's items to the device, without waiting for it; ValueError if they do not fit."""
+        """Write a step's items for the device; ValueError if they do not fit."""
         self._table.load(items)
 
     def run(

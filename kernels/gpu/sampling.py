@@ -17,6 +17,7 @@ import torch
 import triton
 from torch import Tensor
 
+from kernels.gpu.batch import Batch, Upload
 from kernels.gpu.draw import FOUND, LISTED, NEAR, draw_kernel
 from kernels.gpu.follow import follow_kernel
 from kernels.gpu.masses import GROUP, TILE, masses_kernel, peaks_kernel
@@ -99,12 +100,11 @@ class Fetched:
 
 
 class _Host:
-    """Pinned memory of one step: what is asked, and what is answered."""
+    """Pinned memory of one step: its masks, and what is answered."""
 
-    def __init__(self, asked: _Shapes, answer: _Shapes, masks: tuple[int, int], *, pinned: bool) -> None:
-        cpu = torch.device("cpu")
-        self.asked_bytes, self.asked = _sections(asked, cpu, pinned)
-        self.fetched_bytes, self.fetched = _sections(answer, cpu, pinned)
+    def __init__(self, answer: _Shapes, masks: tuple[int, int], *, pinned: bool) -> None:
+        self.fetched_bytes = torch.zeros(_size(answer), dtype=torch.uint8, pin_memory=pinned)
+        self.fetched = _sections(self.fetched_bytes, answer)
         self.masks = torch.empty(masks, dtype=torch.int32, pin_memory=pinned)
         self.loaded = torch.cuda.Event() if pinned else None
         self.answered = torch.cuda.Event() if pinned else None
@@ -121,7 +121,16 @@ class Sampler:
         ValueError: a vocabulary of 2**19 tokens or more, for whose sums 63 bits do not suffice.
     """
 
-    def __init__(self, vocab: int, max_asks: int, max_numbers: int, device: torch.device | str, max_masks: int = 0):
+    def __init__(
+        self,
+        vocab: int,
+        max_asks: int,
+        max_numbers: int,
+        device: torch.device | str,
+        max_masks: int = 0,
+        batch: Batch | None = None,
+    ) -> None:
+        """`batch`: what copies the asks to the device; None: a `load` copies them."""
         if not 0 < vocab <= _MOST_TOKENS:
             raise ValueError(f"vocab is {vocab}: at least 1 and at most {_MOST_TOKENS} tokens can be summed")
         self.vocab, self.max_asks, self.max_numbers, self.max_masks = vocab, max_asks, max_numbers, max_masks
@@ -145,11 +154,14 @@ class Sampler:
             "ids": ((answered,), torch.int32),
             "heads": ((max_asks, 2), torch.int32),
         }
-        self._asked_bytes, self._asked = _sections(asked, device, False)
-        self._answer_bytes, self._answer = _sections(answer, device, False)
+        self._upload = Upload(_size(asked), device, batch)
+        self._shapes = asked
+        self._asked = _sections(self._upload.device, asked)
+        self._answer_bytes = torch.zeros(_size(answer), dtype=torch.uint8, device=device)
+        self._answer = _sections(self._answer_bytes, answer)
         self._masks = torch.empty(max(1, max_masks), self._words, dtype=torch.int32, device=device)
         # A step's answers may still be on their way while the next one is asked.
-        self._hosts = [_Host(asked, answer, (max(1, max_masks), self._words), pinned=pinned) for _ in range(2)]
+        self._hosts = [_Host(answer, (max(1, max_masks), self._words), pinned=pinned) for _ in range(2)]
         tile, near, long = (max_asks, self._width), (max_asks, NEAR + FOUND), torch.int64
         self._peaks = torch.empty(tile, dtype=torch.float32, device=device)
         self._peak_ids, self._listed_tiles = torch.empty((2, *tile), dtype=torch.int32, device=device)
@@ -161,7 +173,7 @@ class Sampler:
         """Whether the numbers loaded last are to be made on the device: `run` is another launch then."""
 
     def load(self, asks: Asks) -> None:
-        """Copy what is asked to the device: one pinned copy, and another where there are masks.
+        """Write what is asked, to be copied with the batch or, without one, now; masks are copied now.
 
         Raises:
             ValueError: more than there is room for, or a filter, row or mask that cannot be.
@@ -170,36 +182,37 @@ class Sampler:
         self._check(asks, count, numbers)
         self._hosts.reverse()
         host = self._hosts[0]
-        if host.loaded is not None:
-            host.loaded.synchronize()  # the copy of the last step but one has left this memory
+        staged = _sections(self._upload.begin(), self._shapes)
         greedy = asks.temperature == 0
-        table = host.asked["asks"].numpy()
+        table = staged["asks"].numpy()
         table[:count, 0] = asks.rows
         table[:count, 1] = -1 if asks.mask_of is None else asks.mask_of
         table[:count, 2] = np.where(greedy, 1, asks.top_k)
         table[0, 3] = 0
         np.cumsum(asks.counts, out=table[1 : count + 1, 3])
-        parameters = host.asked["parameters"].numpy()
+        parameters = staged["parameters"].numpy()
         parameters[:count, 0] = np.where(greedy, 1.0, asks.temperature)
         parameters[:count, 1] = np.where(greedy, 1.0, asks.top_p)
         parameters[:count, 2] = np.where(greedy, 0.0, asks.min_p)
         self.keyed = asks.numbers is None
         if asks.numbers is not None:
-            host.asked["numbers"].numpy()[:numbers] = asks.numbers
+            staged["numbers"].numpy()[:numbers] = asks.numbers
         elif asks.seeds is not None and asks.samples is not None and asks.positions is not None:
-            keys = host.asked["keys"].numpy()
+            keys = staged["keys"].numpy()
             keys[:numbers, 0] = asks.seeds.astype(np.uint64).view(np.int64)
             keys[:numbers, 1] = asks.samples.astype(np.int64) | asks.positions.astype(np.int64) << 32
-        host.asked["n_asks"][0] = count
-        self._asked_bytes.copy_(host.asked_bytes, non_blocking=True)
+        staged["n_asks"][0] = count
+        self._upload.end()
         if len(asks.masks):
-            staged = host.masks[: len(asks.masks)]
-            staged.zero_()
+            if host.loaded is not None:
+                host.loaded.synchronize()  # the masks of the last step but one have left this memory
+            masks = host.masks[: len(asks.masks)]
+            masks.zero_()
             words = min(self._words, asks.masks.shape[1])
-            staged.numpy()[:, :words] = asks.masks[:, :words].view(np.int32)
-            self._masks[: len(asks.masks)].copy_(staged, non_blocking=True)
-        if host.loaded is not None:
-            host.loaded.record()
+            masks.numpy()[:, :words] = asks.masks[:, :words].view(np.int32)
+            self._masks[: len(asks.masks)].copy_(masks, non_blocking=True)
+            if host.loaded is not None:
+                host.loaded.record()
         host.counts = asks.counts.copy()
 
     def run(self, logits: Tensor, room: int | None = None) -> None:
@@ -237,21 +250,23 @@ class Sampler:
         """[max_numbers] int32 on the device: the tokens of the numbers of the last run."""
         return self._answer["ids"][self.max_asks * LISTED :]
 
-    def follow(self, draws: Sequence[tuple[int, int | None]], tokens: Tensor) -> None:
-        """Write to `tokens` [n] int64, on the device, what the asks loaded last have drawn, without waiting for it.
+    def places(self, draws: Sequence[tuple[int, int | None]]) -> npt.NDArray[np.int64]:
+        """Where `follow` finds the tokens that the asks loaded last draw, [n].
 
-        draws: for each token the ask, and which of its numbers; None: the ask's greedy token.
+        draws: of each the ask, and which of its numbers; None: the ask's greedy token.
         """
         asks, numbers = np.array([(ask, -1 if number is None else number) for ask, number in draws], np.int64).T
         counts = self._hosts[0].counts
         first = self.max_asks * LISTED + np.cumsum(counts) - counts
-        which = torch.from_numpy(np.where(numbers < 0, -1 - asks, first[asks] + numbers))
-        if tokens.is_cuda:
-            which = which.pin_memory()
-        which = which.to(tokens.device, non_blocking=True)
+        return np.where(numbers < 0, -1 - asks, first[asks] + numbers)
+
+    def follow(self, places: Tensor, tokens: Tensor) -> None:
+        """Write to `tokens` [n] int64 what the last run has drawn at `places` [n] int64, on the device."""
         sizes = {"LISTED": LISTED, "BLOCK": _FOLLOWING}
-        grid = (triton.cdiv(len(draws), _FOLLOWING),)
-        follow_kernel[grid](self._answer["ids"], self._answer["heads"], which, tokens, len(draws), **sizes, num_warps=4)
+        grid = (triton.cdiv(len(tokens), _FOLLOWING),)
+        follow_kernel[grid](
+            self._answer["ids"], self._answer["heads"], places, tokens, len(tokens), **sizes, num_warps=4
+        )
 
     def fetch(self) -> Fetched:
         """Start the copy of the answers to the host."""
@@ -277,10 +292,12 @@ class Sampler:
             raise ValueError(f"mask_of: it names a mask that is not among the {len(asks.masks)} given")
 
 
-def _sections(shapes: _Shapes, device: torch.device, pinned: bool) -> tuple[Tensor, dict[str, Tensor]]:
-    """One buffer of bytes and its parts, those of the widest types first, so that each is aligned."""
-    sizes = {name: int(np.prod(shape)) * dtype.itemsize for name, (shape, dtype) in shapes.items()}
-    whole = torch.zeros(sum(sizes.values()), dtype=torch.uint8, device=device, pin_memory=pinned)
-    parts = torch.split(whole, list(sizes.values()))
+def _size(shapes: _Shapes) -> int:
+    return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in shapes.values())
+
+
+def _sections(whole: Tensor, shapes: _Shapes) -> dict[str, Tensor]:
+    """The parts of a buffer of bytes, those of the widest types first, so that each is aligned."""
+    parts = torch.split(whole, [int(np.prod(shape)) * dtype.itemsize for shape, dtype in shapes.values()])
     views = zip(shapes.items(), parts, strict=True)
-    return whole, {name: part.view(dtype).view(shape) for (name, (shape, dtype)), part in views}
+    return {name: part.view(dtype).view(shape) for (name, (shape, dtype)), part in views}

@@ -3,29 +3,23 @@
 import torch
 from torch import Tensor
 
+from kernels.gpu.batch import Batch, Upload
 from kernels.gpu.items import AttentionShape, Capacity, Items
 
 
 class DeviceTable:
     """The words of one step's items at fixed places of the device's memory; `parts` are its sections."""
 
-    def __init__(self, capacity: Capacity, device: torch.device) -> None:
+    def __init__(self, capacity: Capacity, device: torch.device, batch: Batch | None = None) -> None:
         self.capacity = capacity
-        self._words = torch.zeros(capacity.words, dtype=torch.int32, device=device)
-        pinned = device.type == "cuda"
-        # Two, so that a step can be written while the copy of the one before has not been made yet.
-        self._staging = [torch.zeros(capacity.words, dtype=torch.int32, pin_memory=pinned) for _ in range(2)]
-        self.parts = {name: self._words[part] for name, part in capacity.sections.items()}
+        self._upload = Upload(capacity.words * 4, device, batch)
+        words = self._upload.device.view(torch.int32)
+        self.parts = {name: words[part] for name, part in capacity.sections.items()}
 
     def load(self, items: Items) -> None:
-        """Copy a step's items to the device in one copy, without waiting for it; ValueError if they do not fit.
-
-        The copy of the last step but one must have been made: true where a step waits for the tokens of the one before.
-        """
-        staging = self._staging.pop(0)
-        self._staging.append(staging)
-        items.write(staging.numpy(), self.capacity)
-        self._words.copy_(staging, non_blocking=True)
+        """Write a step's items, to be copied with the batch or, without one, now; ValueError if they do not fit."""
+        items.write(self._upload.begin().view(torch.int32).numpy(), self.capacity)
+        self._upload.end()
 
 
 def check_operands(shape: AttentionShape, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor) -> None:

@@ -9,27 +9,26 @@ from typing import Any
 
 import pytest
 import torch
+from support.bare import refused
 
 ROOT = Path(__file__).parents[2]
 
 BARE = """
-import runpy, sys
-
-missing = {
-    "msgspec", "numba", "grpc", "google", "pydantic", "pydantic_settings", "structlog", "safetensors", "tokenizers",
-    "gguf", "huggingface_hub", "hypothesis", "pytest", "uvloop", "llguidance",
-}
+import json, os, runpy, sys
 
 # So that find_spec says that there is none, as torch asks before it imports some.
-sys.modules.update(dict.fromkeys(missing))
+sys.modules.update(dict.fromkeys(json.loads(os.environ["MISSING"])))
 name = sys.argv.pop(1)
 runpy.run_module(name, run_name="__main__", alter_sys=True)
 """
-"""Runs a module where what the server needs is missing, as on a machine with torch, triton and numpy alone."""
+"""Runs a module where all else is missing, as on a machine with torch, triton, numpy and what they need."""
 
 
 def command(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    missing = refused()
+    assert {"msgspec", "numba", "grpc", "pytest", "hypothesis", "safetensors"} <= set(missing)
+    environment["MISSING"] = json.dumps(missing)
     return subprocess.run(
         [sys.executable, "-c", BARE, f"benchmarks.gpu.{name}", *arguments],
         cwd=ROOT,
@@ -123,7 +122,9 @@ def test_the_page_shows_what_was_missed_and_what_failed() -> None:
     text = tables(
         told | {"cases": [1, 2], "failed": 1},
         told | {"cases": [*cases, plain, dram]},
-        told | {"cases": [race, whole, *step_races], "not_installed": ["B"], "failed_peers": {"C": "failed"}},
+        told
+        | {"cases": [race, whole, *step_races], "not_installed": ["B"], "failed_peers": {"C": "failed"}}
+        | {"ended": False},
     )
     lines = text.splitlines()
     name = "7b: G 1, k 64, P 2048, S 256"
@@ -141,4 +142,5 @@ def test_the_page_shows_what_was_missed_and_what_failed() -> None:
     assert f"| {name} | 10 | failed: no | 30 | 3 |" in lines
     assert f"| {name} | 10 | not installed | not installed |  |" in lines
     assert "| greedy | **failed**: RuntimeError: no |  |  |  |" in lines
+    assert "peers (2026-11-26, NVIDIA H200, commit 0123456789, **it did not come to its end**)" in lines[-1]
     assert "2 checks, 1 failed. Not in the race, because not installed or failed: B, C." in lines

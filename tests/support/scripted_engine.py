@@ -83,13 +83,15 @@ class Script:
             path = np.concatenate([chunk.prefix, chunk.suffix]).tolist()
             self._pool.update(zip(path[chunk.start :], chunk.tokens, strict=True))
             tokens = [self._pool[slot] for slot in path]
-            results.append([self._distribution(tokens[: chunk.start + ask.token + 1], ask.mask) for ask in chunk.asks])
+            if EOS in tokens:  # a row after a text's end, computed in vain
+                over = from_probabilities(np.array([EOS], np.int32), np.ones(1), np.zeros(1, np.float32), 0)
+                results.append([over for _ in chunk.asks])
+                continue
+            text = bytes(tokens)
+            results.append([self._distribution(text[: chunk.start + ask.token + 1], ask.mask) for ask in chunk.asks])
         return results
 
-    def _distribution(self, tokens: list[int], mask: Mask | None) -> Distribution:
-        if EOS in tokens:  # a row after a text's end, computed in vain
-            return from_probabilities(np.array([EOS], np.int32), np.ones(1), np.zeros(1, np.float32), 0)
-        path = bytes(tokens)
+    def _distribution(self, path: bytes, mask: Mask | None) -> Distribution:
         name = max((name for name in self._programs if path.startswith(name)), key=len)
         drawn = path[len(name) :]
         weights: dict[int, float] = {}

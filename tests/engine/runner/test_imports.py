@@ -1,14 +1,11 @@
 """Scheduler and kernels import where nothing is installed but torch, triton, numpy and what these three ask for."""
 
 import json
-import re
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 
 import pytest
-
-OURS = {"thresher"}
+from support.bare import refused
 
 CHILD = """
 import importlib, json, sys
@@ -22,33 +19,6 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 importlib.import_module(sys.argv[2])
 """
-
-
-def needed(*names: str) -> set[str]:
-    """These distributions and all that they require on this machine, extras left out."""
-    found: set[str] = set()
-    left = list(names)
-    while left:
-        name = re.sub(r"[-_.]+", "-", left.pop()).lower()
-        if name in found:
-            continue
-        found.add(name)
-        try:
-            wanted = requires(name) or []
-        except PackageNotFoundError:
-            continue  # for another system or Python
-        left += [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in wanted if "extra ==" not in one]
-    return found
-
-
-def refused() -> list[str]:
-    """Top-level names of every other package that is installed here."""
-    allowed = needed("torch", "triton", "numpy") | OURS
-    return sorted(
-        name
-        for name, owners in packages_distributions().items()
-        if not allowed & {re.sub(r"[-_.]+", "-", owner).lower() for owner in owners}
-    )
 
 
 @pytest.mark.parametrize("module", ["engine.core.scheduler", "engine.runner.cuda", "engine.runner.device_drawing"])

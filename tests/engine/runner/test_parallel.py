@@ -36,9 +36,9 @@ whole = for_device(plain)
 class Noted(HostDrawing):
     logits = torch.zeros(1)
 
-    def submit(self, logits: torch.Tensor, rows: Sequence[int], asks: Sequence[Ask]) -> Collect:
+    def submit(self, logits: torch.Tensor) -> Collect:
         self.logits = logits.clone()
-        return super().submit(logits, rows, asks)
+        return super().submit(logits)
 
 
 class Both:

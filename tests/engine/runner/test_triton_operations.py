@@ -19,6 +19,7 @@ from engine.runner import triton_operations
 from engine.runner.cuda import CudaRunner
 from engine.runner.device_drawing import DeviceDrawing
 from engine.runner.triton_operations import TritonOperations
+from kernels.gpu.batch import Batch
 from kernels.gpu.items import AttentionShape, Capacity
 from kernels.gpu.prefill import TritonPrefill
 
@@ -28,16 +29,44 @@ if page_size == 64:  # tables that have to grow
     triton_operations._PREFILL = Capacity(rows=4, items=1, tiles=1, slots=0)
 decoder = random_decoder(config(qk_norm=head_dim == 128, head_dim=head_dim))
 shape = AttentionShape(6, 2, head_dim, page_size, torch.float32)
-operations = TritonOperations(shape, torch.device("cpu"), TritonPrefill)
-drawing = DeviceDrawing(500, torch.device("cpu"), 4)
+batch = Batch(torch.device("cpu"), 1 << 20)
+operations = TritonOperations(shape, torch.device("cpu"), TritonPrefill, batch)
+drawing = DeviceDrawing(500, torch.device("cpu"), 4, batch)
 runner = CudaRunner(
-    for_device(decoder), kv_bytes=1 << 23, page_size=page_size, rows=12, operations=operations, drawing=drawing
+    for_device(decoder),
+    kv_bytes=1 << 23,
+    page_size=page_size,
+    rows=12,
+    operations=operations,
+    drawing=drawing,
+    batch=batch,
 )
 checked = Checked(runner, decoder)
+copies = []  # of each step of rows alone: what is told in one copy, and what in copies of its own
+send, submit = Batch.send, runner.submit
+
+
+def counted(one):
+    copies[-1][one is not batch] += 1
+    send(one)
+
+
+def submitted(step):
+    copies.append([0, 0])
+    flight = submit(step)
+    if any(len(chunk.tokens) > 1 for chunk in step.chunks):
+        copies.pop()
+        copies.append([0, 0])
+    return flight
+
+
+Batch.send, runner.submit = counted, submitted
 hand_made_steps(checked)
 masks_and_filters(checked)
 print(len(checked.steps), "steps")
+copies.clear()
 print("ahead", steps_ahead(checked, new=6).planned_ahead)
+print("copies", sorted({tuple(one) for one in copies} - {(0, 0)}))
 """
 
 
@@ -56,3 +85,4 @@ def test_the_contract_under_the_interpreter(head_dim: int, page_size: int) -> No
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert "10 steps" in done.stdout
+    assert "copies [(1, 0)]" in done.stdout, done.stdout

@@ -2,7 +2,6 @@
 
 from random import Random
 
-import numpy as np
 import pytest
 import torch
 
@@ -69,19 +68,19 @@ def test_parts_may_be_put_together_in_any_order(device: str) -> None:
         close(attend(attention, keys, q, mixed), whole)
 
 
-@pytest.mark.parametrize(("own", "shared"), [(16, (16, 16)), (64, (32, 64)), (1024, (1024, 4096))])
+@pytest.mark.parametrize(("own", "shared"), [(16, (16, 16)), (64, (32, 64))])
 def test_the_size_of_chunks_makes_no_difference(
     device: str, own: int, shared: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = PagedKeys(SHAPE, 60, device)
     runs, rows = solves(keys, [(200, [(20, [3, 70]), (0, [1])])])
     q = keys.normal(rows, 7, 64)
-    whole = attend(made(SHAPE, device), keys, q, runs)
+    attention = made(SHAPE, device)
+    parts = len(attention.plan(runs, rows).places)
+    whole = attend(attention, keys, q, runs)
     monkeypatch.setattr(items, "OWN_TOKENS", own)
     monkeypatch.setattr(items, "SHARED_TOKENS", shared)
-    attention = made(SHAPE, device)
-    cut = attention.plan(runs, rows)
-    assert (np.diff(cut.starts).max() > 8) == (own == 16)
+    assert len(attention.plan(runs, rows).places) > parts
     close(attend(attention, keys, q, runs), whole)
 
 
@@ -104,12 +103,3 @@ def test_a_step_that_sees_nothing(device: str) -> None:
     out, lse = torch.full_like(q, torch.nan), torch.full((3, 7), torch.nan, device=device)
     attention.run(q, keys.k, keys.v, out, 1.0, lse)
     assert not out.any() and (lse == -torch.inf).all()
-
-
-def test_bfloat16_is_refused_where_it_would_be_wrong(device: str) -> None:
-    shape = AttentionShape(7, 1, 64, 16, torch.bfloat16)
-    if device == "cuda":
-        made(shape, device)
-        return
-    with pytest.raises(ValueError, match="dtype is bfloat16, whose products Triton's interpreter gets wrong"):
-        made(shape, device)

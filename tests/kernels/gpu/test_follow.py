@@ -40,7 +40,8 @@ def test_what_follows_is_what_the_answers_say(counts: list[int], seed: int) -> N
         for ask in random.permutation(len(counts))
     ]
     tokens = torch.full((3, len(draws) + 1), -7, dtype=torch.int64, device=DEVICE)
-    sampler.follow(draws, tokens[1, : len(draws)])
+    places = torch.from_numpy(sampler.places(draws)).to(DEVICE)
+    sampler.follow(places, tokens[1, : len(draws)])
     # Another step is loaded, drawn and fetched before the answers of this one are taken.
     sampler.load(asks(counts, random))
     sampler.run(logits.flip(1).contiguous())
