@@ -14,11 +14,12 @@ def main() -> int:
     """All checks; the exit status."""
     here = session("gpu-check", __doc__ or "")
     # Triton is imported here, after the session has said how.
-    from benchmarks.gpu import attention_checks, prefill_times, row_checks, sampling_checks, watched
+    from benchmarks.gpu import attention_checks, prefill_times, row_checks, runner_checks, sampling_checks, watched
 
     here.part("rows", lambda: row_checks.run(here))
     here.part("sampling", lambda: sampling_checks.run(here))
     here.part("attention", lambda: attention_checks.run(here))
+    here.part("runner", lambda: runner_checks.run(here))
     here.part("prefill", lambda: prefill_times.check(here))
     if not here.dry:
         here.part("watched", lambda: watched.run(here))

@@ -42,7 +42,7 @@ class Endless:
 
 
 def random_decoder(session: Session, model: Model, given: Weights, context: int) -> Decoder:
-    """A decoder with these weights on the session's device."""
+    """A decoder with these weights, of their type, on the session's device."""
     config = DecoderConfig(
         architecture="qwen2", layers=model.layers, heads=model.heads, kv_heads=model.kv_heads,
         head_dim=model.head_dim, hidden=model.hidden, intermediate=model.intermediate, vocab=model.vocab,
@@ -62,7 +62,7 @@ def random_decoder(session: Session, model: Model, given: Weights, context: int)
         for layer in given.layers
     )
     head = DeviceLinear(given.embedding, None)
-    found = Decoder(config, decoders.Weights(given.embedding, layers, given.norm, head), session.dtype)
+    found = Decoder(config, decoders.Weights(given.embedding, layers, given.norm, head), given.embedding.dtype)
     found.cos, found.sin = found.cos.to(session.device), found.sin.to(session.device)
     return found
 

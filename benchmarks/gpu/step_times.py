@@ -41,11 +41,12 @@ class Weights:
     norm: Tensor
 
 
-def weights(session: Session, model: Model) -> Weights:
-    """Random numbers of a size that keeps a step's numbers finite."""
+def weights(session: Session, model: Model, dtype: torch.dtype | None = None) -> Weights:
+    """Random numbers of a size that keeps a step's numbers finite; `dtype`: the session's if not given."""
 
     def matrix(rows: int, columns: int) -> Tensor:
-        return torch.empty(rows, columns, dtype=session.dtype, device=session.device).normal_(0, columns**-0.5)
+        numbers = torch.empty(rows, columns, dtype=dtype or session.dtype, device=session.device)
+        return numbers.normal_(0, columns**-0.5)
 
     ones = torch.ones(model.hidden, device=session.device)
     layers = [

@@ -52,7 +52,7 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "sections"),
     [
-        ("check", {"rows", "sampling", "attention", "prefill"}),
+        ("check", {"rows", "sampling", "attention", "runner", "prefill"}),
         ("bench", {"rows", "sampling", "attention", "step", "prefill", "engine", "dram"}),
         ("peers", {"race", "step race"}),
     ],
