@@ -53,7 +53,7 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
     ("name", "sections"),
     [
         ("check", {"rows", "sampling", "attention", "runner", "prefill"}),
-        ("bench", {"rows", "sampling", "attention", "step", "prefill", "engine", "dram"}),
+        ("bench", {"rows", "sampling", "attention", "step", "prefill", "engine", "host", "dram"}),
         ("peers", {"race", "step race"}),
     ],
 )
