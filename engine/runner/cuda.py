@@ -156,7 +156,7 @@ class CudaRunner:
         given[:, :rows] = layout.tokens, layout.positions, layout.writes
         self._upload.end()
         if self._operations.load(layout.decode, bucket, [], 0):
-            self._graphs.clear()
+            self._forget_graphs()
         self._drawing.prepare([asked.tokens[place] for place in asked.places], asked.asks, after)
         self._batch.send()
         if after:
@@ -165,6 +165,11 @@ class CudaRunner:
             self._graphs[bucket] = self._captured(bucket)
         self._graphs[bucket]()
         return self._logits[:rows]
+
+    def _forget_graphs(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # the step in flight may be one of them
+        self._graphs.clear()
 
     def _captured(self, bucket: int) -> Callable[[], None]:
         """What computes a step of `bucket` rows from `_inputs` and the loaded runs to `_logits`."""
@@ -196,7 +201,7 @@ class CudaRunner:
         copied = self._copy(given, torch.empty(given.shape, dtype=torch.int64, device=self.device))
         tokens, positions, writes, places = copied
         if self._operations.load(layout.decode, layout.rows, layout.prefill, len(tokens) - layout.rows):
-            self._graphs.clear()
+            self._forget_graphs()
         self._drawing.prepare(asked.places, asked.asks, after)
         self._batch.send()
         if after:
