@@ -77,7 +77,7 @@ def generate(builds: list[Build], arch: int = 90) -> list[Code]:
         check=False,
     )
     if child.returncode:
-        raise RuntimeError(f"the child that compiles kernels failed:\n{child.stderr[-4000:]}")
+        raise RuntimeError(f"the child that compiles kernels ended with {child.returncode}:\n{child.stderr[-4000:]}")
     return [Code(**code) for code in json.loads(child.stdout.splitlines()[-1])]
 
 
