@@ -39,9 +39,9 @@ class InFlight:
     collect: Collect | None
 
 
-def bytes_per_token(config: DecoderConfig, dtype: torch.dtype) -> int:
-    """Bytes of the pool for each token."""
-    return config.layers * 2 * config.kv_heads * config.head_dim * dtype.itemsize
+def bytes_per_token(config: DecoderConfig, dtype: torch.dtype, *, narrow: bool = False) -> int:
+    """Bytes of the pool for each token; `narrow`: with its scales."""
+    return config.layers * 2 * config.kv_heads * (config.head_dim * dtype.itemsize + 4 * narrow)
 
 
 def pool_bytes(free: int, config: DecoderConfig, dtype: torch.dtype, rows: int) -> int:
@@ -58,6 +58,9 @@ class CudaRunner:
     A step is a pure function of the pool and the chunks: the runner keeps nothing else between steps. In the last bits,
     what a row gives depends on the batch: matrix products choose their kernels by the number of rows.
 
+    With a narrow suffix, tokens after a prompt are stored in 8 bits, in the slots that they would have anyway: a step
+    reads half as much for them, and the pool holds no more of them.
+
     On the device "cpu" plain references of the kernels do the same, for tests.
     """
 
@@ -71,13 +74,15 @@ class CudaRunner:
         kv_bytes: int | None = None,
         page_size: int = PAGE_SIZE,
         rows: int = 64,
+        narrow_suffix: bool = False,
         operations: Operations | None = None,
         drawing: Drawing | None = None,
         reduce: Reduce | None = None,
     ) -> None:
         """`decoder`: on its device, see engine.runner.device_layer. `kv_bytes`: memory of the pool; None for all that
         is free on a GPU. `rows`: decode rows for whose steps graphs are captured now; larger ones run without.
-        `operations`, `drawing`: others than the device's own. `reduce`: where other devices have parts of the decoder.
+        `narrow_suffix`: see above. `operations`, `drawing`: others than the device's own. `reduce`: where other devices
+        have parts of the decoder.
 
         Raises:
             ValueError: not even one page fits, or the kernels cannot run this decoder.
@@ -91,17 +96,20 @@ class CudaRunner:
             if kv_bytes < 1:
                 raise ValueError(f"{free} bytes are free beside the weights, too few for a step of {rows} rows")
         self.page_size = page_size
-        per_page = bytes_per_token(config, decoder.dtype) * page_size
+        per_page = bytes_per_token(config, decoder.dtype, narrow=narrow_suffix) * page_size
         self.pages = kv_bytes // per_page
         if self.pages < 1:
             raise ValueError(f"kv_bytes: {kv_bytes} holds no page of {page_size} tokens; give {per_page}")
         self._decoder, self._config, self.device = decoder, config, device
-        own_operations, own_drawing = _of_device(decoder, page_size, rows)
+        own_operations, own_drawing = _of_device(decoder, page_size, rows, narrow_suffix)
         self._operations, self._drawing = operations or own_operations, drawing or own_drawing
         self._reduce = reduce
         shape = (config.layers, self.pages, config.kv_heads, page_size, config.head_dim)
         self._keys = torch.zeros(shape, dtype=decoder.dtype, device=device)
         self._values = torch.zeros(shape, dtype=decoder.dtype, device=device)
+        self.narrow_suffix = narrow_suffix
+        scales = (config.layers, self.pages if narrow_suffix else 0, config.kv_heads, 2, page_size)
+        self._scales = torch.zeros(scales, dtype=torch.float32, device=device)
         self._buckets = [size for size in _BUCKETS if size < rows] + [rows]
         self._inputs = torch.zeros(3, rows, dtype=torch.int64, device=device)  # tokens, positions, slots
         self._inputs[2] = -1
@@ -121,7 +129,7 @@ class CudaRunner:
     @torch.inference_mode()
     def submit(self, step: Step) -> InFlight:
         """Give a step to the device, without waiting for it. One step at a time: `collect` it before the next."""
-        layout = lay_out(step, self.page_size)
+        layout = lay_out(step, self.page_size, narrow=self.narrow_suffix)
         asked = collect(step, layout.first)
         if not layout.prefill and layout.rows <= self._buckets[-1]:
             logits, rows = self._run_graph(layout), [asked.tokens[place] for place in asked.places]
@@ -202,6 +210,7 @@ class CudaRunner:
         addend: Tensor | None = None
         for number, layer in enumerate(weights.layers):
             keys, values = self._keys[number], self._values[number]
+            scales = self._scales[number] if self.narrow_suffix else None
             operations.add_norm(stream, addend, layer.attention_norm, eps, narrow)
             qkv = linear_of(layer.qkv)
             operations.place(
@@ -217,8 +226,9 @@ class CudaRunner:
                 values,
                 queries,
                 eps,
+                scales,
             )
-            operations.attend(queries, keys, values, attended, rows)
+            operations.attend(queries, keys, values, attended, rows, scales)
             addend = self._summed(layer.attention_out(attended.flatten(1)))
             operations.add_norm(stream, addend, layer.mlp_norm, eps, narrow)
             operations.swiglu(layer.gate_up(narrow), active)
@@ -240,7 +250,7 @@ class CudaRunner:
         return weights.head(normed)
 
 
-def _of_device(decoder: Decoder, page_size: int, rows: int) -> tuple[Operations, Drawing]:
+def _of_device(decoder: Decoder, page_size: int, rows: int, narrow: bool) -> tuple[Operations, Drawing]:
     config, device = decoder.config, decoder.weights.embedding.device
     if device.type != "cuda":
         return PlainOperations(), HostDrawing()
@@ -249,5 +259,5 @@ def _of_device(decoder: Decoder, page_size: int, rows: int) -> tuple[Operations,
     from engine.runner.triton_operations import TritonOperations
     from kernels.gpu.items import AttentionShape
 
-    shape = AttentionShape(config.heads, config.kv_heads, config.head_dim, page_size, decoder.dtype)
+    shape = AttentionShape(config.heads, config.kv_heads, config.head_dim, page_size, decoder.dtype, narrow)
     return TritonOperations(shape, device), DeviceDrawing(config.vocab, device, 2 * rows)

@@ -99,7 +99,9 @@ def test_the_page_shows_what_was_missed_and_what_failed() -> None:
     timed = {"us": 12.5, "floor_us": 10.0}
     attention = {"section": "attention", **mix, **timed, "page_size": 16, "strict": True, "teraflops": 3.25}
     step = {"section": "step", **mix, **timed, "tokens_per_second": 9.0}
+    narrow = {key: value for key, value in attention.items() if key not in ("strict", "page_size")}
     cases = [
+        narrow | {"suffix_bits": 8, "megabytes": 20.0, "bound": "memory", "reached": 0.1},
         attention | {"megabytes": 200.0, "bound": "memory", "reached": 0.7},
         attention | {"megabytes": 20.0, "bound": "memory", "reached": 0.1},
         attention | {"megabytes": 20.0, "bound": "matrix", "reached": 0.6},
@@ -118,6 +120,7 @@ def test_the_page_shows_what_was_missed_and_what_failed() -> None:
     name = "7b: G 1, k 64, P 2048, S 256"
     assert f"| {name}, pages of 16, strict | 200 MB | 12.5 | 10 | 70% of memory, bar 0.8: **missed** | 3.25 |" in lines
     assert f"| {name}, pages of 16, strict | 20 MB | 12.5 | 10 | 10% of memory | 3.25 |" in lines
+    assert f"| {name}, drawn tokens in 8 bits | 20 MB | 12.5 | 10 | 10% of memory | 3.25 |" in lines
     assert f"| {name}, pages of 16, strict | 20 MB | 12.5 | 10 | 60% of matrix, bar 0.55: met | 3.25 |" in lines
     assert f"| {name} | 12.5 | 10 | 75%, bar 0.7: met | 9 | 1.7, bar 1.6: **missed** |" in lines
     assert f"| {name} | 12.5 | A | 0.9 | A |" in lines

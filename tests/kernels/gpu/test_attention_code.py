@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from kernels.gpu.attention import Tiling, partials_constants, tiling
+from kernels.gpu.attention import partials_constants
 from kernels.gpu.items import AttentionShape
+from kernels.gpu.prefill import prefill_constants, prefill_tiling
+from kernels.gpu.tiling import Tiling, tiling
 from tests.support.codegen import Build, generate
 
 ARGUMENTS = {
@@ -22,20 +24,22 @@ MERGED = {
 
 
 def build(shape: AttentionShape, tiles: Tiling) -> Build:
+    scales = {"scales": "*fp32"} if shape.narrow else {}
     return Build(
         "kernels.gpu.attention:partials_kernel",
-        ARGUMENTS,
-        {**partials_constants(shape, tiles)},
+        ARGUMENTS | scales,
+        {**partials_constants(shape, tiles)} | ({} if shape.narrow else {"scales": None}),
         warps=tiles.warps,
         registers=tiles.registers,
     )
 
 
 @pytest.mark.slow
-def test_partials_keep_to_registers_and_use_warp_group_products() -> None:
+@pytest.mark.parametrize("narrow", [False, True])
+def test_partials_keep_to_registers_and_use_warp_group_products(narrow: bool) -> None:
     cases = [
         (
-            shape := AttentionShape(heads, kv, head_dim, page_size, torch.bfloat16),
+            shape := AttentionShape(heads, kv, head_dim, page_size, torch.bfloat16, narrow),
             tiling(shape, rows, strict=strict),
         )
         for heads, kv in ((28, 4), (16, 8))
@@ -50,6 +54,30 @@ def test_partials_keep_to_registers_and_use_warp_group_products() -> None:
         assert ("mma.sync" in code) == (tiles.own > 0), case
         assert "cp.async" in code, case
         assert code.programs_per_multiprocessor(tiles.warps) >= tiles.resident, case
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("narrow", [False, True])
+def test_prefill_spills_nothing(narrow: bool) -> None:
+    shapes = [
+        AttentionShape(28, 4, head_dim, page_size, torch.bfloat16, narrow)
+        for head_dim in (64, 128)
+        for page_size in (16, 64)
+    ]
+    types = {name: kind for name, kind in ARGUMENTS.items() if name not in ("partials", "lses")} | {"out": "*bf16"}
+    builds = [
+        Build(
+            "kernels.gpu.prefill:prefill_kernel",
+            types | ({"scales": "*fp32"} if narrow else {}),
+            {**prefill_constants(shape, prefill_tiling(shape))} | ({} if narrow else {"scales": None}),
+            warps=prefill_tiling(shape).warps,
+            registers=prefill_tiling(shape).registers,
+        )
+        for shape in shapes
+    ]
+    for shape, code in zip(shapes, generate(builds), strict=True):
+        assert code.stack == 0, f"spills: {shape}: {code}"
+        assert "wgmma.mma_async" in code, f"{shape}: {code}"
 
 
 def test_merging_takes_few_registers() -> None:
