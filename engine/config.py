@@ -4,7 +4,7 @@
 and flags come in by engine/config_layers.py.
 """
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -39,6 +39,13 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+
+
+class KvBits(IntEnum):
+    """Bits of one number of a key or value."""
+
+    WIDE = 16
+    NARROW = 8
 
 
 class LogLevel(StrEnum):
@@ -141,6 +148,10 @@ class EngineSettings(Section):
     Absent: 1 GiB on a CPU; on a GPU what the weights leave free, and with several models it has to be set."""
     page_tokens: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Tokens in one page of that memory. Absent: 16 on a CPU, 64 on a GPU."""
+    suffix_kv_bits: KvBits = KvBits.WIDE
+    """Bits of each key and value of a token that was drawn; those of prompts always have what models.arithmetic has,
+    and so have all with 16. With 8, on a GPU alone, a step reads half as many bytes for what the samples do not share;
+    memory holds no more tokens, and texts may differ. No GPU has run it yet (docs/scheduling.md)."""
     step_ms: Annotated[float, Field(gt=0, le=10_000)] | None = None
     """Upper bound of one engine step in milliseconds; prefill is cut into chunks to keep it, so that a verdict or a
     cancel never waits longer. Absent: 100 on a CPU, 30 on a GPU."""

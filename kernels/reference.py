@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.gpu.items import Run, Tiles
+from kernels.gpu.items import Run
+from kernels.reference_pages import keys_and_values
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -46,38 +46,35 @@ def merge(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return output, lse
 
 
-def gather(pages: Tensor, tiles: Tiles) -> Tensor:
-    """The slots that `tiles` names, in order, of a pool [pages, kv_heads, page_size, d]: [tokens, kv_heads, d]."""
-    parts = [pages[page, :, begin:end].transpose(0, 1) for page, begin, end in tiles.tolist()]
-    return torch.cat(parts) if parts else pages.new_empty(0, pages.shape[1], pages.shape[3])
-
-
 def decode_attention(
-    q: Tensor, k_pages: Tensor, v_pages: Tensor, runs: Sequence[Run], scale: float
+    q: Tensor, k_pages: Tensor, v_pages: Tensor, runs: Sequence[Run], scale: float, scales: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Attention of each row over all keys of the runs that it lies in.
 
-    q: [rows, heads, d]; k_pages, v_pages: [pages, kv_heads, page_size, d]. Returns (output [rows, heads, d] float64,
-    natural log-sum-exp of the scaled scores [rows, heads] float64); a row without a key has 0 and -inf.
+    q: [rows, heads, d]; k_pages, v_pages, scales: pools as of kernels.reference_pages. Returns (output [rows, heads, d]
+    float64, natural log-sum-exp of the scaled scores [rows, heads] float64); a row without a key has 0 and -inf.
     """
+    nothing = q.new_empty(0, k_pages.shape[1], q.shape[2], dtype=torch.float64)
     parts: list[tuple[Tensor, Tensor]] = []
     for row in range(q.shape[0]):
-        seen = [run.tiles for run in runs if run.first <= row < run.first + run.rows]
-        tiles = np.concatenate([np.empty((0, 3), np.int32), *seen])
-        parts.append(attention(q[row : row + 1], gather(k_pages, tiles), gather(v_pages, tiles), scale))
+        seen = [run for run in runs if run.first <= row < run.first + run.rows]
+        held = [(nothing, nothing), *(keys_and_values(k_pages, v_pages, scales, run) for run in seen)]
+        keys, values = (torch.cat(part) for part in zip(*held, strict=True))
+        parts.append(attention(q[row : row + 1], keys, values, scale))
     output = torch.cat([out for out, _ in parts]) if parts else q.double()
     return output, torch.cat([lse for _, lse in parts]) if parts else q[..., 0].double()
 
 
-def prefill_attention(q: Tensor, k_pages: Tensor, v_pages: Tensor, runs: Sequence[Run], scale: float) -> Tensor:
+def prefill_attention(
+    q: Tensor, k_pages: Tensor, v_pages: Tensor, runs: Sequence[Run], scale: float, scales: Tensor | None = None
+) -> Tensor:
     """Causal attention of chunks: a run's rows are the last tokens of its path, whose keys are in the pages already.
 
-    q: [tokens, heads, d]; k_pages, v_pages: [pages, kv_heads, page_size, d]. Returns [tokens, heads, d] float64; a
-    token of no run has 0.
+    q: [tokens, heads, d]; k_pages, v_pages, scales: pools as of kernels.reference_pages. Returns [tokens, heads, d]
+    float64; a token of no run has 0.
     """
     output = torch.zeros(q.shape, dtype=torch.float64, device=q.device)
     for run in runs:
         rows = slice(run.first, run.first + run.rows)
-        keys, values = gather(k_pages, run.tiles), gather(v_pages, run.tiles)
-        output[rows] = causal_attention(q[rows], keys, values, scale)
+        output[rows] = causal_attention(q[rows], *keys_and_values(k_pages, v_pages, scales, run), scale)
     return output

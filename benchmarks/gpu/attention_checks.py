@@ -12,6 +12,7 @@ from benchmarks.gpu.problems import DRY_MIX, HALF, SEVEN, TINY, Mix, Model, Prob
 from benchmarks.gpu.session import Session
 from kernels.gpu.items import Run
 from kernels.reference import decode_attention as reference
+from kernels.reference_pages import keys_and_values
 
 _MIXES = [
     Mix(1, 1, 300, 1),
@@ -37,9 +38,10 @@ def run(session: Session) -> None:
         for mix in [DRY_MIX] if session.dry else _MIXES:
             for page_size in [64] if session.dry else [16, 64]:
                 for strict in (False, True):
-                    about: dict[str, Any] = {"model": model.name, **mix.about(), "page_size": page_size}
-                    check = partial(_mix, session, model, mix, page_size, strict)
-                    session.case("attention", about | {"strict": strict}, check)
+                    for narrow in (False,) if strict else (False, True):
+                        about: dict[str, Any] = {"model": model.name, **mix.about(), "page_size": page_size}
+                        about |= {"strict": strict} | ({"suffix_bits": 8} if narrow else {})
+                        session.case("attention", about, partial(_mix, session, model, mix, page_size, strict, narrow))
     session.case("attention", {"what": "the same in any step"}, partial(_any_step, session))
     if not session.dry:
         session.case("attention", {"what": "pages beyond 2**31"}, partial(_far, session))
@@ -48,50 +50,52 @@ def run(session: Session) -> None:
 
 def _poisoned(laid_out: Problem) -> None:
     """What no run names is NaN from here on."""
-    k_pages, _ = laid_out.pools[0]
-    owned = torch.zeros(k_pages.shape[0], k_pages.shape[2], dtype=torch.bool)
+    k_pages, v_pages = laid_out.pools[0]
+    owned, narrow = torch.zeros(2, k_pages.shape[0], k_pages.shape[2], dtype=torch.bool)
     for run in laid_out.runs:
-        for page, begin, end in run.tiles.tolist():
+        for place, (page, begin, end) in enumerate(run.tiles.tolist()):
             owned[page, begin:end] = True
-    nobodys = ~owned.to(k_pages.device)
-    for pool in laid_out.pools[0]:
-        pool.transpose(1, 2)[nobodys] = torch.nan
+            narrow[page, begin:end] = place >= len(run.tiles) - run.narrow
+    owned, narrow = owned.to(k_pages.device), narrow.to(k_pages.device)
+    k_pages.transpose(1, 2)[~owned] = torch.nan
+    v_pages.transpose(1, 2)[~owned | narrow] = torch.nan
+    scales = laid_out.scales[0]
+    if scales is not None:
+        scales.permute(0, 3, 1, 2)[~narrow] = torch.nan
 
 
 def _plain(laid_out: Problem, rows: list[int]) -> Tensor:
     """The rows' attention as torch computes it in the type at hand, one head at a time."""
-    k_pages, v_pages = laid_out.pools[0]
     outputs: list[Tensor] = []
     for row in rows:
-        tiles = [t for run in laid_out.runs if run.first <= row < run.first + run.rows for t in run.tiles.tolist()]
+        seen = [run for run in laid_out.runs if run.first <= row < run.first + run.rows]
+        held = [keys_and_values(*laid_out.pools[0], laid_out.scales[0], run) for run in seen]
         k, v = (
-            torch.cat([pool[page, :, begin:end] for page, begin, end in tiles], 1).repeat_interleave(
-                laid_out.shape.group, 0
-            )
-            for pool in (k_pages, v_pages)
+            torch.cat(part).to(laid_out.q.dtype).transpose(0, 1).repeat_interleave(laid_out.shape.group, 0)
+            for part in zip(*held, strict=True)
         )
         scores = (k @ laid_out.q[row][..., None])[..., 0] * laid_out.scale
         outputs.append((torch.softmax(scores, -1)[:, None] @ v)[:, 0])
     return torch.stack(outputs)
 
 
-def _mix(session: Session, model: Model, mix: Mix, page_size: int, strict: bool) -> dict[str, Any]:
-    laid_out = problem(session, model, mix, 1, page_size)
+def _mix(session: Session, model: Model, mix: Mix, page_size: int, strict: bool, narrow: bool) -> dict[str, Any]:
+    laid_out = problem(session, model, mix, 1, page_size, narrow=narrow)
     _poisoned(laid_out)
-    k_pages, v_pages = laid_out.pools[0]
+    (k_pages, v_pages), scales = laid_out.pools[0], laid_out.scales[0]
     out = torch.full_like(laid_out.q, torch.nan)
     lse = torch.full(laid_out.q.shape[:2], torch.nan, device=session.device)
     attention = decode_attention(session, laid_out, strict=strict)
-    attention.run(laid_out.q, k_pages, v_pages, out, laid_out.scale, lse)
+    attention.run(laid_out.q, k_pages, v_pages, out, laid_out.scale, lse, scales)
     # A few rows of each solve: the reference takes them one at a time.
     rows = sorted({group * mix.k + row for group in range(mix.groups) for row in (0, mix.k // 2, mix.k - 1)})
     moved = [
-        Run(at, 1, run.tiles)
+        Run(at, 1, run.tiles, run.narrow)
         for at, row in enumerate(rows)
         for run in laid_out.runs
         if run.first <= row < run.first + run.rows
     ]
-    expected, expected_lse = reference(laid_out.q[rows], k_pages, v_pages, moved, laid_out.scale)
+    expected, expected_lse = reference(laid_out.q[rows], k_pages, v_pages, moved, laid_out.scale, scales)
     found = out[rows]
     theirs = float((_plain(laid_out, rows).double() - expected).abs().max())
     ours = float((found.double() - expected).abs().max())
@@ -142,7 +146,7 @@ def _strictly(session: Session, laid_out: Problem, rows: list[int], *, graph: bo
     runs += [Run(at, 1, laid_out.tails[row]) for at, row in enumerate(rows)]
     mix = Mix(1, len(rows), laid_out.mix.prompt, laid_out.mix.own)
     q = laid_out.q[rows].contiguous()
-    step = Problem(laid_out.shape, mix, runs, laid_out.pools, q, [], [])
+    step = Problem(laid_out.shape, mix, runs, laid_out.pools, q, [], [], laid_out.scales)
     out = torch.full_like(q, torch.nan)
     call = partial(decode_attention(session, step, strict=True).run, q, *laid_out.pools[0], out, laid_out.scale)
     call()
@@ -167,7 +171,7 @@ def _far(session: Session) -> dict[str, Any]:
         pool[beyond:] = source
     shift = np.array([beyond, 0, 0], np.int32)
     runs = [Run(run.first, run.rows, run.tiles + shift) for run in near.runs]
-    far = Problem(near.shape, near.mix, runs, [(pools[0], pools[1])], near.q, [], [])
+    far = Problem(near.shape, near.mix, runs, [(pools[0], pools[1])], near.q, [], [], near.scales)
     decode_attention(session, far).run(far.q, *far.pools[0], far_out, far.scale)
     require(torch.equal(out, far_out), "far pages give other results")
     return {"first_page": beyond}

@@ -5,7 +5,19 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.problems import PROMPT_ALONE, SEVEN, THREE_LEVELS, TINY, Mix, Model, decode_attention, grid, problem
+from benchmarks.gpu.problems import (
+    DRY_MIX,
+    NARROW,
+    PROMPT_ALONE,
+    SEVEN,
+    THREE_LEVELS,
+    TINY,
+    Mix,
+    Model,
+    decode_attention,
+    grid,
+    problem,
+)
 from benchmarks.gpu.session import Session
 from benchmarks.gpu.timing import Ceilings, measure, sets
 
@@ -26,23 +38,38 @@ def run(session: Session, found: Ceilings) -> None:
         for mix in (Mix(1, 64, 2048, 256), Mix(16, 16, 1024, 256)):
             case(session, found, SEVEN, mix, page_size=16)
             case(session, found, SEVEN, mix, strict=True)
+    # Rows of the grid again, with drawn tokens in 8 bits.
+    for model, mix in [(TINY, DRY_MIX)] if session.dry else NARROW:
+        case(session, found, model, mix, narrow=True)
 
 
 def case(
-    session: Session, found: Ceilings, model: Model, mix: Mix, *, page_size: int = 64, strict: bool = False
+    session: Session,
+    found: Ceilings,
+    model: Model,
+    mix: Mix,
+    *,
+    page_size: int = 64,
+    strict: bool = False,
+    narrow: bool = False,
 ) -> None:
     """One row: a mix on one layer of a model."""
     about: dict[str, Any] = {"model": model.name, **mix.about(), "page_size": page_size, "strict": strict}
-    session.case("attention", about, partial(_time, session, found, model, mix, page_size, strict))
+    if narrow:
+        about["suffix_bits"] = 8
+    session.case("attention", about, partial(_time, session, found, model, mix, page_size, strict, narrow))
 
 
-def _time(session: Session, found: Ceilings, model: Model, mix: Mix, page_size: int, strict: bool) -> dict[str, Any]:
-    moved, operations = mix.moved(model), mix.operations(model)
-    laid_out = problem(session, model, mix, sets(session, moved), page_size)
+def _time(
+    session: Session, found: Ceilings, model: Model, mix: Mix, page_size: int, strict: bool, narrow: bool
+) -> dict[str, Any]:
+    moved, operations = mix.moved(model, narrow=narrow), mix.operations(model)
+    laid_out = problem(session, model, mix, sets(session, moved), page_size, narrow=narrow)
     attention = decode_attention(session, laid_out, strict=strict)
     out = torch.empty_like(laid_out.q)
     calls = [
-        partial(attention.run, laid_out.q, k_pages, v_pages, out, laid_out.scale) for k_pages, v_pages in laid_out.pools
+        partial(attention.run, laid_out.q, *pools, out, laid_out.scale, scales=scales)
+        for pools, scales in zip(laid_out.pools, laid_out.scales, strict=True)
     ]
     timing = measure(session, calls)
     floor = found.floor(moved, operations)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.problems import Problem
-from kernels.reference import gather
+from kernels.reference_pages import gather
 
 Call = Callable[[], Tensor]
 

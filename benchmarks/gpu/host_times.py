@@ -22,8 +22,8 @@ from engine.core.types import CoreRequest, Filters, Prompt, SolveEnded
 from engine.runner.asks import collect
 from engine.runner.cuda import PAGE_SIZE
 from engine.runner.layout_gpu import lay_out
-from kernels.gpu.attention import tiling
 from kernels.gpu.items import AttentionShape, make_items
+from kernels.gpu.tiling import tiling
 
 _KEPT = 40  # tokens of each distribution, about what the device lists
 

@@ -35,6 +35,11 @@ class Model:
         return 4 * self.kv_heads * self.head_dim
 
     @property
+    def narrow_kv_bytes(self) -> int:
+        """The same of a token in 8 bits, with its scales."""
+        return 2 * self.kv_heads * (self.head_dim + 4)
+
+    @property
     def matmul_parameters(self) -> int:
         """Numbers in the matrices that every row is multiplied with, the LM head's among them."""
         layer = self.hidden * (self.qkv + self.heads * self.head_dim + 3 * self.intermediate)
@@ -69,10 +74,12 @@ class Mix:
         two = {"G": self.groups, "k": self.k, "P": self.prompt, "S": self.own}
         return two | ({"forks": self.forks, "common": self.common} if self.forks > 1 else {})
 
-    def moved(self, model: Model) -> int:
-        """Bytes of one layer: each key and value once, queries and outputs."""
-        tokens = self.groups * (self.prompt + self.forks * self.common) + self.rows * self.own
-        return tokens * model.kv_bytes + 4 * self.rows * model.heads * model.head_dim
+    def moved(self, model: Model, *, narrow: bool = False) -> int:
+        """Bytes of one layer: each key and value once, queries and outputs; `narrow`: drawn tokens in 8 bits."""
+        drawn = self.groups * self.forks * self.common + self.rows * self.own
+        each = model.narrow_kv_bytes if narrow else model.kv_bytes
+        prompts = self.groups * self.prompt * model.kv_bytes
+        return prompts + drawn * each + 4 * self.rows * model.heads * model.head_dim
 
     def moved_naively(self, model: Model) -> int:
         """Bytes of one layer if every row reads all that it sees."""
@@ -105,6 +112,12 @@ PROMPT_ALONE: dict[Model, list[Mix]] = {
 
 THREE_LEVELS = [Mix(1, 64, 2048, 256, 8, 512), Mix(4, 64, 2048, 64, 8, 256)]
 
+NARROW: list[tuple[Model, Mix]] = [
+    (SEVEN, Mix(1, 64, 2048, 256)), (SEVEN, Mix(4, 64, 2048, 256)), (SEVEN, Mix(16, 16, 1024, 256)),
+    (SEVEN, Mix(4, 64, 8192, 1024)), (HALF, Mix(4, 64, 2048, 256)), (HALF, Mix(4, 64, 8192, 1024)),
+]  # fmt: skip
+"""Those of the grid that are also timed with drawn tokens in 8 bits."""
+
 DRY_MIX = Mix(2, 2, 70, 5)
 
 
@@ -135,7 +148,10 @@ class Paths:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A mix laid out in pools; several pools alike, with other numbers in each."""
+    """A mix laid out in pools; several pools alike, with other numbers in each.
+
+    scales: of each pool, [pages, kv_heads, 2, page_size] float32, or None where nothing is narrow.
+    """
 
     shape: AttentionShape
     mix: Mix
@@ -144,15 +160,18 @@ class Problem:
     q: Tensor
     prompts: list[Tiles]
     tails: list[Tiles]
+    scales: list[Tensor | None]
 
     @property
     def scale(self) -> float:
         return self.shape.head_dim**-0.5
 
 
-def problem(session: Session, model: Model, mix: Mix, copies: int, page_size: int = 64) -> Problem:
-    """Random keys, values and queries for one layer of `model`; `copies` pools."""
-    shape = AttentionShape(model.heads, model.kv_heads, model.head_dim, page_size, session.dtype)
+def problem(
+    session: Session, model: Model, mix: Mix, copies: int, page_size: int = 64, *, narrow: bool = False
+) -> Problem:
+    """Random keys, values and queries for one layer of `model`; `copies` pools. `narrow`: drawn tokens in 8 bits."""
+    shape = AttentionShape(model.heads, model.kv_heads, model.head_dim, page_size, session.dtype, narrow)
 
     def most(length: int) -> int:
         return -(-length // page_size) + 1 if length else 0
@@ -168,15 +187,22 @@ def problem(session: Session, model: Model, mix: Mix, copies: int, page_size: in
         prompts.append(paths.segment(0, mix.prompt))
         runs.append(Run(first, mix.k, prompts[-1]))
         if mix.forks > 1:
-            runs += [Run(first + fork * each, each, paths.segment(mix.prompt, mix.common)) for fork in range(mix.forks)]
+            for fork in range(mix.forks):
+                common = paths.segment(mix.prompt, mix.common)
+                runs.append(Run(first + fork * each, each, common, len(common) * narrow))
         for row in range(first, first + mix.k):
             tails.append(paths.segment(mix.prompt + mix.common, mix.own))
             if mix.own:
-                runs.append(Run(row, 1, tails[-1]))
+                runs.append(Run(row, 1, tails[-1], len(tails[-1]) * narrow))
     size = (pages, model.kv_heads, page_size, model.head_dim)
     pools = [(_random(session, size), _random(session, size)) for _ in range(copies)]
     q = _random(session, (mix.rows, model.heads, model.head_dim))
-    return Problem(shape, mix, runs, pools, q, prompts, tails)
+    laid_out = Problem(shape, mix, runs, pools, q, prompts, tails, [None] * copies)
+    if narrow:
+        laid_out.scales[:] = [_scales(session, (pages, model.kv_heads, 2, page_size)) for _ in pools]
+        for k_pages, _ in pools:
+            _fill_narrow(k_pages, runs)
+    return laid_out
 
 
 def decode_attention(session: Session, laid_out: Problem, *, strict: bool = False) -> DecodeAttention:
@@ -188,6 +214,21 @@ def decode_attention(session: Session, laid_out: Problem, *, strict: bool = Fals
     attention = DecodeAttention(laid_out.shape, capacity, session.device, strict=strict)
     attention.load(items)
     return attention
+
+
+def _scales(session: Session, size: tuple[int, ...]) -> Tensor:
+    return torch.empty(size, dtype=torch.float32, device=session.device).uniform_(0.01, 0.02)
+
+
+def _fill_narrow(k_pages: Tensor, runs: list[Run]) -> None:
+    """Random integers from -127 to 127 for all narrow slots."""
+    codes = k_pages.view(torch.int8)
+    narrow = torch.zeros(k_pages.shape[0], k_pages.shape[2], dtype=torch.bool)
+    for run in runs:
+        for page, begin, end in run.tiles[len(run.tiles) - run.narrow :].tolist():
+            narrow[page, begin:end] = True
+    where = narrow.to(k_pages.device)[:, None, :, None]
+    codes.copy_(torch.where(where, torch.randint_like(codes, -127, 128), codes))
 
 
 def _random(session: Session, size: tuple[int, ...]) -> Tensor:

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,10 +11,12 @@ from benchmarks.gpu.errors import require, rounded
 from benchmarks.gpu.problems import HALF, SEVEN, TINY, Model
 from benchmarks.gpu.session import Session
 from kernels import reference_elementwise as reference
+from kernels.gpu.items import Run
 from kernels.gpu.norm import add_norm
 from kernels.gpu.pages import copy_pages
 from kernels.gpu.place import place
 from kernels.gpu.swiglu import swiglu
+from kernels.reference_pages import keys_and_values
 
 
 def run(session: Session) -> None:
@@ -25,6 +28,8 @@ def run(session: Session) -> None:
                 for norms, page_size in ((False, 64), (True, 16)):
                     extra = {"kernel": "place", "head_norms": norms, "page_size": page_size}
                     session.case("rows", about | extra, partial(_place, session, model, dtype, rows, norms, page_size))
+                kernel = {"kernel": "place, in 8 bits"}
+                session.case("rows", about | kernel, partial(_place_narrow, session, model, dtype, rows))
                 for name, check in (("add_norm", _add_norm), ("swiglu", _swiglu), ("copy_pages", _copy_pages)):
                     session.case("rows", about | {"kernel": name}, partial(check, session, model, dtype, rows))
     session.case("rows", {"kernel": "place", "slots": "beyond 2**31"}, partial(_far, session))
@@ -63,6 +68,32 @@ def _place(
         written = ~wanted.isnan().any(dim=-1)
         found |= rounded(name, pool[written], wanted[written])
     return found
+
+
+def _place_narrow(session: Session, model: Model, dtype: torch.dtype, rows: int) -> dict[str, Any]:
+    """Each key and value is off by half a scale at most, and by float32's rounding."""
+    device, d, size = session.device, model.head_dim, 64
+    qkv, bias = _random(session, rows, model.qkv).to(dtype), _random(session, model.qkv).to(dtype)
+    cos, sin = _tables(session, 500, d)
+    pages = -(-rows // size)
+    positions = torch.randint(0, 500, (rows,), device=device)
+    slots = torch.randperm(pages * size, device=device)[:rows]
+    k_pages, v_pages = torch.zeros(2, pages, model.kv_heads, size, d, dtype=dtype, device=device)
+    scales = torch.zeros(pages, model.kv_heads, 2, size, device=device)
+    q = torch.full((rows, model.heads, d), torch.nan, dtype=dtype, device=device)
+    wanted_q, *wanted = reference.place(
+        qkv, bias, None, None, positions, slots, cos, sin, k_pages, v_pages, model.heads
+    )
+    place(qkv, bias, None, None, positions, -2 - slots, cos, sin, k_pages, v_pages, q, scales=scales)
+    tiles = np.array([[page, 0, size] for page in range(pages)], np.int32)
+    found = keys_and_values(k_pages, v_pages, scales, Run(0, 1, tiles, pages))
+    worst = 0.0
+    for part, pool in zip(found, wanted, strict=True):
+        exact = pool.transpose(1, 2).flatten(0, 1)
+        largest = exact.abs().amax(dim=-1, keepdim=True)
+        worst = max(worst, float(((part - exact).abs() / largest.clamp(min=1e-30)).max()))
+    require(worst <= 0.5 / 127 + 1e-5, f"a number is off by {worst:.3g} of its head's largest")
+    return rounded("q", q, wanted_q) | {"error_of_largest": worst}
 
 
 def _add_norm(session: Session, model: Model, dtype: torch.dtype, rows: int) -> dict[str, Any]:

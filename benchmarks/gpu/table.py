@@ -78,7 +78,8 @@ def _table(head: str, rows: Iterable[list[str]]) -> str:
 def _mix(row: Row) -> str:
     mix = ", ".join(f"{key} {row[key]}" for key in ("G", "k", "P", "S", "forks", "common") if key in row)
     page = f", pages of {row['page_size']}" if row.get("page_size", 64) != 64 else ""
-    return f"{row['model']}: {mix}{page}{', strict' if row.get('strict') else ''}"
+    bits = f", drawn tokens in {row['suffix_bits']} bits" if "suffix_bits" in row else ""
+    return f"{row['model']}: {mix}{page}{bits}{', strict' if row.get('strict') else ''}"
 
 
 def _told(row: Row, cells: list[str]) -> list[str]:

@@ -110,6 +110,7 @@ class ChunkMaker:
             _EMPTY if branch.whole else tree.prefix,
             branch.suffix[:end],
             tree.asks(branch, 0, draft),
+            tree.root.end,
         )
         tip.scheduled = piece = Work(chunk, solve, tree, tip, branch, draft)
         return piece
@@ -179,6 +180,7 @@ class ChunkMaker:
                 segment.start + first,
                 _EMPTY,
                 np.concatenate(parts),
+                prompt=tree.root.end,
             )
             if child is None and first + count == end:
                 if branch is not None:

@@ -155,7 +155,8 @@ class Chunk:
 
     The path is prefix + suffix; `suffix` ends with the slots of this chunk's own tokens, whose keys and values the
     runner writes. Rows of one prompt hold the identical `prefix` object, so the runner can group them. `start` is the
-    position of the first token.
+    position of the first token. `prompt`: how many tokens of the path are the prompt's, what follows being drawn; None:
+    all of it is prompt.
     """
 
     solve: int
@@ -164,6 +165,7 @@ class Chunk:
     prefix: Slots
     suffix: Slots
     asks: list[Ask] = field(default_factory=list["Ask"])
+    prompt: int | None = None
 
 
 UNKNOWN = -1

@@ -53,6 +53,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     drafting: bool
     shared: bool = False
+    suffix_kv_bits: int = 16
 
 
 class Turn(msgspec.Struct, frozen=True):

@@ -38,6 +38,7 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
         kernels_of,
         limits_of,
         load_for,
+        narrow_for,
         runner_for,
     )
     from engine.text.model_text import read_model_text
@@ -48,6 +49,7 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
         device = device_for(config.device, strict=config.strict)
         limits = limits_of(device, rows=config.rows, step_seconds=config.step_seconds)
         arithmetic = arithmetic_for(config.arithmetic, device)
+        narrow_for(config.suffix_kv_bits, device)
         if config.shared and config.kv_bytes is None and device.type == "cuda":
             raise ValueError(
                 "engine.kv_bytes: several models share this GPU; say how many bytes each gets for its pages"
@@ -72,6 +74,7 @@ def serve(connection: socket.socket, config: EngineConfig) -> None:
             page_size=config.page_tokens,
             strict=config.strict,
             rows=limits.rows,
+            suffix_kv_bits=config.suffix_kv_bits,
         )
         seconds = time.monotonic() - part_began
         connection.sendall(frame(Loaded(config.name, "kernels", seconds, kernels_of(runner))))

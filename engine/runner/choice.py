@@ -65,6 +65,17 @@ def arithmetic_for(wanted: str, device: torch.device) -> Arithmetic:
             raise ValueError(f"models.arithmetic: {wanted!r} is not int8, bfloat16, float32 or auto")
 
 
+def narrow_for(suffix_kv_bits: int, device: torch.device) -> bool:
+    """Whether keys and values of drawn tokens are stored in 8 bits; `suffix_kv_bits`: 16 or 8.
+
+    Raises:
+        ValueError: 8 on a CPU.
+    """
+    if suffix_kv_bits == 8 and device.type != "cuda":
+        raise ValueError("engine.suffix_kv_bits: 8 is for a GPU alone; leave it out, or set engine.device to cuda")
+    return suffix_kv_bits == 8
+
+
 def load_for(
     device: torch.device,
     path: Path,
@@ -94,21 +105,30 @@ def runner_for(
     page_size: int | None = None,
     strict: bool = False,
     rows: int = 64,
+    suffix_kv_bits: int = 16,
 ) -> CpuRunner | CompiledRunner | CudaRunner:
     """The fastest one that can, on the device that has the weights.
 
     `kv_bytes`: memory of the pool; None for CPU_KV_BYTES, or on a GPU what is free. `page_size`: None for the one that
-    suits. `rows`: of a step, for which a GPU makes itself ready.
+    suits. `rows`: of a step, for which a GPU makes itself ready. `suffix_kv_bits`: 16, or 8 on a GPU, of each key and
+    value of a drawn token.
 
     Raises:
-        ValueError: `kv_bytes` does not hold a page, the GPU's kernels cannot run this decoder, or `strict` is asked for
-            and only torch can.
+        ValueError: `kv_bytes` does not hold a page, the GPU's kernels cannot run this decoder, `strict` is asked for
+            and only torch can, or `suffix_kv_bits` is 8 on a CPU.
     """
     if decoder.weights.embedding.device.type == "cuda":
         try:
-            return CudaRunner(decoder, kv_bytes=kv_bytes, page_size=page_size or _GPU_PAGE_SIZE, rows=rows)
+            return CudaRunner(
+                decoder,
+                kv_bytes=kv_bytes,
+                page_size=page_size or _GPU_PAGE_SIZE,
+                rows=rows,
+                narrow_suffix=narrow_for(suffix_kv_bits, decoder.weights.embedding.device),
+            )
         except ValueError as error:
             raise ValueError(f"{error}; engine.device = cpu runs it without a GPU") from error
+    narrow_for(suffix_kv_bits, decoder.weights.embedding.device)
     if strict and not is_packed(decoder):
         dim = decoder.config.head_dim
         raise ValueError(f"strict: heads of {dim} dimensions cannot be run so, only those of 64 or 128")

@@ -43,9 +43,9 @@ class InFlight:
     collect: Collect | None
 
 
-def bytes_per_token(config: DecoderConfig, dtype: torch.dtype) -> int:
-    """Bytes of the pool for each token."""
-    return config.layers * 2 * config.kv_heads * config.head_dim * dtype.itemsize
+def bytes_per_token(config: DecoderConfig, dtype: torch.dtype, *, narrow: bool = False) -> int:
+    """Bytes of the pool for each token; `narrow`: with its scales."""
+    return config.layers * 2 * config.kv_heads * (config.head_dim * dtype.itemsize + 4 * narrow)
 
 
 def pool_bytes(free: int, config: DecoderConfig, dtype: torch.dtype, rows: int) -> int:
@@ -62,6 +62,9 @@ class CudaRunner:
     A step is a pure function of the pool and the chunks: the runner keeps nothing else between steps. In the last bits,
     what a row gives depends on the batch: matrix products choose their kernels by the number of rows.
 
+    With a narrow suffix, tokens after a prompt are stored in 8 bits, in the slots that they would have anyway: a step
+    reads half as much for them, and the pool holds no more of them.
+
     On the device "cpu" plain references of the kernels do the same, for tests.
     """
 
@@ -75,6 +78,7 @@ class CudaRunner:
         kv_bytes: int | None = None,
         page_size: int = PAGE_SIZE,
         rows: int = 64,
+        narrow_suffix: bool = False,
         operations: Operations | None = None,
         drawing: Drawing | None = None,
         batch: Batch | None = None,
@@ -82,8 +86,8 @@ class CudaRunner:
     ) -> None:
         """`decoder`: on its device, see engine.runner.device_layer. `kv_bytes`: memory of the pool; None for all that
         is free on a GPU. `rows`: decode rows for whose steps graphs are captured now; larger ones run without.
-        `operations`, `drawing`: others than the device's own, and the `batch` that they write to. `reduce`: where other
-        devices have parts of the decoder.
+        `narrow_suffix`: see above. `operations`, `drawing`: others than the device's own, and the `batch` that they
+        write to. `reduce`: where other devices have parts of the decoder.
 
         Raises:
             ValueError: not even one page fits, or the kernels cannot run this decoder.
@@ -97,18 +101,21 @@ class CudaRunner:
             if kv_bytes < 1:
                 raise ValueError(f"{free} bytes are free beside the weights, too few for a step of {rows} rows")
         self.page_size = page_size
-        per_page = bytes_per_token(config, decoder.dtype) * page_size
+        per_page = bytes_per_token(config, decoder.dtype, narrow=narrow_suffix) * page_size
         self.pages = kv_bytes // per_page
         if self.pages < 1:
             raise ValueError(f"kv_bytes: {kv_bytes} holds no page of {page_size} tokens; give {per_page}")
         self._decoder, self._config, self.device = decoder, config, device
         self._batch = batch or Batch(device, _BATCH_BYTES)
-        own_operations, own_drawing = _of_device(decoder, page_size, rows, self._batch)
+        own_operations, own_drawing = _of_device(decoder, page_size, rows, self._batch, narrow=narrow_suffix)
         self._operations, self._drawing = operations or own_operations, drawing or own_drawing
         self._reduce = reduce
         shape = (config.layers, self.pages, config.kv_heads, page_size, config.head_dim)
         self._keys = torch.zeros(shape, dtype=decoder.dtype, device=device)
         self._values = torch.zeros(shape, dtype=decoder.dtype, device=device)
+        self.narrow_suffix = narrow_suffix
+        scales = (config.layers, self.pages if narrow_suffix else 0, config.kv_heads, 2, page_size)
+        self._scales = torch.zeros(scales, dtype=torch.float32, device=device)
         self._buckets = [size for size in _BUCKETS if size < rows] + [rows]
         self._upload = Upload(3 * rows * 8, device, self._batch)
         self._inputs = self._upload.device.view(torch.int64).view(3, rows)  # tokens, positions, slots
@@ -131,7 +138,7 @@ class CudaRunner:
     @torch.inference_mode()
     def submit(self, step: Step) -> InFlight:
         """Give a step to the device, without waiting for it. See engine.core.ahead.AheadRunner."""
-        layout = lay_out(step, self.page_size)
+        layout = lay_out(step, self.page_size, narrow=self.narrow_suffix)
         asked = collect(step, layout.first)
         after = [draw for _, draw in sorted(zip(layout.first, step.after, strict=True))] if step.after else []
         self._batch.begin()
@@ -229,6 +236,7 @@ class CudaRunner:
         addend: Tensor | None = None
         for number, layer in enumerate(weights.layers):
             keys, values = self._keys[number], self._values[number]
+            scales = self._scales[number] if self.narrow_suffix else None
             operations.add_norm(stream, addend, layer.attention_norm, eps, narrow)
             qkv = linear_of(layer.qkv)
             operations.place(
@@ -244,8 +252,9 @@ class CudaRunner:
                 values,
                 queries,
                 eps,
+                scales,
             )
-            operations.attend(queries, keys, values, attended, rows)
+            operations.attend(queries, keys, values, attended, rows, scales)
             addend = self._summed(layer.attention_out(attended.flatten(1)))
             operations.add_norm(stream, addend, layer.mlp_norm, eps, narrow)
             operations.swiglu(layer.gate_up(narrow), active)
@@ -267,7 +276,9 @@ class CudaRunner:
         return weights.head(normed)
 
 
-def _of_device(decoder: Decoder, page_size: int, rows: int, batch: Batch) -> tuple[Operations, Drawing]:
+def _of_device(
+    decoder: Decoder, page_size: int, rows: int, batch: Batch, *, narrow: bool
+) -> tuple[Operations, Drawing]:
     config, device = decoder.config, decoder.weights.embedding.device
     if device.type != "cuda":
         return PlainOperations(), HostDrawing()
@@ -276,5 +287,5 @@ def _of_device(decoder: Decoder, page_size: int, rows: int, batch: Batch) -> tup
     from engine.runner.triton_operations import TritonOperations
     from kernels.gpu.items import AttentionShape
 
-    shape = AttentionShape(config.heads, config.kv_heads, config.head_dim, page_size, decoder.dtype)
+    shape = AttentionShape(config.heads, config.kv_heads, config.head_dim, page_size, decoder.dtype, narrow)
     return TritonOperations(shape, device, batch=batch), DeviceDrawing(config.vocab, device, 2 * rows, batch)

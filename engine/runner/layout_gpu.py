@@ -28,9 +28,10 @@ Ints = npt.NDArray[np.int64]
 class GpuLayout:
     """The tokens of a step in their order: decode rows first, then the chunks of prefill.
 
-    first: the number of each chunk's first token in that order. tokens, positions, writes (slots): [T] int64. rows: how
-    many of the tokens are decode rows. decode: what those see, in order of position for each row. prefill: one run for
-    each other chunk, with all of its path; their `first` counts from the first token of prefill.
+    first: the number of each chunk's first token in that order. tokens, positions, writes: [T] int64; a write is a
+    slot, or -2 - slot if the token is stored in 8 bits. rows: how many of the tokens are decode rows. decode: what
+    those see, in order of position for each row. prefill: one run for each other chunk, with all of its path; their
+    `first` counts from the first token of prefill.
     """
 
     first: list[int]
@@ -47,16 +48,19 @@ class _Paths:
     """Tiles of several paths, one path after the other.
 
     tiles: [n, 3]; path: [n] the number of a tile's path; start: [n] tokens of the path before the tile; bounds:
-    [paths + 1] where each path's tiles begin.
+    [paths + 1] where each path's tiles begin; wide: [paths] tokens that come before the narrow ones, at whose first one
+    a tile begins.
     """
 
     tiles: Tiles
     path: Ints
     start: Ints
     bounds: Ints
+    wide: Ints
 
-    def between(self, low: Ints, high: Ints) -> tuple[Tiles, list[int]]:
-        """Of each path the tiles of its tokens low..high - 1 ([paths] each): all of them, and [paths + 1] bounds."""
+    def between(self, low: Ints, high: Ints) -> tuple[Tiles, list[int], list[int]]:
+        """Of each path the tiles of its tokens low..high - 1 ([paths] each): all of them, [paths + 1] bounds, and how
+        many of each path's are narrow."""
         sizes = self.tiles[:, 2] - self.tiles[:, 1]
         before = np.maximum(low[self.path] - self.start, 0)
         behind = np.maximum(self.start + sizes - high[self.path], 0)
@@ -65,17 +69,23 @@ class _Paths:
         tiles[:, 1] += before[kept].astype(np.int32)
         tiles[:, 2] -= behind[kept].astype(np.int32)
         counts = np.bincount(self.path[kept], minlength=len(low))
-        return tiles, [0, *np.cumsum(counts).tolist()]
+        narrow = np.bincount(self.path[kept & (self.start >= self.wide[self.path])], minlength=len(low))
+        return tiles, [0, *np.cumsum(counts).tolist()], narrow.tolist()
 
-    def of_one(self, path: int, low: int, high: int) -> Tiles:
-        """The tiles of tokens low..high - 1 of one path."""
+    def of_one(self, path: int, low: int, high: int) -> tuple[Tiles, int]:
+        """The tiles of tokens low..high - 1 of one path, and how many of them are narrow."""
         mine = slice(int(self.bounds[path]), int(self.bounds[path + 1]))
-        only = _Paths(self.tiles[mine], np.zeros(mine.stop - mine.start, np.int64), self.start[mine], self.bounds[:0])
-        return only.between(np.array([low]), np.array([high]))[0]
+        place, wide = np.zeros(mine.stop - mine.start, np.int64), self.wide[path : path + 1]
+        only = _Paths(self.tiles[mine], place, self.start[mine], self.bounds[:0], wide)
+        tiles, _, narrow = only.between(np.array([low]), np.array([high]))
+        return tiles, narrow[0]
 
 
-def lay_out(step: Step, page_size: int) -> GpuLayout:
-    """The layout of a step whose pool has pages of `page_size` tokens, a power of two."""
+def lay_out(step: Step, page_size: int, *, narrow: bool = False) -> GpuLayout:
+    """The layout of a step whose pool has pages of `page_size` tokens, a power of two.
+
+    `narrow`: tokens after a prompt are stored in 8 bits.
+    """
     groups: dict[int, list[int]] = {}
     chunks: list[int] = []
     for index, chunk in enumerate(step.chunks):
@@ -83,9 +93,9 @@ def lay_out(step: Step, page_size: int) -> GpuLayout:
             groups.setdefault(id(chunk.prefix), []).append(index)
         else:
             chunks.append(index)
-    order, decode = _decode_runs(step.chunks, list(groups.values()), page_size)
+    order, decode = _decode_runs(step.chunks, list(groups.values()), page_size, narrow)
     rows = sum(len(step.chunks[index].tokens) for index in order)
-    prefill = _prefill_runs([step.chunks[index] for index in chunks], page_size)
+    prefill = _prefill_runs([step.chunks[index] for index in chunks], page_size, narrow)
     order += chunks
     ordered = [step.chunks[index] for index in order]
     lengths = np.array([len(chunk.tokens) for chunk in ordered])
@@ -93,34 +103,48 @@ def lay_out(step: Step, page_size: int) -> GpuLayout:
     first = np.empty(len(order), np.int64)
     first[order] = starts
     total = int(lengths.sum())
+    positions = np.repeat(np.array([chunk.start for chunk in ordered]) - starts, lengths) + np.arange(total)
+    writes = np.concatenate([chunk.suffix[-len(chunk.tokens) :] for chunk in ordered]).astype(np.int64)
+    if narrow:
+        drawn = positions >= np.repeat([_wide(chunk) for chunk in ordered], lengths)
+        writes = np.where(drawn, -2 - writes, writes)
     return GpuLayout(
         first.tolist(),
         np.fromiter((token for chunk in ordered for token in chunk.tokens), np.int64, total),
-        np.repeat(np.array([chunk.start for chunk in ordered]) - starts, lengths) + np.arange(total),
-        np.concatenate([chunk.suffix[-len(chunk.tokens) :] for chunk in ordered]).astype(np.int64),
+        positions,
+        writes,
         rows,
         decode,
         prefill,
     )
 
 
-def _prefill_runs(chunks: list[Chunk], page_size: int) -> list[Run]:
+def _wide(chunk: Chunk) -> int:
+    """Tokens of a chunk's path that come before the narrow ones, where tokens after a prompt are narrow."""
+    return len(chunk.prefix) + len(chunk.suffix) if chunk.prompt is None else chunk.prompt
+
+
+def _prefill_runs(chunks: list[Chunk], page_size: int, narrow: bool) -> list[Run]:
     first = 0
     found: list[Run] = []
     for chunk in chunks:
-        tiles = _tiles([np.concatenate([chunk.prefix, chunk.suffix])], page_size).tiles
-        found.append(Run(first, len(chunk.tokens), tiles))
+        path = np.concatenate([chunk.prefix, chunk.suffix])
+        paths = _tiles([path], page_size, [_wide(chunk)] if narrow else None)
+        found.append(Run(first, len(chunk.tokens), *paths.of_one(0, 0, len(path))))
         first += len(chunk.tokens)
     return found
 
 
-def _decode_runs(chunks: list[Chunk], groups: list[list[int]], page_size: int) -> tuple[list[int], list[Run]]:
+def _decode_runs(
+    chunks: list[Chunk], groups: list[list[int]], page_size: int, narrow: bool
+) -> tuple[list[int], list[Run]]:
     """The order of the chunks of `groups` (numbers of those with one prefix), and what their rows see."""
     indices = np.array([index for group in groups for index in group], np.int64)
     if not len(indices):
         return [], []
     group_of = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    paths = _tiles([chunks[index].suffix for index in indices], page_size)
+    wide = [_wide(chunks[index]) - len(chunks[index].prefix) for index in indices] if narrow else None
+    paths = _tiles([chunks[index].suffix for index in indices], page_size, wide)
     order, common = _neighbours(paths, group_of, page_size)
     # From here on everything is in the new order; only `paths` is asked by the old numbers.
     indices, group_of = indices[order], group_of[order]
@@ -132,21 +156,21 @@ def _decode_runs(chunks: list[Chunk], groups: list[list[int]], page_size: int) -
     for left, right, depth in _intervals(common.tolist()):
         before = int(shared[left])
         if depth - before >= LEAST_SHARED:
-            tiles = paths.of_one(int(order[left]), before, depth)
-            runs.append(Run(int(firsts[left]), int(firsts[right] - firsts[left]), tiles))
+            seen = paths.of_one(int(order[left]), before, depth)
+            runs.append(Run(int(firsts[left]), int(firsts[right] - firsts[left]), *seen))
             shared[left:right] = depth
     # A chunk of one token sees the rest of its path; of one with drafts, each token sees itself and those before it.
     own = np.where(counts > 1, counts, 0)
     low, high = np.empty((2, len(order)), np.int64)
     low[order], high[order] = shared, lengths - own
-    tiles, bounds = paths.between(low, high)
+    tiles, bounds, in_8_bits = paths.between(low, high)
     for place, path in enumerate(order.tolist()):
         count, first = int(counts[place]), int(firsts[place])
         if bounds[path] < bounds[path + 1]:
-            runs.append(Run(first, count, tiles[bounds[path] : bounds[path + 1]]))
+            runs.append(Run(first, count, tiles[bounds[path] : bounds[path + 1]], in_8_bits[path]))
         for token in range(count if count > 1 else 0):
             before = int(lengths[place]) - count
-            runs.append(Run(first + token, 1, paths.of_one(path, before, before + token + 1)))
+            runs.append(Run(first + token, 1, *paths.of_one(path, before, before + token + 1)))
     return indices.tolist(), runs
 
 
@@ -162,19 +186,23 @@ def _prefix_runs(prefixes: list[Slots], group_of: Ints, firsts: Ints, page_size:
     ]
 
 
-def _tiles(paths: list[Slots], page_size: int) -> _Paths:
-    """Slots as tiles: a tile ends where the next slot is not the one behind it in the same page."""
+def _tiles(paths: list[Slots], page_size: int, wide: list[int] | None = None) -> _Paths:
+    """Slots as tiles: a tile ends where the next slot is not the one behind it in the same page, and after the first
+    `wide` tokens of a path (None: all are)."""
     slots = np.concatenate([np.empty(0, np.int32), *paths])
     lengths = np.array([len(path) for path in paths], np.int64)
     ends = np.cumsum(lengths)
     breaks = (slots & np.int32(page_size - 1)) == 0
     breaks[1:] |= slots[1:] != slots[:-1] + 1
     breaks[(ends - lengths)[lengths > 0]] = True
+    before = lengths if wide is None else np.array(wide, np.int64)
+    breaks[(ends - lengths + before)[before < lengths]] = True
     at = np.flatnonzero(breaks)
     page, offset = np.divmod(slots[at], np.int32(page_size))
     tiles = np.stack([page, offset, offset + np.diff(at, append=len(slots)).astype(np.int32)], axis=1)
     path = np.searchsorted(ends, at, side="right")
-    return _Paths(tiles, path, at - (ends - lengths)[path], np.searchsorted(path, np.arange(len(paths) + 1)))
+    bounds = np.searchsorted(path, np.arange(len(paths) + 1))
+    return _Paths(tiles, path, at - (ends - lengths)[path], bounds, before)
 
 
 def _neighbours(paths: _Paths, group_of: Ints, page_size: int) -> tuple[Ints, Ints]:

@@ -6,12 +6,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from kernels import reference, reference_elementwise
+from kernels import reference, reference_elementwise, reference_pages
 from kernels.gpu.items import Run
 
 
 class Operations(Protocol):
-    """One device's operations. Tensors are as the functions of the same names in kernels.gpu want them."""
+    """One device's operations. Tensors are as the functions of the same names in kernels.gpu want them; `scales` are
+    there if runs may have narrow tiles."""
 
     def load(self, decode: Sequence[Run], rows: int, prefill: Sequence[Run], tokens: int) -> bool:
         """What `attend` sees from now on: the runs of `rows` decode rows, and those of `tokens` further tokens.
@@ -20,7 +21,9 @@ class Operations(Protocol):
         """
         ...
 
-    def attend(self, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, rows: int) -> None:
+    def attend(
+        self, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, rows: int, scales: Tensor | None = None
+    ) -> None:
         """Attention of a step's tokens, `rows` of them decode rows; q and out are [tokens, heads, head_dim]."""
         ...
 
@@ -38,6 +41,7 @@ class Operations(Protocol):
         v_pages: Tensor,
         q_out: Tensor,
         eps: float,
+        scales: Tensor | None = None,
     ) -> None:
         """Bias, norms of heads, rotation; queries to `q_out`, keys and values to the pages."""
         ...
@@ -63,11 +67,14 @@ class PlainOperations:
         self._decode, self._prefill = decode, prefill
         return False
 
-    def attend(self, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, rows: int) -> None:
+    def attend(
+        self, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, rows: int, scales: Tensor | None = None
+    ) -> None:
         """See Operations."""
         scale = q.shape[2] ** -0.5
-        out[:rows] = reference.decode_attention(q[:rows], k_pages, v_pages, self._decode, scale)[0].to(out.dtype)
-        out[rows:] = reference.prefill_attention(q[rows:], k_pages, v_pages, self._prefill, scale).to(out.dtype)
+        pools = k_pages, v_pages
+        out[:rows] = reference.decode_attention(q[:rows], *pools, self._decode, scale, scales)[0].to(out.dtype)
+        out[rows:] = reference.prefill_attention(q[rows:], *pools, self._prefill, scale, scales).to(out.dtype)
 
     def place(
         self,
@@ -83,6 +90,7 @@ class PlainOperations:
         v_pages: Tensor,
         q_out: Tensor,
         eps: float,
+        scales: Tensor | None = None,
     ) -> None:
         """See Operations."""
         rows, (heads, dim), page_size = len(qkv), q_out.shape[1:], k_pages.shape[2]
@@ -97,6 +105,9 @@ class PlainOperations:
         pages, offsets = slots[kept] // page_size, slots[kept] % page_size
         k_pages[pages, :, offsets] = k[kept, :, 0].to(k_pages.dtype)
         v_pages[pages, :, offsets] = v[kept, :, 0].to(v_pages.dtype)
+        if scales is not None:
+            narrow = slots < -1
+            reference_pages.put_narrow(k_pages, scales, -2 - slots[narrow], k[narrow, :, 0], v[narrow, :, 0])
 
     def add_norm(self, stream: Tensor, addend: Tensor | None, weight: Tensor, eps: float, out: Tensor) -> None:
         """See Operations."""

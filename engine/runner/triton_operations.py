@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kernels.gpu.attention import DecodeAttention, Tiling, tiling
+from kernels.gpu.attention import DecodeAttention
 from kernels.gpu.batch import Batch
 from kernels.gpu.items import AttentionShape, Capacity, Items, Run
 from kernels.gpu.norm import add_norm
@@ -14,6 +14,7 @@ from kernels.gpu.place import place
 from kernels.gpu.prefill import prefill_tiling
 from kernels.gpu.prefill_choice import Prefill, choose_prefill
 from kernels.gpu.swiglu import swiglu
+from kernels.gpu.tiling import Tiling, tiling
 
 MakePrefill = Callable[[AttentionShape, Capacity, torch.device], Prefill]
 
@@ -71,13 +72,15 @@ class TritonOperations:
             self._prefill = self._make_prefill(self._shape, self._prefill_room, self._device)
         self._prefill.load(runs, tokens)
 
-    def attend(self, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, rows: int) -> None:
+    def attend(
+        self, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, rows: int, scales: Tensor | None = None
+    ) -> None:
         """See Operations."""
         scale = self._shape.head_dim**-0.5
         if rows and self._decode is not None:
-            self._decode.run(q[:rows], k_pages, v_pages, out[:rows], scale)
+            self._decode.run(q[:rows], k_pages, v_pages, out[:rows], scale, scales=scales)
         if rows < len(q):
-            self._prefill.run(q[rows:], k_pages, v_pages, out[rows:], scale)
+            self._prefill.run(q[rows:], k_pages, v_pages, out[rows:], scale, scales)
 
     place = staticmethod(place)
     add_norm = staticmethod(add_norm)

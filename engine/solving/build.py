@@ -65,6 +65,7 @@ def _starter(name: str, settings: Settings) -> Callable[[], Awaitable[Link]]:
                 waiting=settings.limits.max_waiting,
                 drafting=engine.drafting,
                 shared=len(settings.models.serve) > 1,
+                suffix_kv_bits=engine.suffix_kv_bits.value,
             )
         )
 

@@ -6,12 +6,12 @@ together. (Milakov and Gimelshein 2018; Dao, "FlashAttention-2", 2023; Juravsky 
 query heads into rows as in Ainslie et al., "GQA", 2023, and FlashDecoding.)
 """
 
-# Triton knows the types of a kernel's arguments when it is called, takes options there that its types do not name, and
-# its ranges are loops of the kernel's language.
+# Triton knows the types of a kernel's arguments when it is called, takes options there that its types do not name, its
+# ranges are loops of the kernel's language, and of two branches that a constant decides it sees one.
 # pyright: reportMissingParameterType=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# pyright: reportRedeclaration=false, reportConstantRedefinition=false, reportPossiblyUnboundVariable=false
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import triton
@@ -20,12 +20,14 @@ from torch import Tensor
 
 from kernels.gpu.batch import Batch
 from kernels.gpu.interpreting import refuse_bf16_interpreted
-from kernels.gpu.items import AttentionShape, Capacity, Items, Run, make_items
+from kernels.gpu.items import NARROW_BLOCK, AttentionShape, Capacity, Items, Run, make_items
 from kernels.gpu.table import DeviceTable, check_operands, multiprocessors
+from kernels.gpu.tiling import Tiling, tiling
 
 LOG2_E = 1.4426950408889634
 _LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)
 _MERGED: tl.constexpr = tl.constexpr(16)
+_M_NARROW: tl.constexpr = tl.constexpr(NARROW_BLOCK)
 
 
 @triton.jit
@@ -33,6 +35,7 @@ def attend(
     rows,  # [M, D]
     k_pages,
     v_pages,
+    scales,  # [pages, KV_HEADS, 2, PAGE] float32, of narrow tokens
     tiles,
     head,
     tile,
@@ -47,18 +50,28 @@ def attend(
     N: tl.constexpr,
     STAGES: tl.constexpr,
     LIMITED: tl.constexpr,
+    NARROW: tl.constexpr,
 ):
     """Go on with attention of `rows` over tiles `tile` to `last` - 1, N keys at a time; gives top, total, out.
 
-    LIMITED: whether `limit` holds; each row must see a key of the first tile, or have seen one before.
+    LIMITED: whether `limit` holds; each row must see a key of the first tile, or have seen one before. NARROW: whether
+    all tiles are narrow, or all wide. A narrow slot's part of the key pool holds its keys and behind them its values as
+    D int8 each, which a token's scales are for.
     """
     D: tl.constexpr = rows.shape[1]
     STEP: tl.constexpr = N // PAGE
-    HEAD: tl.constexpr = PAGE * D
+    if NARROW:
+        # From here on all is counted in bytes.
+        k_pages = k_pages.to(tl.pointer_type(tl.int8), bitcast=True)
+        v_pages = k_pages + D
+        SLOT: tl.constexpr = D * (rows.dtype.primitive_bitwidth // 8)
+    else:
+        SLOT: tl.constexpr = D
+    HEAD: tl.constexpr = PAGE * SLOT
     d = tl.arange(0, D)
     n = tl.arange(0, N)
     slot = n % PAGE
-    inside = slot[:, None] * D + d[None, :]
+    inside = slot[:, None] * SLOT + d[None, :]
     # A page's number is loaded one step before it is used: Triton 3.6 would give a load that other loads wait for a
     # stage of its own, and the keys and values one buffer less.
     if STEP == 1:
@@ -73,6 +86,8 @@ def attend(
         seen = (slot - begin).to(tl.uint32) < (bounds % 256 - begin).to(tl.uint32)
         index = bounds // 65536 * PAGE + slot
         start = page.to(tl.int64) * (KV_HEADS * HEAD) + head * HEAD
+        if NARROW:
+            k_scale = scales + (page.to(tl.int64) * KV_HEADS + head) * (2 * PAGE) + slot
         if STEP == 1:
             k_tile = k_pages + start + inside
             v_tile = v_pages + start + inside
@@ -84,18 +99,22 @@ def attend(
             entry = at + STEP + n // PAGE
             page = tl.load(tiles + 2 * entry, mask=entry < last, other=0)
             bounds = tl.load(tiles + 2 * entry + 1, mask=entry < last, other=0)
-        keys = tl.load(k_tile, mask=seen[:, None], other=0.0)
-        scores = tl.dot(rows, tl.trans(keys), input_precision="ieee")
+        keys = tl.load(k_tile, mask=seen[:, None], other=0)
+        scores = tl.dot(rows, tl.trans(keys.to(rows.dtype)), input_precision="ieee")
+        if NARROW:
+            scores *= tl.load(k_scale, mask=seen, other=0.0)[None, :]
         if LIMITED:
             scores = tl.where(seen[None, :] & (index[None, :] < limit[:, None]), scores, -float("inf"))
         else:
             scores = tl.where(seen[None, :], scores, -float("inf"))
         # What lies in slots that nobody owns may be anything, so that no weight of 0 would undo it.
-        values = tl.load(v_tile, mask=seen[:, None], other=0.0)
+        values = tl.load(v_tile, mask=seen[:, None], other=0).to(rows.dtype)
         higher = tl.maximum(top, tl.max(scores, 1) * scale)
         weights = tl.exp2(scores * scale - higher[:, None])
         decay = tl.exp2(top - higher)
         total = total * decay + tl.sum(weights, 1)
+        if NARROW:
+            weights *= tl.load(k_scale + PAGE, mask=seen, other=0.0)[None, :]
         out = tl.dot(weights.to(values.dtype), values, out * decay[:, None], input_precision="ieee")
         top = higher
     return top, total, out
@@ -106,6 +125,7 @@ def _attend_item(
     q,
     k_pages,
     v_pages,
+    scales,
     tiles,
     partials,
     lses,
@@ -119,6 +139,7 @@ def _attend_item(
     M: tl.constexpr,
     N: tl.constexpr,
     STAGES: tl.constexpr,
+    NARROW: tl.constexpr,
 ):
     m = tl.arange(0, M)
     d = tl.arange(0, D)
@@ -133,7 +154,8 @@ def _attend_item(
     tile = tl.load(item + 3)
     last = tl.load(item + 4)
     top, total, out = attend(
-        rows, k_pages, v_pages, tiles, head, tile, last, scale, m, top, total, out, KV_HEADS, PAGE, N, STAGES, False
+        rows, k_pages, v_pages, scales, tiles, head, tile, last, scale, m, top, total, out,
+        KV_HEADS, PAGE, N, STAGES, False, NARROW,
     )  # fmt: skip
     place = (tl.load(item + 5) + m) * KV_HEADS + head
     tl.store(lses + place, top + tl.log2(total), mask=real)
@@ -145,6 +167,7 @@ def partials_kernel(
     q,  # [rows, heads, D]
     k_pages,  # [pages, KV_HEADS, PAGE, D]
     v_pages,
+    scales,  # [pages, KV_HEADS, 2, PAGE] float32: of the keys and of the values of narrow tokens
     header,  # number of items
     items,
     tiles,
@@ -160,21 +183,28 @@ def partials_kernel(
     STAGES: tl.constexpr,
     M_OWN: tl.constexpr,
     STAGES_OWN: tl.constexpr,
+    NARROW: tl.constexpr,
 ):
-    """Each program takes every num_programs-th pair of an item and a key head. No item is small if M_OWN is 0."""
+    """Each program takes every num_programs-th pair of an item and a key head. No item is small if M_OWN is 0, and none
+    is narrow without NARROW."""
     works = tl.load(header) * KV_HEADS
     for work in tl.range(tl.program_id(0), works, tl.num_programs(0), num_stages=1):
         item = items + work // KV_HEADS * 8
         head = work % KV_HEADS
-        if M_OWN == 0 or tl.load(item + 6) == 0:
+        if NARROW and tl.load(item + 7) != 0:
             _attend_item(
-                q, k_pages, v_pages, tiles, partials, lses, item, head, scale,
-                KV_HEADS, GROUP, D, PAGE, M, N, STAGES,
+                q, k_pages, v_pages, scales, tiles, partials, lses, item, head, scale,
+                KV_HEADS, GROUP, D, PAGE, _M_NARROW, N, STAGES_OWN, True,
+            )  # fmt: skip
+        elif M_OWN == 0 or tl.load(item + 6) == 0:
+            _attend_item(
+                q, k_pages, v_pages, scales, tiles, partials, lses, item, head, scale,
+                KV_HEADS, GROUP, D, PAGE, M, N, STAGES, False,
             )  # fmt: skip
         else:
             _attend_item(
-                q, k_pages, v_pages, tiles, partials, lses, item, head, scale,
-                KV_HEADS, GROUP, D, PAGE, M_OWN, N, STAGES_OWN,
+                q, k_pages, v_pages, scales, tiles, partials, lses, item, head, scale,
+                KV_HEADS, GROUP, D, PAGE, M_OWN, N, STAGES_OWN, False,
             )  # fmt: skip
 
 
@@ -223,42 +253,6 @@ def merge_kernel(
         tl.store(lse + index, tl.where(seen, (top + tl.log2(tl.where(seen, total, 1.0))) * _LN_2, -float("inf")))
 
 
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """Shapes of the partials kernel: blocks of `block` query rows, or of `own` for runs that have no more; 0: none so.
-
-    keys: of one step of a program; stages, own_stages: Triton's `num_stages` of the two loops; registers: the most of a
-    thread; resident: programs on one multiprocessor.
-    """
-
-    block: int
-    own: int
-    keys: int
-    warps: int
-    stages: int
-    own_stages: int
-    registers: int | None
-    resident: int
-
-
-_FEWEST = 16
-"""Rows that tensor cores take at least."""
-_MANY_QUERIES = 512
-
-
-def tiling(shape: AttentionShape, rows: int, *, strict: bool = False) -> Tiling:
-    """The shapes for steps of up to `rows` rows; strict: the same for all, so that a row's bits never depend on them.
-
-    Blocks of 128 query rows ask half as much of the second-level cache for a product as blocks of 64, which suit few
-    rows better: two programs on a multiprocessor then hide each other's waiting. What was compiled is in NOTES.md.
-    """
-    own = 0 if strict else _FEWEST
-    if rows * shape.group >= _MANY_QUERIES and not strict:
-        return Tiling(128, own, 64, warps=8, stages=3, own_stages=4, registers=None, resident=1)
-    stages = 3 if shape.head_dim == 64 else 2  # as many buffers as leave room for two programs
-    return Tiling(64, own, 64, warps=4, stages=stages, own_stages=4, registers=None, resident=2)
-
-
 def partials_constants(shape: AttentionShape, tiles: Tiling) -> dict[str, int]:
     """The compile-time arguments of `partials_kernel`."""
     return {
@@ -271,6 +265,7 @@ def partials_constants(shape: AttentionShape, tiles: Tiling) -> dict[str, int]:
         "STAGES": tiles.stages,
         "M_OWN": tiles.own,
         "STAGES_OWN": tiles.own_stages,
+        "NARROW": shape.narrow,
     }
 
 
@@ -317,16 +312,23 @@ class DecodeAttention:
         self._table.load(items)
 
     def run(
-        self, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, scale: float, lse: Tensor | None = None
+        self,
+        q: Tensor,
+        k_pages: Tensor,
+        v_pages: Tensor,
+        out: Tensor,
+        scale: float,
+        lse: Tensor | None = None,
+        scales: Tensor | None = None,
     ) -> None:
         """Attend over the items loaded last.
 
         q, out: [rows, heads, head_dim], contiguous, rows up to the capacity; rows that no run holds get 0. k_pages,
         v_pages: pools as of AttentionShape. lse: None, or [rows, heads] float32 for the natural log-sum-exp of the
-        scaled scores.
+        scaled scores. scales: [pages, kv_heads, 2, page_size] float32 if the shape is narrow, else None.
         """
         shape, tiles, parts = self.shape, self.tiling, self._table.parts
-        check_operands(shape, q, k_pages, v_pages, out)
+        check_operands(shape, q, k_pages, v_pages, out, scales)
         if q.shape[0] > self.capacity.rows:
             raise ValueError(f"q has {q.shape[0]} rows, more than the table's {self.capacity.rows}")
         if lse is not None and (lse.shape != q.shape[:2] or lse.dtype != torch.float32 or not lse.is_contiguous()):
@@ -336,6 +338,7 @@ class DecodeAttention:
             q,
             k_pages,
             v_pages,
+            scales,
             parts["header"],
             parts["items"],
             parts["tiles"],

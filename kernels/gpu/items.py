@@ -1,7 +1,7 @@
 """What the rows of a step see, and how it becomes the work of one launch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ SHARED_TOKENS = (256, 2048)
 """Least and most keys of an item of many query rows, whose partial results weigh as much as rows / 2 keys."""
 _PIECES = 8  # of a long run at most
 _ENOUGH = 64  # items of one run, over all key heads, that with those of the rows' own keep a device busy
+NARROW_BLOCK = 16
+"""Most query rows of a narrow item: the conversion of keys and values leaves no registers for more."""
 ITEM_WORDS = 8
 HEADER_WORDS = 8
 
@@ -26,7 +28,8 @@ class AttentionShape:
     """One attention layer: `heads` query heads over `kv_heads` key heads, and pools of pages of `page_size` tokens.
 
     A pool of keys or values is [pages, kv_heads, page_size, head_dim] in `dtype`, contiguous. Any ratio of heads to
-    kv_heads that is whole; head_dim is 64 or 128, page_size 16 or 64.
+    kv_heads that is whole; head_dim is 64 or 128, page_size 16 or 64. `narrow`: whether runs may end in narrow tiles
+    (see kernels.reference_pages); where not, nothing in a kernel is there for them.
     """
 
     heads: int
@@ -34,6 +37,7 @@ class AttentionShape:
     head_dim: int
     page_size: int
     dtype: torch.dtype
+    narrow: bool = False
 
     def __post_init__(self) -> None:
         if self.kv_heads < 1 or self.heads % self.kv_heads:
@@ -51,7 +55,7 @@ class AttentionShape:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Rows first..first + rows - 1 of a step all see `tiles`.
+    """Rows first..first + rows - 1 of a step all see `tiles`, of which the last `narrow` hold tokens in 8 bits.
 
     In decoding a row sees every key of all runs that it lies in. In prefill the rows of a run are the last tokens of
     the path that `tiles` holds, and row i of n sees all of it but the last n - 1 - i keys.
@@ -60,6 +64,7 @@ class Run:
     first: int
     rows: int
     tiles: Tiles
+    narrow: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,8 @@ class Items:
 
     items [n, 8]: first row of the run, first and last + 1 of its query rows (query row r of a run and a key head h is
     row r // group, head h * group + r % group), first and last + 1 of its tiles, the place of its first query row's
-    partial result, and 1 if it belongs to a run of few query rows; items that take longest come first. tiles [n, 2]:
+    partial result, 1 if it belongs to a run of few query rows, and 1 if its tiles are narrow; items that take longest
+    come first. tiles [n, 2]:
     page, begin * 256 + end. places: for each slot of each row the place of the first of its `group` query rows; row r
     has those from starts[r] to starts[r + 1] - 1, by runs in the order given.
     """
@@ -136,30 +142,36 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Runs as arrays: first row, rows and number of tiles of each, and the tiles that have a slot, joined."""
+    """Runs as arrays: first row, rows, number of tiles and of wide ones of each; the tiles that have a slot, joined."""
 
     first: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
+    wide: npt.NDArray[np.int64]
     tiles: Tiles
 
 
 def join(runs: Sequence[Run], rows: int, shape: AttentionShape) -> Joined:
-    """ValueError for a run outside the step's rows or a tile outside its page."""
+    """ValueError for a run outside the step's rows, a tile outside its page, or narrow tiles that cannot be."""
     first = np.array([run.first for run in runs], np.int64)
     rows_of = np.array([run.rows for run in runs], np.int64)
     counts = np.array([len(run.tiles) for run in runs], np.int64)
+    wide = counts - np.array([run.narrow for run in runs], np.int64)
     tiles = np.concatenate([np.empty((0, 3), np.int32), *(run.tiles for run in runs)])
     if len(runs) and (first.min() < 0 or rows_of.min() < 1 or (first + rows_of).max() > rows):
         raise ValueError(f"a run lies outside the step's {rows} rows")
     if len(tiles) and (tiles.min() < 0 or tiles[:, 1:].max() > shape.page_size):
         raise ValueError(f"a tile lies outside its page of {shape.page_size} slots")
+    if ((wide < (0 if shape.narrow else counts)) | (wide > counts)).any():
+        raise ValueError("a run has more narrow tiles than tiles, or has some where the shape's narrow is False")
     real = tiles[:, 1] < tiles[:, 2]
     if not real.all():
         owner = np.repeat(np.arange(len(runs)), counts)
+        place = np.arange(len(tiles)) - np.repeat(np.cumsum(counts) - counts, counts)
+        wide = np.bincount(owner[real & (place < wide[owner])], minlength=len(runs))
         counts = np.bincount(owner[real], minlength=len(runs))
         tiles = tiles[real]
-    return Joined(first, rows_of, counts, tiles)
+    return Joined(first, rows_of, counts, wide, tiles)
 
 
 def packed(tiles: npt.NDArray[np.integer]) -> Words:
@@ -168,19 +180,23 @@ def packed(tiles: npt.NDArray[np.integer]) -> Words:
 
 
 def make_items(runs: Sequence[Run], rows: int, shape: AttentionShape, block: int, own: int) -> Items:
-    """Cut runs into items of at most `block` query rows; runs of at most `own` query rows in shorter chunks.
+    """Cut runs into items of at most `block` query rows, narrow ones of at most NARROW_BLOCK; runs of at most `own`
+    query rows in shorter chunks.
 
     How a run is cut depends on nothing but its own length and number of rows, and on its length alone if `own` is 0: a
-    row's result is the same, bit for bit, whatever other solves are in the step, or whatever else is. Tiles without a
-    slot are left out.
+    row's result is the same, bit for bit, whatever other solves are in the step, or whatever else is. An item is wide
+    or narrow as a whole. Tiles without a slot are left out.
     """
+    runs = [part for run in runs for part in _of_one_kind(run)]
     joined = join(runs, rows, shape)
     first, counts = joined.first, joined.counts
     queries = joined.rows * shape.group
-    narrow = queries <= own
-    blocks = -(-queries // block)
+    few = queries <= own
+    narrow = joined.wide < counts
+    block_of = np.where(narrow, NARROW_BLOCK, block)
+    blocks = -(-queries // block_of)
     pieces = np.minimum(-(-_ENOUGH // (blocks * shape.kv_heads)), _PIECES) if own else _PIECES
-    chunk = np.where(narrow, OWN_TOKENS, _shared_tokens(counts * shape.page_size, pieces)) // shape.page_size
+    chunk = np.where(few, OWN_TOKENS, _shared_tokens(counts * shape.page_size, pieces)) // shape.page_size
     chunks = -(-counts // chunk)
     tile = np.cumsum(counts) - counts
     place = np.cumsum(chunks * queries) - chunks * queries
@@ -191,14 +207,23 @@ def make_items(runs: Sequence[Run], rows: int, shape: AttentionShape, block: int
     in_chunk, in_block = index // blocks[run], index % blocks[run]
     items = np.zeros((len(run), ITEM_WORDS), np.int32)
     items[:, 0] = first[run]
-    items[:, 1] = in_block * block
-    items[:, 2] = np.minimum(queries[run], items[:, 1] + block)
+    items[:, 1] = in_block * block_of[run]
+    items[:, 2] = np.minimum(queries[run], items[:, 1] + block_of[run])
     items[:, 3] = tile[run] + in_chunk * chunk[run]
     items[:, 4] = np.minimum(tile[run] + counts[run], items[:, 3] + chunk[run])
     items[:, 5] = place[run] + in_chunk * queries[run] + items[:, 1]
-    items[:, 6] = narrow[run]
+    items[:, 6] = few[run]
+    items[:, 7] = narrow[run]
     starts, places = _slots(first, joined.rows, chunks, place, rows, shape.group)
-    return Items(items[_order(items[:, 4] - items[:, 3], narrow[run])], packed(joined.tiles), starts, places)
+    return Items(items[_order(items[:, 4] - items[:, 3], few[run])], packed(joined.tiles), starts, places)
+
+
+def _of_one_kind(run: Run) -> list[Run]:
+    """A run whose tiles are wide first and then narrow as two."""
+    if not 0 < run.narrow < len(run.tiles):
+        return [run]
+    wide = len(run.tiles) - run.narrow
+    return [replace(run, tiles=run.tiles[:wide], narrow=0), replace(run, tiles=run.tiles[wide:])]
 
 
 def _shared_tokens(tokens: npt.NDArray[np.int64], pieces: npt.NDArray[np.int64] | int) -> npt.NDArray[np.int64]:
@@ -212,10 +237,10 @@ def _shared_tokens(tokens: npt.NDArray[np.int64], pieces: npt.NDArray[np.int64] 
     return np.minimum(1 << np.ceil(np.log2(wanted)).astype(np.int64), most)
 
 
-def _order(lengths: Words, narrow: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def _order(lengths: Words, own: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """Longest first; those of few query rows, which wait for memory, evenly among those of many, which compute."""
     order = np.argsort(-lengths, kind="stable")
-    few = narrow[order]
+    few = own[order]
     rank = np.where(few, np.cumsum(few), np.cumsum(~few)) - 0.5
     share = rank / np.where(few, max(int(few.sum()), 1), max(int((~few).sum()), 1))
     return order[np.argsort(share, kind="stable")]

@@ -22,6 +22,7 @@ def place_kernel(
     sin,  # [context, d], its first half negated
     k_pages,  # [pages, kv_heads, page_size, d]
     v_pages,  # [pages, kv_heads, page_size, d]
+    scales,  # [pages, kv_heads, 2, page_size] float32
     q_out,  # [rows, heads, d]
     eps,
     stride,
@@ -31,6 +32,7 @@ def place_kernel(
     PAGE_SIZE: tl.constexpr,
     BIAS: tl.constexpr,
     NORM: tl.constexpr,
+    NARROW: tl.constexpr,
     BLOCK_HEADS: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
@@ -62,6 +64,20 @@ def place_kernel(
     tl.store(q_out + (row * HEADS + head) * D + i, rotated.to(q_out.dtype.element_ty), mask=inside & is_q)
 
     slot = tl.load(slots + row).to(tl.int64)
+    if NARROW:
+        target = -2 - slot
+        kept = (head >= HEADS) & (head < HEADS + 2 * KV_HEADS) & (target >= 0)
+        is_v = head >= HEADS + KV_HEADS
+        kind = tl.where(is_v, 1, 0)
+        line = (target // PAGE_SIZE * KV_HEADS + head - HEADS - kind * KV_HEADS) * PAGE_SIZE
+        offset = target % PAGE_SIZE
+        numbers = tl.where(is_v, x, rotated)
+        largest = tl.max(tl.abs(numbers), axis=1)[:, None]
+        codes = tl.floor(numbers * (127 / tl.maximum(largest, 1e-30)) + 0.5).to(tl.int8)
+        size: tl.constexpr = k_pages.dtype.element_ty.primitive_bitwidth // 8 * D
+        k_bytes = k_pages.to(tl.pointer_type(tl.int8), bitcast=True)
+        tl.store(k_bytes + (line + offset) * size + kind * D + i, codes, mask=kept & (i < D))
+        tl.store(scales + 2 * line + kind * PAGE_SIZE + offset, largest / 127, mask=kept)
     page, offset = slot // PAGE_SIZE, slot % PAGE_SIZE
     kept = inside & (slot >= 0)
     k_head, v_head = head - HEADS, head - HEADS - KV_HEADS
@@ -84,15 +100,18 @@ def place(
     v_pages: Tensor,
     q_out: Tensor,
     eps: float = 1e-6,
+    scales: Tensor | None = None,
 ) -> None:
     """Write the rows' queries to `q_out` and their keys and values to the pages, in one launch.
 
     qkv: [rows, (heads + 2 * kv_heads) * d], q, k and v side by side, elements of a row adjacent; bias: as wide, or
     None. q_norm, k_norm: weights [d] float32 of an RMSNorm of each head (Qwen3) with `eps`, or both None. positions:
     [rows], integers below the tables' length. slots: [rows], page * page_size + offset; a row of slot -1 (padding) is
-    written to no page. cos, sin: [context, d] float32, the sine with its sign (Decoder.cos, Decoder.sin): the rotation
-    is that of Su et al. 2021, halves as in GPT-NeoX. k_pages, v_pages: [pages, kv_heads, page_size, d], contiguous.
-    q_out: [rows, heads, d], contiguous. Arithmetic is float32; each result is rounded once.
+    written to no page, and -2 - slot is a token that is stored in 8 bits (kernels.reference_pages says how), for which
+    there must be `scales`: [pages, kv_heads, 2, page_size] float32. cos, sin: [context, d] float32, the sine with its
+    sign (Decoder.cos, Decoder.sin): the rotation is that of Su et al. 2021, halves as in GPT-NeoX. k_pages, v_pages:
+    [pages, kv_heads, page_size, d], contiguous. q_out: [rows, heads, d], contiguous. Arithmetic is float32; each result
+    is rounded once.
 
     Raises:
         ValueError: shapes that do not fit together.
@@ -108,6 +127,8 @@ def place(
         raise ValueError("q_norm and k_norm: give both or neither")
     if k_pages.shape != v_pages.shape or k_pages.shape[3] != d:
         raise ValueError(f"k_pages is {tuple(k_pages.shape)} and v_pages {tuple(v_pages.shape)}: heads of {d} wanted")
+    if scales is not None and scales.shape != (k_pages.shape[0], kv_heads, 2, page_size):
+        raise ValueError(f"scales is {tuple(scales.shape)}: {(k_pages.shape[0], kv_heads, 2, page_size)} wanted")
     if not rows:
         return
     grid = (rows, triton.cdiv(heads + 2 * kv_heads, _HEADS_AT_ONCE))
@@ -122,6 +143,7 @@ def place(
         sin,
         k_pages,
         v_pages,
+        scales,
         q_out,
         eps,
         qkv.stride(0),
@@ -131,6 +153,7 @@ def place(
         PAGE_SIZE=page_size,
         BIAS=bias is not None,
         NORM=q_norm is not None,
+        NARROW=scales is not None,
         BLOCK_HEADS=_HEADS_AT_ONCE,
         BLOCK_D=triton.next_power_of_2(d),
         num_warps=4,

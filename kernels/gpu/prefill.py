@@ -15,10 +15,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.gpu.attention import LOG2_E, Tiling, attend
+from kernels.gpu.attention import LOG2_E, attend
 from kernels.gpu.interpreting import refuse_bf16_interpreted
 from kernels.gpu.items import ITEM_WORDS, AttentionShape, Capacity, Items, Run, Words, join, packed
 from kernels.gpu.table import DeviceTable, check_operands, multiprocessors
+from kernels.gpu.tiling import Tiling
 
 
 @triton.jit
@@ -26,6 +27,7 @@ def prefill_kernel(
     q,  # [rows, heads, D]
     k_pages,  # [pages, KV_HEADS, PAGE, D]
     v_pages,
+    scales,  # [pages, KV_HEADS, 2, PAGE] float32: of the keys and of the values of narrow tokens
     header,  # number of items
     items,
     tiles,
@@ -38,6 +40,7 @@ def prefill_kernel(
     M: tl.constexpr,
     N: tl.constexpr,
     STAGES: tl.constexpr,
+    NARROW: tl.constexpr,
 ):
     """Each program takes every num_programs-th pair of an item, M query rows and their path, and a key head."""
     m = tl.arange(0, M)
@@ -60,12 +63,20 @@ def prefill_kernel(
         whole = tl.load(item + 5)
         rows = tl.load(q + place, mask=real[:, None], other=0.0)
         top, total, result = attend(
-            rows, k_pages, v_pages, tiles, head, tile, whole, scale, limit, top, total, result,
-            KV_HEADS, PAGE, N, STAGES, False,
+            rows, k_pages, v_pages, scales, tiles, head, tile, whole, scale, limit, top, total, result,
+            KV_HEADS, PAGE, N, STAGES, False, False,
         )  # fmt: skip
+        if NARROW:
+            # Texts that are computed again are rare: all their narrow tiles get the mask.
+            split = tl.load(item + 7)
+            top, total, result = attend(
+                rows, k_pages, v_pages, scales, tiles, head, whole, split, scale, limit, top, total, result,
+                KV_HEADS, PAGE, N, STAGES, True, False,
+            )  # fmt: skip
+            whole = split
         top, total, result = attend(
-            rows, k_pages, v_pages, tiles, head, whole, last, scale, limit, top, total, result,
-            KV_HEADS, PAGE, N, STAGES, True,
+            rows, k_pages, v_pages, scales, tiles, head, whole, last, scale, limit, top, total, result,
+            KV_HEADS, PAGE, N, STAGES, True, NARROW,
         )  # fmt: skip
         result = result * (1.0 / total)[:, None]
         tl.store(out + place, result.to(out.dtype.element_ty), mask=real[:, None])
@@ -74,16 +85,17 @@ def prefill_kernel(
 def make_prefill_items(runs: Sequence[Run], rows: int, shape: AttentionShape, block: int) -> Items:
     """Items of at most `block` query rows, those that see most first; tables as of `items.Items` but for this:
 
-    items: first and last + 1 of the query rows' tiles come before the first tile that not all of them see wholly, and
-    the number of keys that the run's first row sees. tiles: with page_index * 65536 added, the place of the page among
-    those of the path. ValueError if a token does not lie at its position % page_size, or a path is too short or long.
+    items: first and last + 1 of the query rows' tiles come before the first tile that not all of them see wholly or
+    that is narrow, the number of keys that the run's first row sees, and the first narrow tile or last + 1. tiles: with
+    page_index * 65536 added, the place of the page among those of the path. ValueError if a token does not lie at its
+    position % page_size, or a path is too short or long.
     """
     joined = join(runs, rows, shape)
     lengths = joined.tiles[:, 2] - joined.tiles[:, 1]
     indices = np.zeros(len(joined.tiles), np.int64)
     found: list[Words] = [np.empty((0, ITEM_WORDS), np.int32)]
     first_tile = 0
-    for run, count in zip(runs, joined.counts.tolist(), strict=True):
+    for run, count, wide in zip(runs, joined.counts.tolist(), joined.wide.tolist(), strict=True):
         part = slice(first_tile, first_tile + count)
         ends = np.cumsum(lengths[part])
         starts = ends - lengths[part]
@@ -102,8 +114,10 @@ def make_prefill_items(runs: Sequence[Run], rows: int, shape: AttentionShape, bl
         items[:, 2] = end
         items[:, 3] = first_tile
         items[:, 4] = first_tile + np.searchsorted(starts, sees + (end - 1) // shape.group)
-        items[:, 5] = first_tile + np.searchsorted(ends, sees + begin // shape.group, side="right")
+        whole = np.searchsorted(ends, sees + begin // shape.group, side="right")
+        items[:, 5] = first_tile + np.minimum(whole, wide)
         items[:, 6] = sees
+        items[:, 7] = np.minimum(first_tile + wide, items[:, 4])
         found.append(items)
         first_tile += count
     items = np.concatenate(found)
@@ -115,8 +129,9 @@ def make_prefill_items(runs: Sequence[Run], rows: int, shape: AttentionShape, bl
 
 def prefill_tiling(shape: AttentionShape) -> Tiling:
     """The shapes of the prefill kernel."""
-    # Pages of 16 take more registers for their places, and would spill at the limit that lets two programs be resident.
-    registers, resident = (128, 2) if shape.head_dim == 64 and shape.page_size == 64 else (None, 1)
+    # Pages of 16 and narrow tiles take more registers, and would spill at the limit that lets two programs be resident.
+    two = shape.head_dim == 64 and shape.page_size == 64 and not shape.narrow
+    registers, resident = (128, 2) if two else (None, 1)
     return Tiling(128, 0, 64, warps=8, stages=3, own_stages=0, registers=registers, resident=resident)
 
 
@@ -137,18 +152,21 @@ class TritonPrefill:
         """Take the chunks of a step of `rows` tokens; ValueError if they do not fit or do not lie in their pages."""
         self._table.load(make_prefill_items(runs, rows, self.shape, self.tiling.block))
 
-    def run(self, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, scale: float) -> None:
+    def run(
+        self, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, scale: float, scales: Tensor | None = None
+    ) -> None:
         """Attend over the chunks loaded last.
 
-        q, out: [rows, heads, head_dim], contiguous; rows of no run stay as they are. k_pages, v_pages: pools as of
-        AttentionShape.
+        q, out: [rows, heads, head_dim], contiguous; rows of no run stay as they are. k_pages, v_pages, scales: as of
+        attention.DecodeAttention.
         """
-        check_operands(self.shape, q, k_pages, v_pages, out)
+        check_operands(self.shape, q, k_pages, v_pages, out, scales)
         parts = self._table.parts
         prefill_kernel[(self._programs,)](
             q,
             k_pages,
             v_pages,
+            scales,
             parts["header"],
             parts["items"],
             parts["tiles"],
@@ -170,4 +188,5 @@ def prefill_constants(shape: AttentionShape, tiles: Tiling) -> dict[str, int]:
         "M": tiles.block,
         "N": tiles.keys,
         "STAGES": tiles.stages,
+        "NARROW": shape.narrow,
     }

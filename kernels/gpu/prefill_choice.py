@@ -33,15 +33,21 @@ class Prefill(Protocol):
         """Take the chunks of a step of `rows` tokens."""
         ...
 
-    def run(self, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, scale: float) -> None:
+    def run(
+        self, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, scale: float, scales: Tensor | None = None
+    ) -> None:
         """Attend over the chunks loaded last, one layer."""
         ...
 
 
 class GatheredPrefill:
-    """Prefill by an attention that knows no pages: each chunk's path is copied out of them first."""
+    """Prefill by an attention that knows no pages: each chunk's path is copied out of them first. It reads no narrow
+    tokens."""
 
     def __init__(self, name: str, attend: Attend, shape: AttentionShape, device: torch.device) -> None:
+        """Raises ValueError for a shape with narrow tokens."""
+        if shape.narrow:
+            raise ValueError(f"narrow: {name} cannot read tokens in 8 bits; TritonPrefill can")
         self.name = name
         self._attend = attend
         self._shape = shape
@@ -63,9 +69,11 @@ class GatheredPrefill:
             for run, path in zip(runs, where.split(tokens, dim=1), strict=True)
         ]
 
-    def run(self, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, scale: float) -> None:
+    def run(
+        self, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, scale: float, scales: Tensor | None = None
+    ) -> None:
         """Attend over the chunks loaded last; operands as of `prefill.TritonPrefill`."""
-        check_operands(self._shape, q, k_pages, v_pages, out)
+        check_operands(self._shape, q, k_pages, v_pages, out, scales)
         for rows, pages, slots in self._chunks:
             out[rows] = self._attend(q[rows], k_pages[pages, :, slots], v_pages[pages, :, slots], scale)
 
@@ -85,8 +93,12 @@ def choose_prefill(
 ) -> Prefill:
     """The fastest on one chunk of up to 1,024 tokens that follow as many; what was measured is logged.
 
-    seconds: what one call takes, given the candidate; None: measured, the median of five.
+    seconds: what one call takes, given the candidate; None: measured, the median of five. With narrow tokens there is
+    nothing to choose: the others do not read them.
     """
+    if shape.narrow:
+        _log.info("prefill attention is triton: no other reads tokens in 8 bits")
+        return TritonPrefill(shape, capacity, device)
     flash = importlib.util.find_spec("flash_attn") is not None and shape.dtype != torch.float32
     candidates: list[Prefill] = [TritonPrefill(shape, capacity, device), GatheredPrefill("sdpa", sdpa, shape, device)]
     if flash:

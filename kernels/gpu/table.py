@@ -22,19 +22,26 @@ class DeviceTable:
         self._upload.end()
 
 
-def check_operands(shape: AttentionShape, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor) -> None:
+def check_operands(
+    shape: AttentionShape, q: Tensor, k_pages: Tensor, v_pages: Tensor, out: Tensor, scales: Tensor | None
+) -> None:
     """ValueError for tensors that a kernel would read wrongly: shapes, types, strides."""
     rows = (q.shape[0], shape.heads, shape.head_dim)
     pool = (k_pages.shape[0], shape.kv_heads, shape.page_size, shape.head_dim)
-    for name, tensor, size in [
-        ("q", q, rows),
-        ("out", out, rows),
-        ("k_pages", k_pages, pool),
-        ("v_pages", v_pages, pool),
-    ]:
-        if tensor.shape != size or tensor.dtype != shape.dtype or not tensor.is_contiguous():
+    operands = [
+        ("q", q, rows, shape.dtype),
+        ("out", out, rows, shape.dtype),
+        ("k_pages", k_pages, pool, shape.dtype),
+        ("v_pages", v_pages, pool, shape.dtype),
+    ]
+    if scales is not None:
+        operands.append(("scales", scales, (k_pages.shape[0], shape.kv_heads, 2, shape.page_size), torch.float32))
+    for name, tensor, size, dtype in operands:
+        if tensor.shape != size or tensor.dtype != dtype or not tensor.is_contiguous():
             found = f"{tuple(tensor.shape)} {tensor.dtype}, strides {tensor.stride()}"
-            raise ValueError(f"{name} is {found}: {size} {shape.dtype} wanted, contiguous")
+            raise ValueError(f"{name} is {found}: {size} {dtype} wanted, contiguous")
+    if shape.narrow != (scales is not None):
+        raise ValueError(f"the shape's narrow is {shape.narrow}: scales must {'' if shape.narrow else 'not '}be given")
 
 
 def multiprocessors(device: torch.device) -> int:

@@ -100,7 +100,9 @@ def test_the_page_shows_what_was_missed_and_what_failed() -> None:
     attention = {"section": "attention", **mix, **timed, "page_size": 16, "strict": True, "teraflops": 3.25}
     step = {"section": "step", **mix, **timed, "tokens_per_second": 9.0}
     plain = attention | {"page_size": 64, "strict": False, "megabytes": 200.0, "bound": "memory", "reached": 0.85}
+    narrow = {key: value for key, value in attention.items() if key not in ("strict", "page_size")}
     cases = [
+        narrow | {"suffix_bits": 8, "megabytes": 20.0, "bound": "memory", "reached": 0.1},
         attention | {"megabytes": 200.0, "bound": "memory", "reached": 0.7},
         attention | {"megabytes": 20.0, "bound": "memory", "reached": 0.1},
         attention | {"megabytes": 20.0, "bound": "matrix", "reached": 0.6},
@@ -132,6 +134,7 @@ def test_the_page_shows_what_was_missed_and_what_failed() -> None:
         f"| {name}, pages of 16, strict | 200 MB | 12.5 | 10 | 70% of memory, bar 0.8: **missed** | 3.25 |  |" in lines
     )
     assert f"| {name}, pages of 16, strict | 20 MB | 12.5 | 10 | 10% of memory | 3.25 |  |" in lines
+    assert f"| {name}, drawn tokens in 8 bits | 20 MB | 12.5 | 10 | 10% of memory | 3.25 |  |" in lines
     assert f"| {name}, pages of 16, strict | 20 MB | 12.5 | 10 | 60% of matrix, bar 0.55: met | 3.25 |  |" in lines
     assert f"| {name} | 12.5 | 10 | 75%, bar 0.7: met | 9 | 1.7, bar 1.6: **missed** |" in lines
     assert f"| {name} | 200 MB | 12.5 | 10 | 85% of memory, bar 0.8: met | 3.25 | 204.5 MB |" in lines

@@ -11,9 +11,9 @@ import torch
 import triton
 
 from benchmarks.executing.table import put
-from kernels.gpu.attention import tiling
 from kernels.gpu.items import AttentionShape
 from kernels.gpu.prefill import prefill_tiling
+from kernels.gpu.tiling import tiling
 from tests.kernels.gpu import test_attention_code, test_elementwise_code, test_sampling_code
 from tests.support.codegen import Build, Code, generate
 

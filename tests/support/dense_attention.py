@@ -1,25 +1,36 @@
 """The simplest attention there is: one sequence, all its keys and values in one buffer."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from engine.models.decoder import Decoder
 
+Stored = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""What is read later of a layer's keys and values [tokens, kv_heads, d]."""
+
 
 class DenseSequence:
-    """Continues one sequence with a decoder; `attend` is what Decoder.hidden takes."""
+    """Continues one sequence with a decoder; `attend` is what Decoder.hidden takes.
 
-    def __init__(self, decoder: Decoder, capacity: int) -> None:
+    `stored`: None to read keys and values as they were made.
+    """
+
+    def __init__(self, decoder: Decoder, capacity: int, stored: Stored | None = None) -> None:
         shape = (decoder.config.layers, capacity, decoder.config.kv_heads, decoder.config.head_dim)
         self.decoder = decoder
         self.keys = torch.zeros(shape, dtype=decoder.dtype)
         self.values = torch.zeros(shape, dtype=decoder.dtype)
         self.length = 0
+        self._stored = stored
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Store k and v at the end, attend causally to all."""
         start, end = self.length, self.length + len(q)
+        if self._stored is not None:
+            k, v = self._stored(layer, k, v)
         self.keys[layer, start:end] = k
         self.values[layer, start:end] = v
         mask = torch.ones(len(q), end, dtype=torch.bool).tril(start)

@@ -1,7 +1,8 @@
 """What every runner owes the scheduler, as calls that a test makes with a runner of its own.
 
 Each distribution that a step asks for is the one that a plain transformer in float32 gives after the tokens on the
-path, whatever else is in the step and wherever the path lies in the pool.
+path, whatever else is in the step and wherever the path lies in the pool. Of a runner that stores drawn tokens in 8
+bits it is the one that the plain transformer gives over what is stored.
 """
 
 from dataclasses import replace
@@ -11,14 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 from support.core_harness import Harness, request
-from support.dense_attention import DenseSequence
+from support.dense_attention import DenseSequence, Stored
 from support.following import Following
 from support.page_tree import Pages, Text
+from torch import Tensor
 
 from engine.core.ahead import AheadRunner
 from engine.core.distribution import Distribution
 from engine.core.types import Ask, Chunk, Filters, Mask, Runner, Slots, Step
 from engine.models.decoder import Decoder
+from engine.runner.cuda import CudaRunner
 from engine.runner.sorting import distribution
 
 NOTHING: Slots = np.empty(0, np.int32)
@@ -35,6 +38,7 @@ class Checked:
         self.steps: list[Step] = []
         self._runner = runner
         self._decoder = decoder
+        self._pools = NarrowPools(runner) if isinstance(runner, CudaRunner) and runner.narrow_suffix else None
         self._held: dict[int, int] = {}
         self._known: dict[tuple[int, ...], np.ndarray] = {}
         self._following = Following()
@@ -61,16 +65,52 @@ class Checked:
         for chunk, path in zip(step.chunks, paths, strict=True):
             self._held.update(zip(path[chunk.start :], chunk.tokens, strict=True))
         for chunk, path, part in zip(step.chunks, paths, found, strict=True):
-            logits = self._logits([self._held[slot] for slot in path]) if chunk.asks else np.empty(0)
+            logits = self._logits(path, chunk) if chunk.asks else np.empty(0)
             for ask, one in zip(chunk.asks, part, strict=True):
                 compare(one, logits[chunk.start + ask.token], ask)
         return found
 
-    def _logits(self, tokens: list[int]) -> np.ndarray:
+    def _logits(self, path: list[int], chunk: Chunk) -> np.ndarray:
+        tokens = [self._held[slot] for slot in path]
+        if self._pools is not None and chunk.prompt is not None:
+            stored = self._pools.stored(path, chunk.prompt)
+            return DenseSequence(self._decoder, len(tokens), stored).extend(tokens).numpy()
         key = tuple(tokens)
         if key not in self._known:
             self._known[key] = DenseSequence(self._decoder, len(tokens)).extend(tokens).numpy()
         return self._known[key]
+
+
+class NarrowPools:
+    """The pools of a runner that stores drawn tokens in 8 bits.
+
+    Two ways to compute one key agree to float32's rounding, and where that lies at the edge of two integers they store
+    different ones. So what a runner has stored is held to half a scale of what the plain transformer makes, and the
+    plain transformer goes on with it.
+    """
+
+    def __init__(self, runner: CudaRunner) -> None:
+        self._codes = runner._keys.view(torch.int8)
+        self._scales = runner._scales
+        self._page_size = runner.page_size
+
+    def stored(self, path: list[int], prompt: int) -> Stored:
+        """What attention reads of the tokens on a path."""
+        slots = torch.tensor(path[prompt:], dtype=torch.int64)
+        pages, offsets = slots // self._page_size, slots % self._page_size
+
+        def read(layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            dim = k.shape[2]
+            found: list[Tensor] = []
+            for number, made in enumerate((k, v)):
+                codes = self._codes[layer][pages, :, offsets, number * dim : (number + 1) * dim].float()
+                kept = codes * self._scales[layer][pages, :, number, offsets][..., None]
+                largest = made[prompt:].abs().amax(dim=-1, keepdim=True)
+                assert ((kept - made[prompt:]).abs() <= largest * (0.5 / 127 + 1e-4)).all()
+                found.append(torch.cat([made[:prompt], kept]))
+            return found[0], found[1]
+
+        return read
 
 
 def compare(found: Distribution, logits: np.ndarray, ask: Ask) -> None:
@@ -101,9 +141,10 @@ def asked(token: int, seed: int = 0, *, mask: Mask | None = None, whole: bool = 
 
 
 def last(text: Text, prompt: Text | None, tokens: list[int], prefix: Slots, *asks: Ask) -> Chunk:
-    """The last tokens of a text."""
-    first = 0 if prompt is None else len(prompt.slots)
-    return Chunk(1, tokens, len(text.slots) - len(tokens), prefix, text.array(first), list(asks))
+    """The last tokens of a text; without a prompt in `prefix`, all but those are its prompt."""
+    start = len(text.slots) - len(tokens)
+    first, end = (0, start) if prompt is None else (len(prompt.slots), len(prompt.slots))
+    return Chunk(1, tokens, start, prefix, text.array(first), list(asks), end)
 
 
 def hand_made_steps(runner: Checked) -> None:
@@ -144,9 +185,15 @@ def hand_made_steps(runner: Checked) -> None:
     rows += [last(fork.grow(1), prompt, token(), prefix, asked(0)) for fork in forks[4:]]
     random.shuffle(rows)
     runner.run(Step(rows))
-    # A row whose path is all its own, as of a text that leaves out a part of the prompt.
+    # A row whose path is all its own, as of a text that leaves out a part of the prompt, and a text that is computed
+    # again behind its prompt.
     whole = other.fork(10).grow(1)
-    runner.run(Step([last(whole, None, token(), NOTHING, asked(0)), last(forks[0].grow(1), prompt, token(), prefix)]))
+    again = Chunk(1, token(30), 43, NOTHING, prompt.fork(43).grow(30).array(), [asked(29)], 43)
+    row = last(forks[0].grow(1), prompt, token(), prefix, asked(0))
+    runner.run(Step([last(whole, None, token(), NOTHING, asked(0)), row, again]))
+    go_on = last(whole.grow(1), None, token(), NOTHING, asked(0))
+    go_on.prompt = 10
+    runner.run(Step([go_on]))
 
 
 def masks_and_filters(runner: Checked) -> None:

@@ -23,6 +23,12 @@ MAKERS: dict[str, Make] = {
     "compiled": lambda decoder, pool: CompiledRunner(packed_as("float32", decoder), kv_bytes=pool),
     "cuda, pages of 16": lambda decoder, pool: CudaRunner(for_device(decoder), kv_bytes=pool, page_size=16, rows=12),
     "cuda, pages of 64": lambda decoder, pool: CudaRunner(for_device(decoder), kv_bytes=4 * pool, rows=12),
+    "cuda, narrow, pages of 16": lambda decoder, pool: CudaRunner(
+        for_device(decoder), kv_bytes=pool, page_size=16, rows=12, narrow_suffix=True
+    ),
+    "cuda, narrow, pages of 64": lambda decoder, pool: CudaRunner(
+        for_device(decoder), kv_bytes=4 * pool, rows=12, narrow_suffix=True
+    ),
 }
 runners = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 

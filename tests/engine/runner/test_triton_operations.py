@@ -23,12 +23,12 @@ from kernels.gpu.batch import Batch
 from kernels.gpu.items import AttentionShape, Capacity
 from kernels.gpu.prefill import TritonPrefill
 
-head_dim, page_size = int(sys.argv[1]), int(sys.argv[2])
+head_dim, page_size, narrow = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
 if page_size == 64:  # tables that have to grow
     triton_operations._capacity = lambda rows: Capacity(rows=1, items=1, tiles=1, slots=1)
     triton_operations._PREFILL = Capacity(rows=4, items=1, tiles=1, slots=0)
 decoder = random_decoder(config(qk_norm=head_dim == 128, head_dim=head_dim))
-shape = AttentionShape(6, 2, head_dim, page_size, torch.float32)
+shape = AttentionShape(6, 2, head_dim, page_size, torch.float32, narrow)
 batch = Batch(torch.device("cpu"), 1 << 20)
 operations = TritonOperations(shape, torch.device("cpu"), TritonPrefill, batch)
 drawing = DeviceDrawing(500, torch.device("cpu"), 4, batch)
@@ -37,6 +37,7 @@ runner = CudaRunner(
     kv_bytes=1 << 23,
     page_size=page_size,
     rows=12,
+    narrow_suffix=narrow,
     operations=operations,
     drawing=drawing,
     batch=batch,
@@ -72,17 +73,17 @@ print("copies", sorted({tuple(one) for one in copies} - {(0, 0)}))
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the kernels run on it")
-@pytest.mark.parametrize(("head_dim", "page_size"), [(64, 64), (128, 16)])
-def test_the_contract_under_the_interpreter(head_dim: int, page_size: int) -> None:
+@pytest.mark.parametrize(("head_dim", "page_size", "narrow"), [(64, 64, False), (128, 16, False), (64, 16, True)])
+def test_the_contract_under_the_interpreter(head_dim: int, page_size: int, narrow: bool) -> None:
     root = Path(__file__).parents[3]
     path = os.pathsep.join([str(root), str(root / "proto"), str(root / "tests")])
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(head_dim), str(page_size)],
+        [sys.executable, "-c", CHILD, str(head_dim), str(page_size), str(narrow)],
         capture_output=True,
         text=True,
         timeout=280,
         env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": path},
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    assert "10 steps" in done.stdout
+    assert "11 steps" in done.stdout
     assert "copies [(1, 0)]" in done.stdout, done.stdout

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from kernels.gpu.attention import Tiling, partials_constants, tiling
+from kernels.gpu.attention import partials_constants
 from kernels.gpu.items import AttentionShape
 from kernels.gpu.prefill import prefill_constants, prefill_tiling
+from kernels.gpu.tiling import Tiling, tiling
 from tests.support.codegen import Build, generate
 
 ARGUMENTS = {
@@ -24,10 +25,11 @@ MERGED = {
 
 
 def build(shape: AttentionShape, tiles: Tiling) -> Build:
+    scales = {"scales": "*fp32"} if shape.narrow else {}
     return Build(
         "kernels.gpu.attention:partials_kernel",
-        ARGUMENTS,
-        {**partials_constants(shape, tiles)},
+        ARGUMENTS | scales,
+        {**partials_constants(shape, tiles)} | ({} if shape.narrow else {"scales": None}),
         warps=tiles.warps,
         registers=tiles.registers,
     )
@@ -35,15 +37,21 @@ def build(shape: AttentionShape, tiles: Tiling) -> Build:
 
 def prefill_build(shape: AttentionShape) -> Build:
     tiles = prefill_tiling(shape)
-    constants = {**prefill_constants(shape, tiles)}
-    return Build("kernels.gpu.prefill:prefill_kernel", PREFILL, constants, warps=tiles.warps, registers=tiles.registers)
+    return Build(
+        "kernels.gpu.prefill:prefill_kernel",
+        PREFILL | ({"scales": "*fp32"} if shape.narrow else {}),
+        {**prefill_constants(shape, tiles)} | ({} if shape.narrow else {"scales": None}),
+        warps=tiles.warps,
+        registers=tiles.registers,
+    )
 
 
 @pytest.mark.slow
-def test_partials_keep_to_registers_and_use_warp_group_products() -> None:
+@pytest.mark.parametrize("narrow", [False, True])
+def test_partials_keep_to_registers_and_use_warp_group_products(narrow: bool) -> None:
     cases = [
         (
-            shape := AttentionShape(heads, kv, head_dim, page_size, torch.bfloat16),
+            shape := AttentionShape(heads, kv, head_dim, page_size, torch.bfloat16, narrow),
             tiling(shape, rows, strict=strict),
         )
         for heads, kv in ((28, 4), (16, 8))
@@ -61,9 +69,10 @@ def test_partials_keep_to_registers_and_use_warp_group_products() -> None:
 
 
 @pytest.mark.slow
-def test_prefill_keeps_to_registers_and_uses_warp_group_products() -> None:
+@pytest.mark.parametrize("narrow", [False, True])
+def test_prefill_keeps_to_registers_and_uses_warp_group_products(narrow: bool) -> None:
     shapes = [
-        AttentionShape(heads, kv, head_dim, page_size, torch.bfloat16)
+        AttentionShape(heads, kv, head_dim, page_size, torch.bfloat16, narrow)
         for heads, kv in ((28, 4), (16, 8))
         for head_dim in (64, 128)
         for page_size in (16, 64)

@@ -1,5 +1,6 @@
 """What happens to rows between matrix products, against float64; nothing else is touched."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,10 +9,12 @@ from torch import Tensor
 
 from engine.models import decoder
 from kernels import reference_elementwise as reference
+from kernels.gpu.items import Run
 from kernels.gpu.norm import add_norm
 from kernels.gpu.pages import copy_pages
 from kernels.gpu.place import place
 from kernels.gpu.swiglu import swiglu
+from kernels.reference_pages import keys_and_values
 
 NAN = float("nan")
 DTYPES = st.sampled_from([torch.float16, torch.float32])
@@ -68,6 +71,59 @@ def test_place(
         assert torch.equal(pool.isnan(), wanted.isnan()), "a slot that is nobody's was written, or one of a row was not"
         written = ~wanted.isnan().any(dim=-1)
         close(pool[written], wanted[written])
+
+
+@settings(max_examples=25)
+@given(
+    rows=st.integers(1, 5),
+    kv_heads=st.integers(1, 3),
+    group=st.integers(1, 7),
+    d=st.sampled_from([64, 128]),
+    page_size=st.sampled_from([16, 64]),
+    norm=st.booleans(),
+    dtype=DTYPES,
+    seed=st.integers(0, 1000),
+)
+def test_place_in_8_bits(
+    rows: int, kv_heads: int, group: int, d: int, page_size: int, norm: bool, dtype: torch.dtype, seed: int, device: str
+) -> None:
+    """Wide and narrow rows and padding of one launch; a number is off by half a scale, and by float32's rounding."""
+    torch.manual_seed(seed)
+    qkv = torch.randn(rows, (group + 2) * kv_heads * d, device=device).to(dtype)
+    qkv[0] = 0  # a scale of 0, unless rows are normed
+    norms = [torch.rand(d, device=device) + 0.5 if norm else None for _ in range(2)]
+    positions = torch.randint(0, 50, (rows,), device=device)
+    own = torch.randperm(5 * page_size, device=device)[:rows]
+    kind = torch.randint(0, 3, (rows,), device=device)  # wide, narrow, padding
+    slots = torch.stack([own, -2 - own, torch.full_like(own, -1)])[kind, torch.arange(rows, device=device)]
+    cos, sin = tables(50, d, device)
+    k_pages, v_pages = (torch.full((5, kv_heads, page_size, d), NAN, dtype=dtype, device=device) for _ in range(2))
+    scales = torch.full((5, kv_heads, 2, page_size), NAN, device=device)
+    q = torch.full((rows, group * kv_heads, d), NAN, dtype=dtype, device=device)
+    pools = [pool.clone() for pool in (k_pages, v_pages)]
+    kept = torch.where(kind == 2, -1, own)
+    expected_q, *expected = reference.place(qkv, None, *norms, positions, kept, cos, sin, *pools, q.shape[1], 1e-3)
+    place(qkv, None, *norms, positions, slots, cos, sin, k_pages, v_pages, q, 1e-3, scales)
+    close(q, expected_q)
+    pages, offsets = own // page_size, own % page_size
+    untouched = torch.ones(5, page_size, dtype=torch.bool, device=device)
+    for row in range(rows):
+        page, offset = int(pages[row]), int(offsets[row])
+        untouched[page, offset] = kind[row] == 2
+        wanted = [pool[page, :, offset] for pool in expected]
+        if kind[row] == 0:
+            close(k_pages[page, :, offset], wanted[0])
+            close(v_pages[page, :, offset], wanted[1])
+        if kind[row] == 1:
+            tile = np.array([[page, offset, offset + 1]], np.int32)
+            found = keys_and_values(k_pages, v_pages, scales, Run(0, 1, tile, 1))
+            assert v_pages[page, :, offset].isnan().all()
+            for part, exact, scale in zip(found, wanted, scales[page, :, :, offset].unbind(1), strict=True):
+                largest = exact.abs().amax(dim=-1)
+                assert ((scale.double() - largest / 127).abs() <= largest * 1e-6).all()
+                assert ((part[0] - exact).abs() <= largest[:, None] * (0.5 / 127 + 1e-5)).all()
+    for pool in (k_pages, v_pages, scales.transpose(2, 3)):
+        assert pool.transpose(1, 2)[untouched].isnan().all(), "a slot that is nobody's was written"
 
 
 @pytest.mark.parametrize("qk_norm", [False, True])

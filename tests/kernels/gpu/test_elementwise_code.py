@@ -11,12 +11,18 @@ _PLACE = {
 }  # fmt: skip
 
 
-def place(heads: int, kv_heads: int, d: int, page_size: int, bias: bool, norm: bool) -> Build:
+def place(heads: int, kv_heads: int, d: int, page_size: int, bias: bool, norm: bool, *, narrow: bool = False) -> Build:
     constants = {
         "HEADS": heads, "KV_HEADS": kv_heads, "D": d, "PAGE_SIZE": page_size, "BIAS": bias, "NORM": norm,
-        "BLOCK_HEADS": 8, "BLOCK_D": d,
+        "NARROW": narrow, "BLOCK_HEADS": 8, "BLOCK_D": d,
     }  # fmt: skip
-    return Build("kernels.gpu.place:place_kernel", _PLACE, constants, aligned=("stride",))
+    types = _PLACE | ({"scales": "*fp32"} if narrow else {})
+    return Build(
+        "kernels.gpu.place:place_kernel",
+        types,
+        constants | ({} if narrow else {"scales": None}),
+        aligned=("stride",),
+    )
 
 
 def add_norm(block: int, warps: int) -> Build:
@@ -29,6 +35,9 @@ BUILDS = {
     "place, Qwen2.5 0.5B": place(14, 2, 64, 64, True, False),
     "place, Qwen2.5 7B": place(28, 4, 128, 64, True, False),
     "place, Qwen3 8B": place(32, 8, 128, 16, False, True),
+    "place, Qwen2.5 0.5B, narrow": place(14, 2, 64, 64, True, False, narrow=True),
+    "place, Qwen2.5 7B, narrow": place(28, 4, 128, 64, True, False, narrow=True),
+    "place, Qwen3 8B, narrow": place(32, 8, 128, 16, False, True, narrow=True),
     "add_norm, width 896": add_norm(1024, 4),
     "add_norm, width 3584": add_norm(4096, 16),
     "add_norm, width 8192": add_norm(8192, 16),

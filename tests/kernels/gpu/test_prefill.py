@@ -13,7 +13,8 @@ from torch import Tensor
 from kernels.gpu.items import AttentionShape, Capacity, Run
 from kernels.gpu.prefill import TritonPrefill
 from kernels.gpu.prefill_choice import GatheredPrefill, Prefill, choose_prefill, sdpa
-from kernels.reference import gather, prefill_attention
+from kernels.reference import prefill_attention
+from kernels.reference_pages import gather
 from tests.support.paged_keys import PagedKeys
 
 CAPACITY = Capacity(rows=512, items=64, tiles=512, slots=0)
