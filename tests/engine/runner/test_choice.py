@@ -14,6 +14,7 @@ from engine.runner.choice import (
     device_name,
     kernels_of,
     limits_of,
+    narrow_for,
     runner_for,
 )
 from engine.runner.compiled import CompiledRunner
@@ -51,6 +52,15 @@ def test_the_arithmetic_suits_the_device() -> None:
         arithmetic_for("int8", CUDA)
     with pytest.raises(ValueError, match="'fp4' is not int8"):
         arithmetic_for("fp4", CPU)
+
+
+def test_8_bits_are_for_a_gpu() -> None:
+    assert [narrow_for(bits, CUDA) for bits in (16, 8)] == [False, True]
+    assert not narrow_for(16, CPU)
+    with pytest.raises(ValueError, match=r"engine\.suffix_kv_bits: 8 is for a GPU alone; leave it out, or set"):
+        runner_for(packed_as("float32", random_decoder(config())), suffix_kv_bits=8)
+    wide, narrow = (bytes_per_token(config(), torch.bfloat16, narrow=narrow) for narrow in (False, True))
+    assert (wide, narrow) == (2 * 2 * 2 * 64 * 2, 2 * 2 * 2 * (64 * 2 + 4))
 
 
 def test_limits_suit_the_device_unless_they_are_given() -> None:
