@@ -37,8 +37,9 @@ setup:
 demo: setup
 	@$(BIN)/python -m engine.cli.demo
 
+# Much of it waits for jails and timers: two at a time, a file's tests together, for they share servers and models.
 test: check
-	$(BIN)/python -m pytest -m "sandbox or model or slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "sandbox or model or slow"
 
 check: lint types walls proto-check unit
 
