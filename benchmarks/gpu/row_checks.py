@@ -81,10 +81,9 @@ def _place_narrow(session: Session, model: Model, dtype: torch.dtype, rows: int)
     k_pages, v_pages = torch.zeros(2, pages, model.kv_heads, size, d, dtype=dtype, device=device)
     scales = torch.zeros(pages, model.kv_heads, 2, size, device=device)
     q = torch.full((rows, model.heads, d), torch.nan, dtype=dtype, device=device)
-    wanted_q, *wanted = reference.place(
-        qkv, bias, None, None, positions, slots, cos, sin, k_pages, v_pages, model.heads
-    )
-    place(qkv, bias, None, None, positions, -2 - slots, cos, sin, k_pages, v_pages, q, scales=scales)
+    given = (qkv, bias, None, None, positions)
+    wanted_q, *wanted = reference.place(*given, slots, cos, sin, k_pages, v_pages, model.heads)
+    place(*given, -2 - slots, cos, sin, k_pages, v_pages, q, scales=scales)
     tiles = np.array([[page, 0, size] for page in range(pages)], np.int32)
     found = keys_and_values(k_pages, v_pages, scales, Run(0, 1, tiles, pages))
     worst = 0.0

@@ -6,10 +6,9 @@ together. (Milakov and Gimelshein 2018; Dao, "FlashAttention-2", 2023; Juravsky 
 query heads into rows as in Ainslie et al., "GQA", 2023, and FlashDecoding.)
 """
 
-# Triton knows the types of a kernel's arguments when it is called, takes options there that its types do not name, its
-# ranges are loops of the kernel's language, and of two branches that a constant decides it sees one.
+# Triton knows the types of a kernel's arguments when it is called, takes options there that its types do not name, and
+# its ranges are loops of the kernel's language.
 # pyright: reportMissingParameterType=false, reportCallIssue=false, reportGeneralTypeIssues=false
-# pyright: reportRedeclaration=false, reportConstantRedefinition=false, reportPossiblyUnboundVariable=false
 
 from collections.abc import Sequence
 
@@ -64,9 +63,7 @@ def attend(
         # From here on all is counted in bytes.
         k_pages = k_pages.to(tl.pointer_type(tl.int8), bitcast=True)
         v_pages = k_pages + D
-        SLOT: tl.constexpr = D * (rows.dtype.primitive_bitwidth // 8)
-    else:
-        SLOT: tl.constexpr = D
+    SLOT: tl.constexpr = D * (rows.dtype.primitive_bitwidth // 8 if NARROW else 1)
     HEAD: tl.constexpr = PAGE * SLOT
     d = tl.arange(0, D)
     n = tl.arange(0, N)
@@ -86,8 +83,7 @@ def attend(
         seen = (slot - begin).to(tl.uint32) < (bounds % 256 - begin).to(tl.uint32)
         index = bounds // 65536 * PAGE + slot
         start = page.to(tl.int64) * (KV_HEADS * HEAD) + head * HEAD
-        if NARROW:
-            k_scale = scales + (page.to(tl.int64) * KV_HEADS + head) * (2 * PAGE) + slot
+        k_scale = (page.to(tl.int64) * KV_HEADS + head) * (2 * PAGE) + slot
         if STEP == 1:
             k_tile = k_pages + start + inside
             v_tile = v_pages + start + inside
@@ -102,7 +98,7 @@ def attend(
         keys = tl.load(k_tile, mask=seen[:, None], other=0)
         scores = tl.dot(rows, tl.trans(keys.to(rows.dtype)), input_precision="ieee")
         if NARROW:
-            scores *= tl.load(k_scale, mask=seen, other=0.0)[None, :]
+            scores *= tl.load(scales + k_scale, mask=seen, other=0.0)[None, :]
         if LIMITED:
             scores = tl.where(seen[None, :] & (index[None, :] < limit[:, None]), scores, -float("inf"))
         else:
@@ -114,7 +110,7 @@ def attend(
         decay = tl.exp2(top - higher)
         total = total * decay + tl.sum(weights, 1)
         if NARROW:
-            weights *= tl.load(k_scale + PAGE, mask=seen, other=0.0)[None, :]
+            weights *= tl.load(scales + k_scale + PAGE, mask=seen, other=0.0)[None, :]
         out = tl.dot(weights.to(values.dtype), values, out * decay[:, None], input_precision="ieee")
         top = higher
     return top, total, out
