@@ -63,7 +63,8 @@ def test_partials_keep_to_registers_and_use_warp_group_products(narrow: bool) ->
         case = f"{shape}, {tiles}: {code}"
         assert code.stack == 0, f"spills: {case}"
         assert "wgmma.mma_async" in code and not code.serialised, case
-        assert ("mma.sync" in code) == (tiles.own > 0), case
+        # Narrow items have few query rows in any tiling.
+        assert ("mma.sync" in code) == (tiles.own > 0 or shape.narrow), case
         assert "cp.async" in code, case
         assert code.programs_per_multiprocessor(tiles.warps) >= tiles.resident, case
 
