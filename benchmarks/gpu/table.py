@@ -99,7 +99,7 @@ def _number(row: Row, key: str, form: str = "g") -> str:
 def _counted(bench: Row, row: Row) -> Row:
     """What ncu counted of the same mix."""
     keys = ("model", "G", "k", "P", "S", "forks", "common")
-    if row.get("page_size", 64) != 64 or row.get("strict"):
+    if row.get("page_size", 64) != 64 or row.get("strict") or "suffix_bits" in row:
         return {}
     same = [one for one in _of(bench, "dram") if all(one.get(key) == row.get(key) for key in keys)]
     return same[0] if same else {}
