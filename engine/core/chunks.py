@@ -135,6 +135,7 @@ class ChunkMaker:
             _EMPTY if branch.whole else tree.prefix,
             branch.suffix[: branch.filled],
             asks,
+            tree.root.end,
         )
         piece.after = Work(chunk, piece.solve, tree, tip, branch, ahead=True)
         return piece.after

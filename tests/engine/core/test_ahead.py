@@ -180,3 +180,9 @@ def test_forks_have_their_rows_at_once() -> None:
     started = [event for event in made.events if isinstance(event, BranchStarted) and event.parent is not None]
     assert len(started) > 3 and made.void > 0
     assert all(UNKNOWN not in chunk.tokens for step in made.runner.steps for chunk in step.chunks)
+
+
+def test_rows_ahead_say_where_the_prompt_ends() -> None:
+    made = drawn(request(k=4, new=30))
+    rows = [chunk for step in made.runner.steps if step.after for chunk in step.chunks]
+    assert len(rows) > 20 and {chunk.prompt for chunk in rows} == {len(PROMPT)}

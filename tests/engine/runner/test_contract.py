@@ -77,7 +77,7 @@ def test_steps_of_a_scheduler(make: Make) -> None:
     assert sum(one.cached_tokens for one in counts) > 0 and sum(one.drafted_tokens for one in counts) > 0
 
 
-@pytest.mark.parametrize("name", ["cuda, pages of 16", "cuda, pages of 64"])
+@pytest.mark.parametrize("name", [name for name in MAKERS if name.startswith("cuda")])
 def test_steps_ahead(name: str) -> None:
     decoder = random_decoder(replace(config(), vocab=64))
     # In so small a vocabulary samples go together for a while, and a text may end anywhere.
